@@ -1,0 +1,23 @@
+"""What every test shares: runtime shape checks on the package, and the way to the rMD17 frames."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+if "ase_srdft" in sys.modules:
+    raise RuntimeError("ase_srdft was imported before its shape checks could be installed")
+install_import_hook("ase_srdft", "beartype.beartype")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def md17_folder() -> Path:
+    """The folder of rMD17 frames: $ASE_SRDFT_DATA, else shared/data beside the repository."""
+    folder = Path(os.environ.get("ASE_SRDFT_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not any(folder.glob("rmd17_*.npz")):
+        pytest.skip(f"no rmd17_*.npz in {folder}; name their folder in ASE_SRDFT_DATA")
+    return folder
