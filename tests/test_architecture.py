@@ -27,7 +27,7 @@ BORDERS = {
         "dft/libcint.py",
         "dft/reference.py",
     ),
-    "ase": ("units.py", "structures.py", "calculator.py", "dynamics.py", "training/", "cli/"),
+    "ase": ("elements.py", "units.py", "structures.py", "calculator.py", "dynamics.py", "training/", "cli/"),
 }
 MAX_FUNCTION_LINES = 60
 MAX_MODULE_LINES = 500

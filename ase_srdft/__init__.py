@@ -1,0 +1,42 @@
+"""A density-functional calculator for ASE that learns while it samples."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ase_srdft.calculator import SRDFTCalculator
+    from ase_srdft.dft.level import LevelOfTheory
+    from ase_srdft.dynamics import OverdampedLangevin
+    from ase_srdft.models.library import list_models
+    from ase_srdft.training.self_refining import SelfRefiningLangevin
+
+_PUBLIC = {
+    "LevelOfTheory": "ase_srdft.dft.level",
+    "OverdampedLangevin": "ase_srdft.dynamics",
+    "SRDFTCalculator": "ase_srdft.calculator",
+    "SelfRefiningLangevin": "ase_srdft.training.self_refining",
+    "list_models": "ase_srdft.models.library",
+}
+
+__all__ = [
+    "LevelOfTheory",
+    "OverdampedLangevin",
+    "SRDFTCalculator",
+    "SelfRefiningLangevin",
+    "list_models",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used, so that importing the package is fast."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,114 @@
+"""Gaussian basis sets, parsed by PySCF into plain arrays per element.
+
+An atomic orbital is ``chi(d) = R(d^2) Y_lm(d)`` with ``d = r - R_atom``, the real solid harmonic
+``Y_lm`` normalised on the unit sphere and ``R = sum_p c_p exp(-alpha_p d^2)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+
+from ase_srdft.elements import chemical_symbols
+from ase_srdft.errors import BadInput
+
+__all__ = ["MAX_ANGULAR_MOMENTUM", "ElementBasis", "element_basis", "formatted_basis"]
+
+MAX_ANGULAR_MOMENTUM = 2
+_SOLID_HARMONIC_FACTOR = {0: 0.282094791773878143, 1: 0.488602511902919921, 2: 1.0}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ElementBasis:
+    """The shells of one element.
+
+    Attributes:
+        angular_momenta: l of each shell, in PySCF's order.
+        exponents: distinct primitive exponents (Bohr^-2).
+        coefficients: contraction coefficients, zero where a shell lacks a primitive; the
+            constant factors of s and p solid harmonics are folded in, those of d are not.
+    """
+
+    angular_momenta: tuple[int, ...]
+    exponents: Float[np.ndarray, " nprimitive"]
+    coefficients: Float[np.ndarray, "nshell nprimitive"]
+
+    @property
+    def nao(self) -> int:
+        """Number of atomic orbitals on one atom."""
+        return sum(2 * angular + 1 for angular in self.angular_momenta)
+
+    @property
+    def shell_offsets(self) -> tuple[int, ...]:
+        """First orbital of each shell, counted on the atom."""
+        sizes = [2 * angular + 1 for angular in self.angular_momenta]
+        return tuple(int(start) for start in np.cumsum([0, *sizes[:-1]]))
+
+
+def formatted_basis(name: str, number: int) -> list[list[object]]:
+    """PySCF's internal form of a basis set for one element.
+
+    Raises:
+        BadInput: no such basis, or none for this element.
+    """
+    from pyscf import gto
+    from pyscf.lib.exceptions import BasisNotFoundError
+
+    symbol = chemical_symbols[number]
+    try:
+        shells: list[list[object]] = gto.format_basis({symbol: name})[symbol]
+    except (BasisNotFoundError, KeyError, RuntimeError, ValueError, AttributeError) as err:
+        raise BadInput(
+            f"no basis {name!r} for {symbol}: use a name that PySCF knows "
+            "(sto-3g, 6-31g, def2-svp ...) and an element it covers"
+        ) from err
+    if not shells:
+        raise BadInput(f"basis {name!r} is empty for {symbol}: use another basis")
+    return shells
+
+
+@lru_cache(maxsize=256)
+def element_basis(name: str, number: int) -> ElementBasis:
+    """The basis of one element as arrays.
+
+    Args:
+        name: basis set in PySCF's words.
+        number: atomic number.
+
+    Raises:
+        BadInput: unknown basis or element, or functions beyond d.
+    """
+    from pyscf import gto
+
+    symbol = chemical_symbols[number]
+    shells = formatted_basis(name, number)
+    mol = gto.M(
+        atom=[(symbol, (0.0, 0.0, 0.0))],
+        basis={symbol: shells},
+        spin=number % 2,
+        unit="Bohr",
+        verbose=0,
+    )
+    highest = max(mol.bas_angular(i) for i in range(mol.nbas))
+    if highest > MAX_ANGULAR_MOMENTUM:
+        raise BadInput(
+            f"basis {name!r} has functions with l = {highest} on {symbol}: "
+            f"s, p and d are supported (for example def2-svp)"
+        )
+    exponents = np.unique(np.concatenate([mol.bas_exp(i) for i in range(mol.nbas)]))
+    angular_momenta: list[int] = []
+    rows: list[np.ndarray] = []
+    for shell in range(mol.nbas):
+        angular = int(mol.bas_angular(shell))
+        columns = np.searchsorted(exponents, mol.bas_exp(shell))
+        for contraction in mol._libcint_ctr_coeff(shell).T:
+            row = np.zeros(len(exponents))
+            np.add.at(row, columns, contraction * _SOLID_HARMONIC_FACTOR[angular])
+            rows.append(row)
+            angular_momenta.append(angular)
+    return ElementBasis(
+        angular_momenta=tuple(angular_momenta), exponents=exponents, coefficients=np.array(rows)
+    )

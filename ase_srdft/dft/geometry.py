@@ -1,0 +1,157 @@
+"""Geometries made ready for Kohn-Sham theory: integrals, grid, orthogonaliser, guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.dft.grid import Grid, build_grid
+from ase_srdft.dft.guess import guess_fock
+from ase_srdft.dft.integrals import Integrals, evaluate_integrals
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.projector import inverse_square_root
+from ase_srdft.dft.xc import Quadrature
+from ase_srdft.errors import BadInput
+
+__all__ = ["Geometry", "concatenate", "prepare", "select"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Geometry:
+    """A batch of geometries of one molecule, ready to evaluate states on.
+
+    If the positions require gradients, so does everything that follows from them.
+
+    Attributes:
+        molecule: what does not depend on the positions.
+        positions: nuclei (Bohr).
+        integrals: as the level of theory needs them.
+        grid: quadrature.
+        orthogonaliser: X = S^(-1/2).
+        guess_fock: F_guess(R) (Hartree).
+    """
+
+    molecule: Molecule
+    positions: Float[Tensor, "batch natoms 3"]
+    integrals: Integrals
+    grid: Grid
+    orthogonaliser: Float[Tensor, "batch nao nao"]
+    guess_fock: Float[Tensor, "batch nao nao"]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def quadrature(self) -> Quadrature:
+        """The exchange-correlation integral of these geometries."""
+        return _quadrature(self.molecule, self.positions, self.grid)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self))
+
+    def orthogonal(self, matrix: Float[Tensor, "batch nao nao"]) -> Float[Tensor, "batch nao nao"]:
+        """A Fock-like matrix in the orthonormal basis, X F X."""
+        return self.orthogonaliser @ matrix @ self.orthogonaliser
+
+    def density_matrix(
+        self, projector: Float[Tensor, "batch nao nao"]
+    ) -> Float[Tensor, "batch nao nao"]:
+        """P = 2 X Gamma X, spin-summed."""
+        return 2.0 * self.orthogonaliser @ projector @ self.orthogonaliser
+
+
+def _quadrature(molecule: Molecule, positions: Tensor, grid: Grid) -> Quadrature:
+    return Quadrature(
+        basis=molecule.basis,
+        functional=molecule.level.functional,
+        positions=positions,
+        grid=grid,
+    )
+
+
+def prepare(
+    molecule: Molecule,
+    positions: Float[Tensor, "batch natoms 3"],
+    grid_level: int | None = None,
+) -> Geometry:
+    """Everything that Kohn-Sham theory needs at these nuclei, differentiable in them.
+
+    Args:
+        molecule: the molecule.
+        positions: nuclei (Bohr), float64.
+        grid_level: another grid than the level of theory's (training, ``COARSE_GRID``).
+
+    Raises:
+        BadInput: positions not finite or not of this molecule; atoms too close together.
+    """
+    if positions.shape[1] != molecule.natoms or positions.dtype != torch.float64:
+        raise BadInput(
+            f"positions of shape {tuple(positions.shape)} and type {positions.dtype} for the "
+            f"{molecule.natoms} atoms of {molecule.formula}: give float64 (batch, natoms, 3)"
+        )
+    if not bool(torch.isfinite(positions).all()):
+        raise BadInput("positions are not finite: check the structure for NaN or infinity")
+    level = molecule.level.grid_level if grid_level is None else grid_level
+    integrals = evaluate_integrals(positions, molecule.provider)
+    grid = build_grid(positions, molecule.grid_template(level, positions.device))
+    return Geometry(
+        molecule=molecule,
+        positions=positions,
+        integrals=integrals,
+        grid=grid,
+        orthogonaliser=inverse_square_root(integrals.overlap),
+        guess_fock=guess_fock(molecule, integrals, _quadrature(molecule, positions, grid)),
+    )
+
+
+def _tensors(geometry: Geometry) -> list[Tensor]:
+    grid, integrals = geometry.grid, geometry.integrals
+    named = [getattr(integrals, field.name) for field in fields(Integrals)]
+    own = [geometry.positions, geometry.orthogonaliser, geometry.guess_fock]
+    return [t for t in [*named, *own, grid.points, grid.weights] if t is not None]
+
+
+def concatenate(geometries: Sequence[Geometry]) -> Geometry:
+    """One batch from several of the same molecule (and the same grid)."""
+
+    def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+        present = [part for part in parts if part is not None]
+        return torch.cat(present) if present else None
+
+    integrals = {
+        field.name: joined([getattr(g.integrals, field.name) for g in geometries])
+        for field in fields(Integrals)
+    }
+    return replace(
+        geometries[0],
+        positions=torch.cat([g.positions for g in geometries]),
+        integrals=Integrals(**integrals),  # type: ignore[arg-type]
+        grid=Grid(
+            points=torch.cat([g.grid.points for g in geometries]),
+            weights=torch.cat([g.grid.weights for g in geometries]),
+        ),
+        orthogonaliser=torch.cat([g.orthogonaliser for g in geometries]),
+        guess_fock=torch.cat([g.guess_fock for g in geometries]),
+    )
+
+
+def select(geometry: Geometry, index: slice) -> Geometry:
+    """Some geometries of a batch, as views."""
+    integrals = {
+        field.name: None if (t := getattr(geometry.integrals, field.name)) is None else t[index]
+        for field in fields(Integrals)
+    }
+    return replace(
+        geometry,
+        positions=geometry.positions[index],
+        integrals=Integrals(**integrals),
+        grid=Grid(points=geometry.grid.points[index], weights=geometry.grid.weights[index]),
+        orthogonaliser=geometry.orthogonaliser[index],
+        guess_fock=geometry.guess_fock[index],
+    )

@@ -1,0 +1,61 @@
+"""Atom-centred quadrature before partitioning: radial shells times Lebedev spheres, from PySCF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+
+from ase_srdft.elements import chemical_symbols
+
+__all__ = ["COARSE_GRID", "AtomicGrid", "atomic_grid", "bragg_radius"]
+
+#: Pseudo-level of the coarse training grid (see :func:`atomic_grid`).
+COARSE_GRID = -1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtomicGrid:
+    """Quadrature around one free atom.
+
+    Attributes:
+        offsets: points relative to the nucleus (Bohr).
+        volumes: quadrature weights before Becke's partition (Bohr^3).
+    """
+
+    offsets: Float[np.ndarray, "npoints 3"]
+    volumes: Float[np.ndarray, " npoints"]
+
+
+@lru_cache(maxsize=256)
+def atomic_grid(number: int, level: int) -> AtomicGrid:
+    """The Treutler-Ahlrichs/Lebedev grid of one element, pruned as NWChem does.
+
+    Level 0 to 9 are PySCF's.  ``COARSE_GRID`` is for training only: 20 x 50 points on
+    hydrogen and helium, 25 (and 5 more per further period) x 110 on others.  A state that is
+    stationary on it is stationary on level 1 to 1 microhartree (``benchmarks/training_grid.py``),
+    because the energy is of second order in the difference of the two Fock matrices.
+    """
+    from pyscf import dft, gto
+
+    symbol = chemical_symbols[number]
+    any_basis = {symbol: [[0, [1.0, 1.0]]]}
+    mol = gto.M(atom=[(symbol, (0.0, 0.0, 0.0))], basis=any_basis, spin=number % 2, verbose=0)
+    grids = dft.gen_grid.Grids(mol)
+    if level == COARSE_GRID:
+        period = int(np.searchsorted((2, 10, 18, 36, 54, 86), number))
+        grids.atom_grid = {symbol: (20, 50) if period == 0 else (20 + 5 * period, 110)}
+    else:
+        grids.level = level
+    table = grids.gen_atomic_grids(mol)
+    offsets, volumes = table[symbol]
+    return AtomicGrid(offsets=np.ascontiguousarray(offsets), volumes=np.asarray(volumes))
+
+
+def bragg_radius(number: int) -> float:
+    """Bragg-Slater radius (Bohr) that shifts Becke's cell boundaries."""
+    from pyscf.dft import radi
+
+    return float(radi.BRAGG_RADII[number])

@@ -1,0 +1,122 @@
+"""A molecule at a level of theory: everything that does not depend on where the nuclei are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.dft.grid import GridTemplate
+from ase_srdft.dft.guess_data import minimal_basis
+from ase_srdft.dft.integrals import IntegralProvider
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.libcint import LibcintProvider
+from ase_srdft.dft.orbitals import Basis
+from ase_srdft.elements import chemical_symbols
+from ase_srdft.errors import BadInput
+
+__all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule"]
+
+#: The guesses of :mod:`ase_srdft.dft.guess`.
+GUESSES = ("minao", "sap", "core")
+#: Krypton: all-electron bases reach so far.
+HEAVIEST_ELEMENT = 36
+
+
+@dataclass(frozen=True, kw_only=True)
+class Molecule:
+    """A closed-shell molecule: elements, level of theory and the guess its models start from.
+
+    Attributes:
+        numbers: atomic numbers, (natoms,).
+        level: level of theory.
+        guess: ``minao``, ``sap`` or ``core`` (:func:`ase_srdft.dft.guess.guess_fock`).
+
+    Raises:
+        BadInput: no atoms, an unsupported element, an open shell, no electrons, unknown guess.
+    """
+
+    numbers: tuple[int, ...]
+    level: LevelOfTheory
+    guess: str = "minao"
+
+    def __post_init__(self) -> None:
+        if not self.numbers:
+            raise BadInput("no atoms: give a structure with at least one atom")
+        if self.guess not in GUESSES:
+            raise BadInput(f"unknown guess {self.guess!r}: use one of {', '.join(GUESSES)}")
+        for number in self.numbers:
+            if not 1 <= number <= HEAVIEST_ELEMENT:
+                raise BadInput(
+                    f"element with atomic number {number}: H to Kr are supported "
+                    "(all-electron Gaussian bases)"
+                )
+        if self.nelectron < 1:
+            raise BadInput(f"charge {self.level.charge} leaves {self.nelectron} electrons")
+        if self.nelectron % 2:
+            raise BadInput(
+                f"{self.formula} with charge {self.level.charge} has {self.nelectron} electrons, "
+                "an open shell: closed shells only, so use a charge that makes the number even"
+            )
+        if self.nocc > self.basis.nao:
+            raise BadInput(
+                f"{self.formula}: {self.nocc} electron pairs do not fit into the "
+                f"{self.basis.nao} orbitals of {self.level.basis}: use a larger basis"
+            )
+
+    @property
+    def formula(self) -> str:
+        """Symbols in the order given, for messages."""
+        return "".join(chemical_symbols[number] for number in self.numbers)
+
+    @property
+    def natoms(self) -> int:
+        """Number of atoms."""
+        return len(self.numbers)
+
+    @property
+    def nelectron(self) -> int:
+        """Number of electrons."""
+        return sum(self.numbers) - self.level.charge
+
+    @property
+    def nocc(self) -> int:
+        """Number of doubly occupied orbitals."""
+        return self.nelectron // 2
+
+    @property
+    def nao(self) -> int:
+        """Number of atomic orbitals."""
+        return self.basis.nao
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The atomic orbitals."""
+        return Basis(self.numbers, self.level.basis)
+
+    @cached_property
+    def provider(self) -> IntegralProvider:
+        """What evaluates the integrals."""
+        return LibcintProvider(self.numbers, self.level, self.guess)
+
+    @cached_property
+    def charges(self) -> Float[Tensor, " natoms"]:
+        """Nuclear charges (e)."""
+        return torch.tensor(self.numbers, dtype=torch.float64)
+
+    @cached_property
+    def guess_occupations(self) -> Float[Tensor, " nminimal"]:
+        """Electrons in each orbital of the minimal basis."""
+        occupations = [torch.tensor(minimal_basis(n).occupations) for n in self.numbers]
+        return torch.cat(occupations)
+
+    def grid_template(self, grid_level: int, device: torch.device) -> GridTemplate:
+        """The quadrature of a level (``COARSE_GRID`` among them), kept per device."""
+        templates: dict[tuple[int, str], GridTemplate] = self.__dict__.setdefault("_templates", {})
+        key = (grid_level, str(device))
+        if key not in templates:
+            templates[key] = GridTemplate.of(self.numbers, grid_level).to(device)
+        return templates[key]

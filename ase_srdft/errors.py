@@ -1,0 +1,21 @@
+"""The errors of the package: each says what was wrong, its value, and what to do."""
+
+from __future__ import annotations
+
+__all__ = ["BadInput", "DamagedFile", "ReferenceNotConverged", "SamplingFailed"]
+
+
+class BadInput(ValueError):
+    """Input that cannot be used; the message is one line for the user."""
+
+
+class DamagedFile(BadInput):
+    """A file of ours that fails its own checks: truncated, altered, or of an unknown version."""
+
+
+class ReferenceNotConverged(RuntimeError):
+    """The reference SCF did not converge, so there is no number to compare with."""
+
+
+class SamplingFailed(RuntimeError):
+    """No walker can move: every sample was refused by the guards."""

@@ -1,0 +1,1 @@
+"""Electronic-state models: from nuclei to orthonormal occupied orbitals."""

@@ -1,0 +1,229 @@
+"""The Fock family: F_theta(R) = F_guess(R) + dF_theta(R), occupied orbitals by aufbau.
+
+dF is made of rotation-equivariant blocks in Loewdin's basis (``X F_guess X + dF``), where all
+its elements are of one scale, or in the basis itself; it is zero at initialisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ase_srdft.dft.geometry import Geometry
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.projector import occupied_projector
+from ase_srdft.elements import chemical_symbols
+from ase_srdft.errors import BadInput
+from ase_srdft.models.angular import component_slice, coupling_table, ncomponents
+from ase_srdft.models.backbone import Backbone, PairBasis, couple
+from ase_srdft.models.blocks import block_layout, highest_angular_momentum, placements
+from ase_srdft.models.graph import Graph, build_graph
+from ase_srdft.models.state import ElectronicState, ElectronicStateModel, register
+
+__all__ = ["FockConfig", "FockModel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FockConfig:
+    """Configuration of the Fock family.
+
+    Attributes:
+        features: channels of the backbone and the heads.
+        layers: interaction layers.
+        cutoff_bohr: range of messages and blocks (Bohr).
+        nradial: radial basis functions.
+        guess: guess Fock matrix (``minao``, ``sap``, ``core``).
+        correction_basis: ``orthonormal`` (Loewdin) or ``atomic``.
+    """
+
+    features: int = 64
+    layers: int = 3
+    cutoff_bohr: float = 12.0
+    nradial: int = 24
+    guess: str = "minao"
+    correction_basis: str = "orthonormal"
+
+    def __post_init__(self) -> None:
+        if self.correction_basis not in ("orthonormal", "atomic"):
+            raise BadInput(
+                f"correction_basis {self.correction_basis!r}: use 'orthonormal' or 'atomic'"
+            )
+        for name in ("features", "layers", "cutoff_bohr", "nradial"):
+            if getattr(self, name) <= 0:
+                raise BadInput(f"{name} {getattr(self, name)!r}: use a positive number")
+
+
+class Gate(nn.Module):
+    """Per-l sigmoid gates from the scalars of the even features, for both parities."""
+
+    def __init__(self, features: int, lmax: int) -> None:
+        super().__init__()
+        self.features, self.lmax = features, lmax
+        self.hidden = nn.Linear(features, features)
+        self.gates = nn.Linear(features, 2 * (lmax + 1) * features)
+        angular = torch.arange(lmax + 1)
+        index = torch.repeat_interleave(angular, 2 * angular + 1)
+        self.register_buffer("index", index, persistent=False)
+
+    def forward(self, even: Tensor, odd: Tensor) -> tuple[Tensor, Tensor]:
+        """Gated features, shapes kept."""
+        hidden = nn.functional.silu(self.hidden(even[:, 0]))
+        gates = torch.sigmoid(self.gates(hidden))
+        gates = gates.unflatten(1, (2, self.lmax + 1, self.features))[:, :, self.index]
+        return even * gates[:, 0], odd * gates[:, 1]
+
+
+class AtomHead(nn.Module):
+    """Even and odd tensors of each atom: x + x * x, and the odd product."""
+
+    def __init__(self, features: int, lmax: int) -> None:
+        super().__init__()
+        self.left = nn.Linear(features, features, bias=False)
+        self.right = nn.Linear(features, features, bias=False)
+        self.gate = Gate(features, lmax)
+        self.lmax = lmax
+        size = ncomponents(lmax)
+        tables = [torch.tensor(coupling_table(lmax, parity)) for parity in (0, 1)]
+        joined = torch.cat(tables, 2).reshape(size * size, 2 * size)
+        self.register_buffer("table", joined, persistent=False)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (natoms, ncomponents, c) to the same shape, even and odd."""
+        products = self.left(features)[:, :, None] * self.right(features)[:, None]
+        table = self.table.to(features.dtype)
+        products = torch.einsum("nsc,st->ntc", products.flatten(1, 2), table)
+        even, odd = products.chunk(2, 1)
+        return self.gate(features + even, odd)
+
+
+class PairHead(nn.Module):
+    """Even and odd tensors of each ordered pair: an SO(3) convolution kept per pair."""
+
+    def __init__(self, features: int, lmax: int, nradial: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(features, features, bias=False)
+        self.second = nn.Linear(features, features, bias=False)
+        self.filters = nn.Linear(nradial, 3 * (lmax + 1) * features)
+        self.shape = (3, lmax + 1, features)
+        self.index = [angular for angular in range(lmax + 1) for _ in range(2 * angular + 1)]
+        self.gate = Gate(features, lmax)
+
+    def forward(self, features: Tensor, graph: Graph, basis: PairBasis) -> tuple[Tensor, Tensor]:
+        """Features (natoms, ncomponents, c) to (npairs, ncomponents, c), even and odd."""
+        mixed = self.first(features)[graph.first] + self.second(features)[graph.second]
+        filters = (self.filters(basis.radial) * basis.envelope).unflatten(1, self.shape)
+        even = couple(basis.couplings, filters[:, 0], mixed)
+        even = even + mixed * filters[:, 2][:, self.index]
+        odd = couple(basis.odd_couplings, filters[:, 1], mixed)
+        return self.gate(even, odd)
+
+
+class Projection(nn.Module):
+    """Linear maps from channels to the paths of every pair of elements, zero at the start."""
+
+    def __init__(self, features: int, basis: str, pairs: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.basis = basis
+        self.weights = nn.ParameterDict()
+        for pair in pairs:
+            layout = block_layout(basis, *pair)
+            for key, npaths in zip(layout.keys, layout.npaths, strict=True):
+                self.weights[self._name(pair, key)] = nn.Parameter(torch.zeros(features, npaths))
+            assembly = torch.tensor(layout.assembly)
+            self.register_buffer(self._name(pair), assembly, persistent=False)
+
+    @staticmethod
+    def _name(pair: tuple[int, int], key: tuple[int, int] | None = None) -> str:
+        name = "_".join(chemical_symbols[z] for z in pair)
+        return name if key is None else f"{name}_{key[0]}_{'odd' if key[1] else 'even'}"
+
+    def forward(self, pair: tuple[int, int], even: Tensor, odd: Tensor) -> Tensor:
+        """Blocks (n, nelements) of one pair of elements from its features."""
+        layout = block_layout(self.basis, *pair)
+        coefficients = [
+            ((odd if key[1] else even)[:, component_slice(key[0])] @ weight).flatten(1)
+            for key in layout.keys
+            for weight in [self.weights[self._name(pair, key)]]
+        ]
+        assembly: Tensor = getattr(self, self._name(pair))
+        return torch.cat(coefficients, 1).to(assembly.dtype) @ assembly
+
+
+@register
+class FockModel(ElectronicStateModel):
+    """Occupied orbitals as the lowest eigenvectors of a predicted Fock matrix."""
+
+    family = "fock"
+    Config = FockConfig
+
+    def __init__(self, level: LevelOfTheory, elements: tuple[int, ...], config: FockConfig) -> None:
+        super().__init__(level, elements, config)
+        self.guess = config.guess
+        lmax = max(2, highest_angular_momentum(level.basis, self.elements))
+        width = config.features
+        self.backbone = Backbone(width, config.layers, lmax, config.cutoff_bohr, config.nradial)
+        self.atom_head = AtomHead(width, lmax)
+        self.pair_head = PairHead(width, lmax, config.nradial)
+        ordered = [(a, b) for a in self.elements for b in self.elements]
+        self.atom_projection = Projection(width, level.basis, [(z, z) for z in self.elements])
+        self.pair_projection = Projection(width, level.basis, ordered)
+
+    def correction(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
+        """dF_theta(R) (Hartree) of each batch, symmetric, float64."""
+        graph = build_graph(geometries)
+        basis = self.backbone.pair_basis(graph)
+        features = self.backbone(graph, basis)
+        atoms = self.atom_head(features)
+        pairs = self.pair_head(features, graph, basis)
+        matrices = []
+        atom_start = pair_start = 0
+        for geometry in geometries:
+            natoms, batch = geometry.molecule.natoms, len(geometry)
+            npairs = natoms * (natoms - 1)
+            atom_end = atom_start + batch * natoms
+            pair_end = pair_start + batch * npairs
+            own_atoms = [t[atom_start:atom_end].unflatten(0, (batch, natoms)) for t in atoms]
+            own_pairs = [t[pair_start:pair_end].unflatten(0, (batch, npairs)) for t in pairs]
+            half = self._matrix(geometry, own_atoms, own_pairs)
+            matrices.append(half + half.transpose(-1, -2))
+            atom_start, pair_start = atom_end, pair_end
+        return matrices
+
+    def _matrix(self, geometry: Geometry, atoms: list[Tensor], pairs: list[Tensor]) -> Tensor:
+        """Blocks put in place; not yet symmetric."""
+        molecule, batch = geometry.molecule, len(geometry)
+        flat = geometry.positions.new_zeros((batch, molecule.nao**2))
+        for diagonal, features, projection in (
+            (True, atoms, self.atom_projection),
+            (False, pairs, self.pair_projection),
+        ):
+            for placement in placements(molecule, diagonal):
+                sources = placement.sources.to(flat.device)
+                even, odd = (t[:, sources].flatten(0, 1) for t in features)
+                blocks = projection(placement.elements, even, odd)
+                targets = placement.targets.to(flat.device).flatten()
+                flat = flat.index_add(1, targets, blocks.reshape(batch, -1).to(flat.dtype))
+        return flat.unflatten(1, (molecule.nao, molecule.nao))
+
+    def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
+        """States of several batches in one evaluation of the network."""
+        states = []
+        for geometry, correction in zip(geometries, self.correction(geometries), strict=True):
+            fock = geometry.guess_fock
+            if self.config.correction_basis == "orthonormal":
+                fock = geometry.orthogonal(fock) + correction
+            else:
+                fock = geometry.orthogonal(fock + correction)
+            projector, energies, vectors = occupied_projector(fock, geometry.molecule.nocc)
+            states.append(
+                ElectronicState(
+                    density_matrix=geometry.density_matrix(projector),
+                    mo_coeff=geometry.orthogonaliser.detach() @ vectors,
+                    mo_energy=energies,
+                )
+            )
+        return states

@@ -1,0 +1,97 @@
+"""What every electronic-state model returns, and the families found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ase_srdft.dft.geometry import Geometry
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.errors import BadInput
+
+__all__ = ["ElectronicState", "ElectronicStateModel", "family", "register"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ElectronicState:
+    """Occupied orbitals of a batch of geometries of one molecule.
+
+    Attributes:
+        density_matrix: P, spin-summed, differentiable in the weights and the nuclei.
+        mo_coeff: orbitals in columns, the occupied ones first; C^T S C = 1; detached.
+        mo_energy: the model's orbital energies (Hartree); detached.
+    """
+
+    density_matrix: Float[Tensor, "batch nao nao"]
+    mo_coeff: Float[Tensor, "batch nao nao"]
+    mo_energy: Float[Tensor, "batch nao"]
+
+
+class ElectronicStateModel(nn.Module):
+    """A family of maps from nuclei to orthonormal occupied orbitals.
+
+    Subclasses set ``family`` and ``Config`` (a frozen dataclass with plain values) and are
+    registered by :func:`register`.
+
+    Args:
+        level: level of theory.
+        elements: atomic numbers it knows, sorted.
+        config: the family's configuration.
+    """
+
+    family: ClassVar[str]
+    Config: ClassVar[type]
+    guess: str
+
+    def __init__(self, level: LevelOfTheory, elements: tuple[int, ...], config: Any) -> None:
+        super().__init__()
+        self.level = level
+        self.elements = tuple(sorted(set(elements)))
+        self.config = config
+
+    def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
+        """States of several batches, each of its own molecule, in one evaluation."""
+        raise NotImplementedError
+
+    def check_elements(self, numbers: tuple[int, ...]) -> None:
+        """Refuse a molecule with elements that the model does not know.
+
+        Raises:
+            BadInput: naming the elements on both sides.
+        """
+        from ase_srdft.elements import chemical_symbols
+
+        unknown = sorted(set(numbers) - set(self.elements))
+        if unknown:
+            names = ", ".join(chemical_symbols[z] for z in unknown)
+            known = ", ".join(chemical_symbols[z] for z in self.elements)
+            raise BadInput(
+                f"the model does not know {names}: it knows {known}; "
+                "train one with structures that contain these elements"
+            )
+
+
+_FAMILIES: dict[str, type[ElectronicStateModel]] = {}
+
+
+def register(cls: type[ElectronicStateModel]) -> type[ElectronicStateModel]:
+    """Class decorator: make a family known by its name."""
+    _FAMILIES[cls.family] = cls
+    return cls
+
+
+def family(name: str) -> type[ElectronicStateModel]:
+    """The class of a family.
+
+    Raises:
+        BadInput: no such family.
+    """
+    import ase_srdft.models.fock  # noqa: F401  (registers itself)
+
+    if name not in _FAMILIES:
+        raise BadInput(f"unknown model family {name!r}: use one of {', '.join(sorted(_FAMILIES))}")
+    return _FAMILIES[name]
