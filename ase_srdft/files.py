@@ -1,0 +1,52 @@
+"""Writing files so that a reader sees the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ase_srdft.errors import BadInput
+
+__all__ = ["replace_atomically", "writable_directory"]
+
+
+def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside, flush to disk, rename.
+
+    Args:
+        path: the file to be replaced.
+        write: called with the temporary path; what it raises is passed on.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(beside)
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def writable_directory(path: Path) -> Path:
+    """Create a directory if need be and make sure that files can be written there.
+
+    Raises:
+        BadInput: it is a file, cannot be created, or is read-only.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as err:
+        reason = err.strerror or str(err)
+        raise BadInput(
+            f"cannot write to the directory {path}: {reason}; choose another with -o"
+        ) from err
+    return path

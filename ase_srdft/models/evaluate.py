@@ -1,0 +1,85 @@
+"""Energy, forces and certificate of a model at given nuclei."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.dft.certificate import EnergyBracket, energy_bracket
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.geometry import Geometry, prepare
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.models.state import ElectronicState, ElectronicStateModel
+
+__all__ = ["Evaluation", "evaluate", "molecule_of"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """A model's answer for a batch of geometries, detached.
+
+    Attributes:
+        energy: E[R, f(R)] (Hartree).
+        forces: -dE/dR, the full derivative (Hartree/Bohr); None if not asked for.
+        bracket: bounds of the SCF energy (Hartree).
+        state: density matrix and orbitals of the model.
+        fock: F[P] (Hartree).
+        geometry: integrals and grid.
+    """
+
+    energy: Float[Tensor, " batch"]
+    forces: Float[Tensor, "batch natoms 3"] | None
+    bracket: EnergyBracket
+    state: ElectronicState
+    fock: Float[Tensor, "batch nao nao"]
+    geometry: Geometry
+
+
+def molecule_of(model: ElectronicStateModel, numbers: tuple[int, ...]) -> Molecule:
+    """The molecule at the model's level of theory and with its guess.
+
+    Raises:
+        BadInput: an element the model does not know, or an open shell.
+    """
+    model.check_elements(numbers)
+    return Molecule(numbers=numbers, level=model.level, guess=model.guess)
+
+
+def evaluate(
+    model: ElectronicStateModel,
+    molecule: Molecule,
+    positions: Float[Tensor, "batch natoms 3"],
+    forces: bool = True,
+) -> Evaluation:
+    """Evaluate a model with fresh integrals.
+
+    Args:
+        model: gives the state.
+        molecule: from :func:`molecule_of`.
+        positions: nuclei (Bohr), float64, on the model's device.
+        forces: whether to differentiate.
+
+    Raises:
+        BadInput: positions that are not finite, or atoms on top of each other.
+    """
+    positions = positions.detach().requires_grad_(forces)
+    with torch.set_grad_enabled(forces):
+        geometry = prepare(molecule, positions)
+        state = model([geometry])[0]
+        energies, fock = kohn_sham(geometry, state.density_matrix)
+        total = energies.total
+    gradient = torch.autograd.grad(total.sum(), positions)[0] if forces else None
+    energy, density_matrix = total.detach(), state.density_matrix.detach()
+    return Evaluation(
+        energy=energy,
+        forces=None if gradient is None else -gradient,
+        bracket=energy_bracket(geometry, energy, density_matrix, fock),
+        state=ElectronicState(
+            density_matrix=density_matrix, mo_coeff=state.mo_coeff, mo_energy=state.mo_energy
+        ),
+        fock=fock,
+        geometry=geometry,
+    )

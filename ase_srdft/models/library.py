@@ -1,0 +1,39 @@
+"""Models that ship with the package, found by name."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from ase_srdft.errors import BadInput
+
+__all__ = ["list_models", "model_path"]
+
+_SUFFIX = ".srdft"
+
+
+def _shipped() -> Path:
+    return Path(str(files("ase_srdft") / "shipped"))
+
+
+def list_models() -> list[str]:
+    """Names of the shipped models, sorted."""
+    return sorted(path.stem for path in _shipped().glob(f"*{_SUFFIX}"))
+
+
+def model_path(name: str | Path) -> Path:
+    """The file of a model: an existing path, or the name of a shipped model.
+
+    Raises:
+        BadInput: neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if str(name) in list_models():
+        return _shipped() / f"{name}{_SUFFIX}"
+    shipped = ", ".join(list_models()) or "none"
+    raise BadInput(
+        f"no model {str(name)!r}: give the path of a model file or a shipped model's "
+        f"name ({shipped})"
+    )

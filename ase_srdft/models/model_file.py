@@ -1,0 +1,128 @@
+"""Model files: safetensors with JSON metadata, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.errors import BadInput, DamagedFile
+from ase_srdft.files import replace_atomically
+from ase_srdft.models.state import ElectronicStateModel, family
+
+__all__ = ["FORMAT_VERSION", "LoadedModel", "build_model", "load_model", "save_model"]
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A model and what its file says of it.
+
+    Attributes:
+        model: ready to evaluate, double precision, on the CPU.
+        training: the training record.
+    """
+
+    model: ElectronicStateModel
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def build_model(
+    name: str, level: LevelOfTheory, elements: tuple[int, ...], config: dict[str, Any]
+) -> ElectronicStateModel:
+    """A fresh model of a family.
+
+    Raises:
+        BadInput: unknown family or configuration.
+    """
+    cls = family(name)
+    try:
+        settings = cls.Config(**config)
+    except TypeError as err:
+        raise BadInput(f"model {name!r}: {err}; see its configuration for the names") from err
+    return cls(level, elements, settings)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def save_model(path: Path, model: ElectronicStateModel, training: dict[str, Any]) -> None:
+    """Write a model (weights in single precision), atomically.
+
+    Args:
+        path: usually ``*.srdft``.
+        model: the model.
+        training: plain values that tell how it was trained.
+    """
+    tensors = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous().clone()
+        for name, tensor in model.state_dict().items()
+    }
+    header = {
+        "family": model.family,
+        "level": model.level.to_dict(),
+        "elements": list(model.elements),
+        "config": asdict(model.config),
+        "training": training,
+        "sha256": _digest(tensors),
+    }
+    metadata = {
+        "format": "ase_srdft model",
+        "format_version": str(FORMAT_VERSION),
+        "header": json.dumps(header, allow_nan=False),
+    }
+    replace_atomically(path, lambda beside: save_file(tensors, beside, metadata))
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Read and verify a model file.
+
+    Raises:
+        BadInput: no such file.
+        DamagedFile: not a model of ours, an unknown format version, or altered content.
+    """
+    if not path.is_file():
+        raise BadInput(f"no model file {path}: train one with ase-srdft-train, or check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as err:
+        raise DamagedFile(
+            f"{path} is damaged or no model file ({err}): restore or retrain"
+        ) from err
+    if metadata.get("format") != "ase_srdft model":
+        raise DamagedFile(f"{path} is a safetensors file, but no ase_srdft model")
+    version = metadata.get("format_version")
+    if version != str(FORMAT_VERSION):
+        raise DamagedFile(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}: "
+            "update ase_srdft or retrain"
+        )
+    try:
+        header = json.loads(metadata["header"])
+        intact = header["sha256"] == _digest(tensors)
+        level = LevelOfTheory(**header["level"])
+        model = build_model(header["family"], level, tuple(header["elements"]), header["config"])
+        if not intact:
+            raise ValueError("its checksum does not match its weights")
+        model.load_state_dict(tensors)
+    except (KeyError, ValueError, TypeError, RuntimeError) as err:
+        reason = str(err).splitlines()[0]
+        raise DamagedFile(f"{path} is damaged ({reason}): restore or retrain it") from err
+    return LoadedModel(model=model.double().eval(), training=header["training"])
