@@ -165,6 +165,29 @@ class WalkerState:
         return type(self)(**arrays)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Overdamped:
+    """The parameters and the move that the overdamped schemes share."""
+
+    step_size: float
+    thermal_energy: float
+    mobility: Mobility = field(default_factory=Mobility.identity)
+
+    def __post_init__(self) -> None:
+        _require_positive(step_size=self.step_size, thermal_energy=self.thermal_energy)
+
+    def displacement(
+        self,
+        forces: Float[np.ndarray, "nwalkers natoms 3"],
+        noise: Float[np.ndarray, "nwalkers natoms 3"],
+    ) -> Float[np.ndarray, "nwalkers natoms 3"]:
+        """h M f + sqrt(2 kT h) M^(1/2) ξ, the move under the forces f with the noise ξ."""
+        amplitude = sqrt(2 * self.thermal_energy * self.step_size)
+        # M = M^(1/2) M^(1/2): the second root is shared by the two terms.
+        pull = self.step_size * self.mobility.apply_square_root(forces)
+        return self.mobility.apply_square_root(pull + amplitude * noise)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LeimkuhlerMatthewsState(WalkerState):
     """Walkers of `LeimkuhlerMatthews`.
@@ -177,7 +200,7 @@ class LeimkuhlerMatthewsState(WalkerState):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeimkuhlerMatthews:
+class LeimkuhlerMatthews(_Overdamped):
     """Overdamped Langevin dynamics with one force and a bias of second order.
 
     The scheme of Leimkuhler and Matthews (Appl. Math. Res. eXpress 2013, 34) for
@@ -199,13 +222,6 @@ class LeimkuhlerMatthews:
     Averages are wrong by O(h²), against O(h) for Euler-Maruyama, and not at all in a harmonic
     well, for any step that is stable: h·M·curvature < 2.
     """
-
-    step_size: float
-    thermal_energy: float
-    mobility: Mobility = field(default_factory=Mobility.identity)
-
-    def __post_init__(self) -> None:
-        _require_positive(step_size=self.step_size, thermal_energy=self.thermal_energy)
 
     def init(
         self,
@@ -231,7 +247,7 @@ class LeimkuhlerMatthews:
     ) -> LeimkuhlerMatthewsState:
         """One step, by one force call at the new positions."""
         noise = rng.standard_normal(state.positions.shape)
-        positions = state.positions + _displacement(self, state.forces, (state.noise + noise) / 2)
+        positions = state.positions + self.displacement(state.forces, (state.noise + noise) / 2)
         energy, forces = energy_and_forces(positions)
         return LeimkuhlerMatthewsState(
             positions=positions, energy=energy, forces=forces, noise=noise
@@ -250,7 +266,7 @@ class MetropolisState(WalkerState):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetropolisLangevin:
+class MetropolisLangevin(_Overdamped):
     """Metropolis-adjusted Langevin dynamics (MALA): no bias, whatever the step.
 
     Roberts and Tweedie, Bernoulli 2, 341 (1996): propose by Euler-Maruyama, ``y = x + h M f(x) +
@@ -267,13 +283,6 @@ class MetropolisLangevin:
     after it changed, call `WalkerState.refresh`.  A proposal without a finite energy and finite
     forces is refused.
     """
-
-    step_size: float
-    thermal_energy: float
-    mobility: Mobility = field(default_factory=Mobility.identity)
-
-    def __post_init__(self) -> None:
-        _require_positive(step_size=self.step_size, thermal_energy=self.thermal_energy)
 
     def init(
         self,
@@ -295,7 +304,7 @@ class MetropolisLangevin:
     ) -> MetropolisState:
         """One proposal, accepted or refused, by one force call at the proposed positions."""
         noise = rng.standard_normal(state.positions.shape)
-        proposal = state.positions + _displacement(self, state.forces, noise)
+        proposal = state.positions + self.displacement(state.forces, noise)
         energy, forces = energy_and_forces(proposal)
         log_uniform = -rng.standard_exponential(len(energy))
         # NaN compares false, so a proposal without an energy or forces is refused.
@@ -412,17 +421,6 @@ class BAOAB:
     def _thermal_velocity(self) -> Float[np.ndarray, "natoms 1"]:
         """sqrt(kT/m), the standard deviation of each velocity component."""
         return np.sqrt(self.thermal_energy / self.masses)[:, None]
-
-
-def _displacement(
-    scheme: LeimkuhlerMatthews | MetropolisLangevin,
-    forces: Float[np.ndarray, "nwalkers natoms 3"],
-    noise: Float[np.ndarray, "nwalkers natoms 3"],
-) -> Float[np.ndarray, "nwalkers natoms 3"]:
-    """h M f + sqrt(2 kT h) M^(1/2) ξ, the overdamped move with the noise ξ."""
-    apply = scheme.mobility.apply_square_root
-    amplitude = sqrt(2 * scheme.thermal_energy * scheme.step_size)
-    return apply(scheme.step_size * apply(forces) + amplitude * noise)
 
 
 def _require_positive(**values: float) -> None:
