@@ -8,7 +8,7 @@ by the nuclei for any cotangent.  Everything above it is torch.  libcint is the 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class Integrals:
 INTEGRAL_NAMES: tuple[str, ...] = tuple(field.name for field in fields(Integrals))
 
 
+@runtime_checkable
 class IntegralProvider(Protocol):
     """Evaluates integrals of one molecule.
 
