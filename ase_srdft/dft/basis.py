@@ -6,11 +6,14 @@ An atomic orbital is ``chi(d) = R(d^2) Y_lm(d)`` with ``d = r - R_atom``, the re
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import eigh
 
 from ase_srdft.elements import chemical_symbols
 from ase_srdft.errors import BadInput
@@ -18,6 +21,9 @@ from ase_srdft.errors import BadInput
 __all__ = ["MAX_ANGULAR_MOMENTUM", "ElementBasis", "element_basis", "formatted_basis"]
 
 MAX_ANGULAR_MOMENTUM = 2
+#: The 1s energy of the bare nucleus in an all-electron basis, in units of the exact -Z^2/2, is
+#: 0.93 or more in any of PySCF's; in one made for pseudopotentials it is 0.77 or less.
+_LEAST_CORE_ENERGY = 0.85
 _SOLID_HARMONIC_FACTOR = {0: 0.282094791773878143, 1: 0.488602511902919921, 2: 1.0}
 
 
@@ -59,7 +65,10 @@ def formatted_basis(name: str, number: int) -> list[list[object]]:
 
     symbol = chemical_symbols[number]
     try:
-        shells: list[list[object]] = gto.format_basis({symbol: name})[symbol]
+        with warnings.catch_warnings():
+            # PySCF's advice to install more basis sets; the error below says what to do.
+            warnings.simplefilter("ignore", UserWarning)
+            shells: list[list[object]] = gto.format_basis({symbol: name})[symbol]
     except (BasisNotFoundError, KeyError, RuntimeError, ValueError, AttributeError) as err:
         raise BadInput(
             f"no basis {name!r} for {symbol}: use a name that PySCF knows "
@@ -79,7 +88,8 @@ def element_basis(name: str, number: int) -> ElementBasis:
         number: atomic number.
 
     Raises:
-        BadInput: unknown basis or element, or functions beyond d.
+        BadInput: unknown basis or element, functions beyond d, or a basis that leaves the core
+            electrons to a pseudopotential.
     """
     from pyscf import gto
 
@@ -98,6 +108,11 @@ def element_basis(name: str, number: int) -> ElementBasis:
             f"basis {name!r} has functions with l = {highest} on {symbol}: "
             f"s, p and d are supported (for example def2-svp)"
         )
+    if _core_energy(mol) < _LEAST_CORE_ENERGY:
+        raise BadInput(
+            f"basis {name!r} is made for a pseudopotential on {symbol}: use an all-electron "
+            "basis (for example def2-svp)"
+        )
     exponents = np.unique(np.concatenate([mol.bas_exp(i) for i in range(mol.nbas)]))
     angular_momenta: list[int] = []
     rows: list[np.ndarray] = []
@@ -112,3 +127,10 @@ def element_basis(name: str, number: int) -> ElementBasis:
     return ElementBasis(
         angular_momenta=tuple(angular_momenta), exponents=exponents, coefficients=np.array(rows)
     )
+
+
+def _core_energy(atom: Any) -> float:
+    """Energy of one electron around the bare nucleus in the atom's basis, over -Z^2/2."""
+    core_hamiltonian = atom.intor("int1e_kin") + atom.intor("int1e_nuc")
+    levels = eigh(core_hamiltonian, atom.intor("int1e_ovlp"), eigvals_only=True)
+    return float(levels[0]) / (-0.5 * float(atom.atom_charge(0)) ** 2)

@@ -87,7 +87,7 @@ class LevelOfTheory:
     (:class:`ase_srdft.dft.molecule.Molecule`).
 
     Raises:
-        BadInput: unknown functional, grid level out of range.
+        BadInput: unknown functional, grid level out of range, a value of the wrong type.
     """
 
     xc: str = "PBE"
@@ -102,10 +102,15 @@ class LevelOfTheory:
         if name not in FUNCTIONALS:
             raise BadInput(f"unknown xc {self.xc!r}: use one of {', '.join(FUNCTIONALS)}")
         object.__setattr__(self, "xc", name)
-        if isinstance(self.grid_level, bool) or self.grid_level not in range(10):
+        if type(self.grid_level) is not int or self.grid_level not in range(10):
             raise BadInput(f"grid level {self.grid_level!r}: use a whole number from 0 to 9")
-        if not isinstance(self.charge, int):
+        if type(self.charge) is not int:
             raise BadInput(f"charge {self.charge!r}: use a whole number of elementary charges")
+        if not isinstance(self.density_fitting, bool | str) or self.density_fitting == "":
+            raise BadInput(
+                f"density_fitting {self.density_fitting!r}: use True, False or the name of an "
+                "auxiliary basis"
+            )
         object.__setattr__(self, "basis", str(self.basis).lower())
 
     @property
