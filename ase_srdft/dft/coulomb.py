@@ -53,13 +53,14 @@ def coulomb_matrix(
     nao = density_matrix.shape[-1]
     if integrals.four_center is not None:
         flat = integrals.four_center.flatten(3, 4).flatten(1, 2)
-        return (flat @ density_matrix.flatten(1, 2)[..., None])[..., 0].unflatten(1, (nao, nao))
+        coulomb: Tensor = (flat @ density_matrix.flatten(1, 2)[..., None])[..., 0]
+        return coulomb.reshape(-1, nao, nao)
     assert integrals.three_center is not None
     assert integrals.metric is not None
     # off the diagonal a packed element stands for two
     doubled = 2.0 * density_matrix - torch.diag_embed(density_matrix.diagonal(dim1=1, dim2=2))
     projected = integrals.three_center.transpose(1, 2) @ pack(doubled)[..., None]
-    fitted = _MetricSolve.apply(integrals.metric, projected)
+    fitted = _MetricSolve.apply(integrals.metric, projected)  # type: ignore[no-untyped-call]
     return unpack((integrals.three_center @ fitted)[..., 0], nao)
 
 
@@ -74,6 +75,7 @@ def exchange_matrix(
     assert integrals.metric is not None
     full = unpack(integrals.three_center, nao)  # (batch, nao, nao, naux)
     transformed = torch.einsum("zmlq,zls->zmsq", full, density_matrix)
-    fitted = _MetricSolve.apply(integrals.metric, full.flatten(1, 2).transpose(1, 2))
+    flat = full.flatten(1, 2).transpose(1, 2)
+    fitted = _MetricSolve.apply(integrals.metric, flat)  # type: ignore[no-untyped-call]
     fitted = fitted.transpose(1, 2).unflatten(1, (nao, nao))
     return torch.einsum("zmsq,znsq->zmn", transformed, fitted)

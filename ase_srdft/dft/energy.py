@@ -46,7 +46,7 @@ def nuclear_repulsion(
     """sum_(A<B) Z_A Z_B / R_AB (Hartree)."""
     natoms = len(charges)
     first, second = torch.triu_indices(natoms, natoms, 1, device=positions.device)
-    distances = (positions[:, first] - positions[:, second]).norm(dim=-1)
+    distances: Tensor = (positions[:, first] - positions[:, second]).norm(dim=-1)
     return (charges[first] * charges[second] / distances).sum(-1)
 
 

@@ -20,6 +20,12 @@ __all__ = ["TERMS", "energy_density"]
 #: Below this density (Bohr^-3) a point contributes nothing.
 DENSITY_THRESHOLD = 1.0e-13
 
+#: r_s rho^(1/3), k_F rho^(-1/3) and the energy density of Dirac's exchange over rho^(4/3).
+_WIGNER_SEITZ: float = (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
+_FERMI: float = (3.0 * math.pi**2) ** (1.0 / 3.0)
+_DIRAC: float = -0.75 * (3.0 / math.pi) ** (1.0 / 3.0)
+_TWO_TO_11_THIRDS: float = 2.0 ** (11.0 / 3.0)
+
 _PBE_BETA = 0.06672455060314922
 _PBE_GAMMA = (1.0 - math.log(2.0)) / math.pi**2
 _PBE_KAPPA = 0.804
@@ -27,12 +33,12 @@ _PBE_MU = _PBE_BETA * math.pi**2 / 3.0
 
 
 def _wigner_seitz_radius(rho: Tensor) -> Tensor:
-    return (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0) * rho.pow(-1.0 / 3.0)
+    return _WIGNER_SEITZ * rho.pow(-1.0 / 3.0)
 
 
 def slater_exchange(rho: Tensor, sigma: Tensor) -> Tensor:
     """Exchange of the uniform electron gas (Dirac 1930, Slater 1951)."""
-    return -0.75 * (3.0 / math.pi) ** (1.0 / 3.0) * rho.pow(4.0 / 3.0)
+    return _DIRAC * rho.pow(4.0 / 3.0)
 
 
 def _vwn(rho: Tensor, amplitude: float, x0: float, b: float, c: float) -> Tensor:
@@ -61,7 +67,7 @@ def vwn_rpa_correlation(rho: Tensor, sigma: Tensor) -> Tensor:
 def pbe_exchange(rho: Tensor, sigma: Tensor) -> Tensor:
     """Exchange of Perdew, Burke and Ernzerhof 1996, equations 10 to 14."""
     # s^2 = sigma / (4 (3 pi^2)^(2/3) rho^(8/3))
-    s2 = sigma * rho.pow(-8.0 / 3.0) / (4.0 * (3.0 * math.pi**2) ** (2.0 / 3.0))
+    s2 = sigma * rho.pow(-8.0 / 3.0) / (4.0 * _FERMI**2)
     enhancement = 1.0 + _PBE_KAPPA - _PBE_KAPPA / (1.0 + _PBE_MU / _PBE_KAPPA * s2)
     return slater_exchange(rho, sigma) * enhancement
 
@@ -79,7 +85,7 @@ def _perdew_wang_energy_per_electron(rho: Tensor) -> Tensor:
 def pbe_correlation(rho: Tensor, sigma: Tensor) -> Tensor:
     """Correlation of Perdew, Burke and Ernzerhof 1996, equations 3, 7 and 8."""
     local = _perdew_wang_energy_per_electron(rho)
-    fermi = (3.0 * math.pi**2 * rho).pow(1.0 / 3.0)
+    fermi = _FERMI * rho.pow(1.0 / 3.0)
     t2 = sigma * math.pi / (16.0 * fermi * rho * rho)
     ratio = _PBE_BETA / _PBE_GAMMA
     at2 = ratio / torch.expm1(-local / _PBE_GAMMA) * t2
@@ -104,8 +110,7 @@ def lyp_correlation(rho: Tensor, sigma: Tensor) -> Tensor:
     damping = 1.0 / (1.0 + d * inverse_root)
     omega = torch.exp(-c * inverse_root) * damping * rho.pow(-11.0 / 3.0)
     delta = c * inverse_root + d * inverse_root * damping
-    fermi = 0.3 * (3.0 * math.pi**2) ** (2.0 / 3.0)
-    kinetic = 2.0 ** (11.0 / 3.0) * fermi * 2.0 * (0.5 * rho).pow(8.0 / 3.0)
+    kinetic = 0.6 * _FERMI**2 * _TWO_TO_11_THIRDS * (0.5 * rho).pow(8.0 / 3.0)
     # rho_a = rho_b = rho/2 and sigma_aa = sigma_bb = sigma/4 in equation 2 of Miehlich et al.
     slope = (47.0 - 7.0 * delta) / 18.0 - (2.5 - delta / 18.0) / 2.0 - (delta - 11.0) / 36.0
     bracket = 0.25 * rho * rho * (kinetic + slope * sigma) - 11.0 / 24.0 * rho * rho * sigma

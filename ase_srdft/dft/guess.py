@@ -20,7 +20,7 @@ def minimal_density_matrix(
     """Superposed spherical atoms in the basis: S^-1 S12 n S12^T S^-1 (PySCF's ``minao``)."""
     assert integrals.guess_overlap is not None
     occupations = molecule.guess_occupations.to(integrals.overlap.device)
-    orbitals = torch.linalg.solve(integrals.overlap, integrals.guess_overlap)
+    orbitals: Tensor = torch.linalg.solve(integrals.overlap, integrals.guess_overlap)
     return (orbitals * occupations) @ orbitals.transpose(-1, -2)
 
 

@@ -7,17 +7,18 @@ by the nuclei for any cotangent.  Everything above it is torch.  libcint is the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["INTEGRAL_NAMES", "IntegralProvider", "Integrals", "evaluate_integrals"]
+__all__ = ["IntegralProvider", "Integrals", "evaluate_integrals"]
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,9 +42,6 @@ class Integrals:
     three_center: Float[Tensor, "batch npair naux"] | None = None
     metric: Float[Tensor, "batch naux naux"] | None = None
     four_center: Float[Tensor, "batch nao nao nao nao"] | None = None
-
-
-INTEGRAL_NAMES: tuple[str, ...] = tuple(field.name for field in fields(Integrals))
 
 
 @runtime_checkable
@@ -96,5 +94,5 @@ def evaluate_integrals(
     positions: Float[Tensor, "batch natoms 3"], provider: IntegralProvider
 ) -> Integrals:
     """Integrals at a batch of geometries (Bohr), differentiable in the positions."""
-    tensors = _IntegralOperation.apply(positions, provider)
+    tensors = _IntegralOperation.apply(positions, provider)  # type: ignore[no-untyped-call]
     return Integrals(**dict(zip(provider.names, tensors, strict=True)))

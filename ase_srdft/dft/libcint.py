@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 
 from ase_srdft.dft.basis import formatted_basis
 from ase_srdft.dft.guess_data import atomic_potential, minimal_basis
+from ase_srdft.dft.integrals import Arrays
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.elements import chemical_symbols
 
 __all__ = ["LibcintProvider"]
 
-Arrays = dict[str, np.ndarray]
+Array = NDArray[np.float64]
 #: Where libcint keeps the origin of 1/r.
 _RINV_ORIGIN = slice(4, 7)
 
@@ -36,11 +38,16 @@ class _Centres:
         mol._atm, mol._bas, mol._env = mol.make_env(atoms, basis, np.zeros(gto.mole.PTR_ENV_START))
         self.tables = (mol._atm, mol._bas, mol._env)
         self.nbas = len(mol._bas)
-        self.location = gto.moleintor.make_loc(mol._bas, "sph")
-        self.nao = int(self.location[-1])
-        owners = np.repeat(mol._bas[:, 0], np.diff(self.location))
-        self.by_atom = np.zeros((len(numbers), self.nao))
-        self.by_atom[owners, np.arange(self.nao)] = 1.0
+        location = gto.moleintor.make_loc(mol._bas, "sph")
+        self.nao = int(location[-1])
+        owners = np.repeat(mol._bas[:, 0], np.diff(location))
+        self._by_atom = np.zeros((len(numbers), self.nao))
+        self._by_atom[owners, np.arange(self.nao)] = 1.0
+
+    def sum_by_atom(self, by_orbital: Array) -> Array:
+        """Add up the rows (nao, ...) of each atom's orbitals."""
+        result: Array = self._by_atom @ by_orbital
+        return result
 
 
 class _Joint:
@@ -60,9 +67,9 @@ class _Joint:
         """Shell slice of the given parts, in libcint's flat form."""
         return tuple(int(self.first_shells[i + end]) for i in which for end in (0, 1))
 
-    def environment(self, positions: np.ndarray, rinv_atom: int | None = None) -> np.ndarray:
+    def environment(self, positions: Array, rinv_atom: int | None = None) -> Array:
         """The parameter array with nuclei (and the origin of 1/r) in place."""
-        env = self.env.copy()
+        env: Array = self.env.copy()
         repeated = np.tile(positions, (self.ncopies, 1))
         env[self.atm[:, 1][:, None] + np.arange(3)] = repeated
         if rinv_atom is not None:
@@ -121,43 +128,43 @@ class LibcintProvider:
         self,
         name: str,
         joint: _Joint,
-        env: np.ndarray,
+        env: Array,
         parts: tuple[int, ...],
         comp: int = 1,
         aosym: str = "s1",
-    ) -> np.ndarray:
+    ) -> Array:
         from pyscf import gto
 
-        result: np.ndarray = gto.moleintor.getints(
+        result: Array = gto.moleintor.getints(
             name, joint.atm, joint.bas, env, joint.shells(*parts), comp, aosym=aosym
         )
         return result
 
-    def _symmetric(self, matrix: np.ndarray) -> np.ndarray:
+    def _symmetric(self, matrix: Array) -> Array:
         return 0.5 * (matrix + matrix.T)
 
     # one-electron integrals
 
-    def _overlap(self, positions: np.ndarray) -> np.ndarray:
+    def _overlap(self, positions: Array) -> Array:
         env = self._joint.environment(positions)
         return self._intor("int1e_ovlp_sph", self._joint, env, (0, 0))
 
-    def _pull_overlap(self, positions: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_overlap(self, positions: Array, cotangent: Array) -> Array:
         env = self._joint.environment(positions)
         slopes = self._intor("int1e_ipovlp_sph", self._joint, env, (0, 0), 3)
         return self._pull_pair(slopes, cotangent)
 
-    def _pull_pair(self, slopes: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_pair(self, slopes: Array, cotangent: Array) -> Array:
         # bra and ket give the same, hence the factor of two
         weighted = np.einsum("cmn,mn->mc", slopes, self._symmetric(cotangent))
-        return -2.0 * self._orbitals.by_atom @ weighted
+        return -2.0 * self._orbitals.sum_by_atom(weighted)
 
-    def _core_hamiltonian(self, positions: np.ndarray) -> np.ndarray:
+    def _core_hamiltonian(self, positions: Array) -> Array:
         env = self._joint.environment(positions)
         kinetic = self._intor("int1e_kin_sph", self._joint, env, (0, 0))
         return kinetic + self._intor("int1e_nuc_sph", self._joint, env, (0, 0))
 
-    def _pull_core_hamiltonian(self, positions: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_core_hamiltonian(self, positions: Array, cotangent: Array) -> Array:
         env = self._joint.environment(positions)
         slopes = self._intor("int1e_ipkin_sph", self._joint, env, (0, 0), 3)
         slopes = slopes + self._intor("int1e_ipnuc_sph", self._joint, env, (0, 0), 3)
@@ -171,35 +178,36 @@ class LibcintProvider:
 
     # guess
 
-    def _guess_overlap(self, positions: np.ndarray) -> np.ndarray:
+    def _guess_overlap(self, positions: Array) -> Array:
         env = self._with_minimal.environment(positions)
         return self._intor("int1e_ovlp_sph", self._with_minimal, env, (0, 1))
 
-    def _pull_guess_overlap(self, positions: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_guess_overlap(self, positions: Array, cotangent: Array) -> Array:
         env = self._with_minimal.environment(positions)
         slopes = self._intor("int1e_ipovlp_sph", self._with_minimal, env, (0, 1), 3)
         weighted = slopes * cotangent
-        by_minimal: np.ndarray = self._minimal.by_atom @ weighted.sum(1).T
-        return by_minimal - self._orbitals.by_atom @ weighted.sum(2).T
+        by_minimal = self._minimal.sum_by_atom(weighted.sum(1).T)
+        return by_minimal - self._orbitals.sum_by_atom(weighted.sum(2).T)
 
-    def _guess_potential(self, positions: np.ndarray) -> np.ndarray:
+    def _guess_potential(self, positions: Array) -> Array:
         env = self._with_screening.environment(positions)
         integrals = self._intor("int3c2e_sph", self._with_screening, env, (0, 0, 1))
-        return -integrals.sum(-1)
+        potential: Array = -integrals.sum(-1)
+        return potential
 
-    def _pull_guess_potential(self, positions: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_guess_potential(self, positions: Array, cotangent: Array) -> Array:
         symmetric = -self._symmetric(cotangent)
         weights = np.broadcast_to(symmetric[:, :, None], (*symmetric.shape, len(positions)))
         return self._pull_three(positions, self._with_screening, self._screening, weights)
 
     # two-electron integrals
 
-    def _three_center(self, positions: np.ndarray) -> np.ndarray:
+    def _three_center(self, positions: Array) -> Array:
         env = self._with_auxiliary.environment(positions)
         parts = (0, 0, 1)
         return self._intor("int3c2e_sph", self._with_auxiliary, env, parts, aosym="s2ij")
 
-    def _pull_three_center(self, positions: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_three_center(self, positions: Array, cotangent: Array) -> Array:
         nao = self._orbitals.nao
         rows, columns = np.tril_indices(nao)
         # each packed element stands for two of the full tensor, but those on the diagonal
@@ -210,30 +218,30 @@ class LibcintProvider:
         return self._pull_three(positions, self._with_auxiliary, self._auxiliary, weights)
 
     def _pull_three(
-        self, positions: np.ndarray, joint: _Joint, third: _Centres, weights: np.ndarray
-    ) -> np.ndarray:
+        self, positions: Array, joint: _Joint, third: _Centres, weights: Array
+    ) -> Array:
         env = joint.environment(positions)
         slopes = self._intor("int3c2e_ip1_sph", joint, env, (0, 0, 1), 3)
         weighted = np.einsum("cmnq,mnq->cmq", slopes, weights)
-        by_third: np.ndarray = third.by_atom @ weighted.sum(1).T
-        return 2.0 * (by_third - self._orbitals.by_atom @ weighted.sum(2).T)
+        by_third = third.sum_by_atom(weighted.sum(1).T)
+        return 2.0 * (by_third - self._orbitals.sum_by_atom(weighted.sum(2).T))
 
-    def _metric(self, positions: np.ndarray) -> np.ndarray:
+    def _metric(self, positions: Array) -> Array:
         env = self._with_auxiliary.environment(positions)
         return self._intor("int2c2e_sph", self._with_auxiliary, env, (1, 1))
 
-    def _pull_metric(self, positions: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_metric(self, positions: Array, cotangent: Array) -> Array:
         env = self._with_auxiliary.environment(positions)
         slopes = self._intor("int2c2e_ip1_sph", self._with_auxiliary, env, (1, 1), 3)
         weighted = np.einsum("cpq,pq->pc", slopes, self._symmetric(cotangent))
-        return -2.0 * self._auxiliary.by_atom @ weighted
+        return -2.0 * self._auxiliary.sum_by_atom(weighted)
 
-    def _four_center(self, positions: np.ndarray) -> np.ndarray:
+    def _four_center(self, positions: Array) -> Array:
         env = self._joint.environment(positions)
         integrals = self._intor("int2e_sph", self._joint, env, (0, 0, 0, 0))
         return integrals.reshape([self._orbitals.nao] * 4)
 
-    def _pull_four_center(self, positions: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+    def _pull_four_center(self, positions: Array, cotangent: Array) -> Array:
         env = self._joint.environment(positions)
         weights = cotangent + cotangent.transpose(1, 0, 2, 3)
         weights = weights + weights.transpose(0, 1, 3, 2)
@@ -242,7 +250,7 @@ class LibcintProvider:
         slopes = self._intor("int2e_ip1_sph", self._joint, env, (0, 0, 0, 0), 3)
         slopes = slopes.reshape(3, nao, nao * nao * nao)
         weighted = np.einsum("cmx,mx->mc", slopes, weights.reshape(nao, -1))
-        return -4.0 * self._orbitals.by_atom @ weighted
+        return -4.0 * self._orbitals.sum_by_atom(weighted)
 
 
 def _charge_tables(numbers: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

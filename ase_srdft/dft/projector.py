@@ -33,7 +33,8 @@ class _InverseSquareRoot(torch.autograd.Function):
             )
         roots = eigenvalues.sqrt()
         ctx.save_for_backward(roots, vectors)
-        return (vectors / roots[:, None]) @ vectors.transpose(-1, -2)
+        result: Tensor = (vectors / roots[:, None]) @ vectors.transpose(-1, -2)
+        return result
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> Tensor:
@@ -41,7 +42,8 @@ class _InverseSquareRoot(torch.autograd.Function):
         rotated = vectors.transpose(-1, -2) @ cotangents[0] @ vectors
         left, right = roots[:, :, None], roots[:, None]
         rotated = -rotated / (left * right * (left + right))
-        return vectors @ rotated @ vectors.transpose(-1, -2)
+        result: Tensor = vectors @ rotated @ vectors.transpose(-1, -2)
+        return result
 
 
 def inverse_square_root(
@@ -52,7 +54,7 @@ def inverse_square_root(
     Raises:
         BadInput: S is singular to working precision.
     """
-    result: Tensor = _InverseSquareRoot.apply(overlap)
+    result: Tensor = _InverseSquareRoot.apply(overlap)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -96,5 +98,5 @@ def occupied_projector(
         The projector, differentiable by ``fock`` for any positive gap; the orbital energies
         and the orbitals in columns, both without derivatives.
     """
-    projector, energies, vectors = _OccupiedProjector.apply(fock, nocc)
-    return projector, energies, vectors
+    result: tuple[Tensor, Tensor, Tensor] = _OccupiedProjector.apply(fock, nocc)  # type: ignore[no-untyped-call]
+    return result

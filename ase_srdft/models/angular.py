@@ -38,7 +38,7 @@ def _complex_clebsch_gordan(l1: int, m1: int, l2: int, m2: int, l3: int, m3: int
     # Racah's closed form, for example Varshalovich 1988, equation 8.2.1 (3).
     if m1 + m2 != m3 or not abs(l1 - l2) <= l3 <= l1 + l2:
         return 0.0
-    prefactor = (2 * l3 + 1) * factorial(l3 + l1 - l2) * factorial(l3 - l1 + l2)
+    prefactor: float = (2 * l3 + 1) * factorial(l3 + l1 - l2) * factorial(l3 - l1 + l2)
     prefactor *= factorial(l1 + l2 - l3) / factorial(l1 + l2 + l3 + 1)
     for angular, m in ((l3, m3), (l1, m1), (l2, m2)):
         prefactor *= factorial(angular + m) * factorial(angular - m)

@@ -44,7 +44,8 @@ class PairBasis:
     """What the geometry of each pair gives to every layer.
 
     Attributes:
-        radial: radial basis functions times the cutoff envelope.
+        radial: radial basis functions.
+        envelope: the smooth cutoff, a factor of every filter.
         couplings: K of the even paths, columns (l1, s2).
         odd_couplings: K of the odd paths.
     """
@@ -106,7 +107,7 @@ class Backbone(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
         # A cast to float32 and back would leave rounded tables: make them anew.
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_tables()
         return self
 
@@ -128,7 +129,7 @@ class Backbone(nn.Module):
     def forward(self, graph: Graph, basis: PairBasis) -> Float[Tensor, "natoms ncomponents c"]:
         """Features of every atom, of parity (-1)^l."""
         net = self.net
-        scalars = net.embedding(graph.numbers)
+        scalars: Tensor = net.embedding(graph.numbers)
         x = scalars.new_zeros(len(scalars), ncomponents(self.lmax), self.features)
         x = torch.cat([scalars[:, None], x[:, 1:]], 1)
         for conv, mixing1, mixing2, gating, mixing3 in zip(
@@ -148,6 +149,6 @@ def couple(
     filters: Float[Tensor, "n nangular c"],
     features: Float[Tensor, "n ncomponents c"],
 ) -> Float[Tensor, "n ncomponents c"]:
-    """``y_s = sum_(l1, s2) K[s, (l1, s2)] W_l1 x_s2``: the SO3 convolution before the sum over j."""
+    """``y_s = sum_(l1, s2) K[s, (l1, s2)] W_l1 x_s2``, the SO3 convolution of one pair."""
     weighted = (filters[:, :, None] * features[:, None]).flatten(1, 2)
     return couplings @ weighted

@@ -39,13 +39,11 @@ class BlockLayout:
         keys: (l, parity) pairs; parity 0 is even.
         assembly: orthogonal matrix from all coefficients, path by path within each key
             and component by component, to the elements of the block by rows.
-        shape: orbitals on either side.
     """
 
     keys: tuple[tuple[int, int], ...]
     npaths: tuple[int, ...]
     assembly: Float[np.ndarray, "ncoefficients nelements"]
-    shape: tuple[int, int]
 
 
 def _shell_blocks(left: ElementBasis, right: ElementBasis) -> list[tuple[int, int, np.ndarray]]:
@@ -79,7 +77,6 @@ def block_layout(basis: str, left: int, right: int) -> BlockLayout:
         keys=tuple(keys),
         npaths=tuple(npaths),
         assembly=np.concatenate(rows),
-        shape=(bases[0].nao, bases[1].nao),
     )
 
 

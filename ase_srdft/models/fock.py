@@ -62,7 +62,7 @@ class Gate(nn.Module):
 
     def __init__(self, features: int, lmax: int) -> None:
         super().__init__()
-        self.features, self.lmax = features, lmax
+        self.shape = (2, lmax + 1, features)
         self.hidden = nn.Linear(features, features)
         self.gates = nn.Linear(features, 2 * (lmax + 1) * features)
         angular = torch.arange(lmax + 1)
@@ -73,7 +73,7 @@ class Gate(nn.Module):
         """Gated features, shapes kept."""
         hidden = nn.functional.silu(self.hidden(even[:, 0]))
         gates = torch.sigmoid(self.gates(hidden))
-        gates = gates.unflatten(1, (2, self.lmax + 1, self.features))[:, :, self.index]
+        gates = gates.unflatten(1, self.shape)[:, :, self.index]
         return even * gates[:, 0], odd * gates[:, 1]
 
 
@@ -85,7 +85,6 @@ class AtomHead(nn.Module):
         self.left = nn.Linear(features, features, bias=False)
         self.right = nn.Linear(features, features, bias=False)
         self.gate = Gate(features, lmax)
-        self.lmax = lmax
         size = ncomponents(lmax)
         tables = [torch.tensor(coupling_table(lmax, parity)) for parity in (0, 1)]
         joined = torch.cat(tables, 2).reshape(size * size, 2 * size)
@@ -97,7 +96,8 @@ class AtomHead(nn.Module):
         table = self.table.to(features.dtype)
         products = torch.einsum("nsc,st->ntc", products.flatten(1, 2), table)
         even, odd = products.chunk(2, 1)
-        return self.gate(features + even, odd)
+        gated: tuple[Tensor, Tensor] = self.gate(features + even, odd)
+        return gated
 
 
 class PairHead(nn.Module):
@@ -119,7 +119,8 @@ class PairHead(nn.Module):
         even = couple(basis.couplings, filters[:, 0], mixed)
         even = even + mixed * filters[:, 2][:, self.index]
         odd = couple(basis.odd_couplings, filters[:, 1], mixed)
-        return self.gate(even, odd)
+        gated: tuple[Tensor, Tensor] = self.gate(even, odd)
+        return gated
 
 
 class Projection(nn.Module):
@@ -196,7 +197,7 @@ class FockModel(ElectronicStateModel):
     def _matrix(self, geometry: Geometry, atoms: list[Tensor], pairs: list[Tensor]) -> Tensor:
         """Blocks put in place; not yet symmetric."""
         molecule, batch = geometry.molecule, len(geometry)
-        flat = geometry.positions.new_zeros((batch, molecule.nao**2))
+        flat: Tensor = geometry.positions.new_zeros((batch, molecule.nao**2))
         for diagonal, features, projection in (
             (True, atoms, self.atom_projection),
             (False, pairs, self.pair_projection),
@@ -207,7 +208,7 @@ class FockModel(ElectronicStateModel):
                 blocks = projection(placement.elements, even, odd)
                 targets = placement.targets.to(flat.device).flatten()
                 flat = flat.index_add(1, targets, blocks.reshape(batch, -1).to(flat.dtype))
-        return flat.unflatten(1, (molecule.nao, molecule.nao))
+        return flat.reshape(batch, molecule.nao, molecule.nao)
 
     def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
         """States of several batches in one evaluation of the network."""

@@ -39,7 +39,8 @@ class Graph:
         """Sum over the senders."""
         natoms = len(self.numbers)
         if self.nneighbours:
-            return messages.unflatten(0, (natoms, self.nneighbours)).sum(1)
+            by_sender: Tensor = messages.unflatten(0, (natoms, self.nneighbours)).sum(1)
+            return by_sender
         result = messages.new_zeros((natoms, *messages.shape[1:]))
         return result.index_add(0, self.first, messages)
 

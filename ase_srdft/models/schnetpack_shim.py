@@ -17,7 +17,7 @@ def schnetpack_modules() -> tuple[ModuleType, ModuleType]:
     import torch.utils.data.dataloader as dataloader
 
     if not hasattr(dataloader, "T_co") and hasattr(dataloader, "_T_co"):
-        dataloader.T_co = dataloader._T_co
+        dataloader.T_co = dataloader._T_co  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import schnetpack.nn

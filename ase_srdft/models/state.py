@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.elements import chemical_symbols
 from ase_srdft.errors import BadInput
 
 __all__ = ["ElectronicState", "ElectronicStateModel", "family", "register"]
@@ -63,8 +64,6 @@ class ElectronicStateModel(nn.Module):
         Raises:
             BadInput: naming the elements on both sides.
         """
-        from ase_srdft.elements import chemical_symbols
-
         unknown = sorted(set(numbers) - set(self.elements))
         if unknown:
             names = ", ".join(chemical_symbols[z] for z in unknown)
