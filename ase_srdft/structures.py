@@ -27,6 +27,7 @@ __all__ = [
     "read_frames",
     "read_structures",
     "same_connectivity",
+    "too_close",
 ]
 
 _CLOSEST_ANGSTROM = 0.3
@@ -221,3 +222,17 @@ def _array(archive: NpzFile, path: Path, keys: tuple[str, ...]) -> np.ndarray:
             "write it as a plain array of numbers"
         ) from err
     return array
+
+
+def too_close(
+    numbers: Integer[np.ndarray, " natoms"],
+    positions_angstrom: Float[np.ndarray, "nwalkers natoms 3"],
+) -> Bool[np.ndarray, " nwalkers"]:
+    """Which walkers are not finite or have two atoms within half their covalent distance."""
+    finite = np.isfinite(positions_angstrom).all(axis=(1, 2))
+    safe = np.where(finite[:, None, None], positions_angstrom, 0.0)
+    radii = covalent_radii[numbers]
+    first, second = np.triu_indices(len(numbers), 1)
+    distances = np.linalg.norm(safe[:, first] - safe[:, second], axis=-1)
+    clash: np.ndarray = (distances < 0.5 * (radii[first] + radii[second])).any(axis=1)
+    return ~finite | clash

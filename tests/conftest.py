@@ -9,7 +9,7 @@ from jaxtyping import install_import_hook
 
 if "ase_srdft" in sys.modules:
     raise RuntimeError("ase_srdft was imported before its shape checks could be installed")
-install_import_hook("ase_srdft", "beartype.beartype")
+install_import_hook("ase_srdft", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ase_srdft.dft.certificate import EnergyBracket, energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import Geometry, prepare
+from ase_srdft.dft.geometry import Geometry, detached, prepare
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.state import ElectronicState, ElectronicStateModel
 
@@ -27,7 +27,7 @@ class Evaluation:
         bracket: bounds of the SCF energy (Hartree).
         state: density matrix and orbitals of the model.
         fock: F[P] (Hartree).
-        geometry: integrals and grid.
+        geometry: integrals and grid, detached.
     """
 
     energy: Float[Tensor, " batch"]
@@ -53,6 +53,7 @@ def evaluate(
     molecule: Molecule,
     positions: Float[Tensor, "batch natoms 3"],
     forces: bool = True,
+    grid_level: int | None = None,
 ) -> Evaluation:
     """Evaluate a model with fresh integrals.
 
@@ -61,13 +62,14 @@ def evaluate(
         molecule: from :func:`molecule_of`.
         positions: nuclei (Bohr), float64, on the model's device.
         forces: whether to differentiate.
+        grid_level: another grid than the level of theory's.
 
     Raises:
         BadInput: positions that are not finite, or atoms on top of each other.
     """
     positions = positions.detach().requires_grad_(forces)
     with torch.set_grad_enabled(forces):
-        geometry = prepare(molecule, positions)
+        geometry = prepare(molecule, positions, grid_level)
         state = model([geometry])[0]
         energies, fock = kohn_sham(geometry, state.density_matrix)
         total = energies.total
@@ -81,5 +83,5 @@ def evaluate(
             density_matrix=density_matrix, mo_coeff=state.mo_coeff, mo_energy=state.mo_energy
         ),
         fock=fock,
-        geometry=geometry,
+        geometry=detached(geometry),
     )

@@ -1,0 +1,199 @@
+"""The one source of configuration; the command line and YAML files derive from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.errors import BadInput
+
+__all__ = ["DYNAMICS", "OptimiserConfig", "SamplingConfig", "TrainingConfig", "from_plain"]
+
+DYNAMICS = ("overdamped", "metropolis", "langevin")
+
+_Config = TypeVar("_Config")
+
+
+def _require(condition: bool, name: str, value: object, what: str) -> None:
+    if not condition:
+        raise BadInput(f"{name} is {value!r}: use {what}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How geometries are sampled.
+
+    Attributes:
+        temperature_K: of the sampled distribution exp(-E/kT).
+        dynamics: ``overdamped`` (Leimkuhler-Matthews), ``metropolis`` (the same proposal,
+            accepted or refused) or ``langevin`` (BAOAB).
+        walkers: independent walkers over all molecules, advanced in one batch per molecule.
+        step_size: dimensionless step of the overdamped schemes, in units of the relaxation
+            time that the model Hessian gives to every mode.
+        timestep_fs: time step of ``langevin``.
+        friction_per_fs: friction of ``langevin``.
+        steps_per_round: sampler steps between training steps; each gives one sample a walker.
+        allow_reactions: keep samples whose bonds differ from the given structure's.
+        energy_spike: a sample is refused this many standard deviations above the mean thermal
+            potential energy, counted from the lowest energy seen.
+    """
+
+    temperature_K: float = 500.0
+    dynamics: str = "overdamped"
+    walkers: int = 4
+    step_size: float = 0.3
+    timestep_fs: float = 1.0
+    friction_per_fs: float = 0.02
+    steps_per_round: int = 4
+    allow_reactions: bool = False
+    energy_spike: float = 8.0
+
+    def __post_init__(self) -> None:
+        _require(self.dynamics in DYNAMICS, "dynamics", self.dynamics, " or ".join(DYNAMICS))
+        for name in ("temperature_K", "step_size", "timestep_fs", "friction_per_fs"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
+        for name in ("walkers", "steps_per_round"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.step_size < 2.0, "step_size", self.step_size, "less than 2, its limit")
+        _require(self.energy_spike > 0, "energy_spike", self.energy_spike, "a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """How the weights are trained.
+
+    Attributes:
+        batch_size: geometries a step.
+        learning_rate: highest, after the warm-up.
+        final_learning_rate: lowest, at the end of the cosine.
+        warmup_steps: linear rise.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of the gradient (Hartree).
+        average_decay: of the exponential average of the weights that is saved and sampled with.
+    """
+
+    batch_size: int = 8
+    learning_rate: float = 3.0e-3
+    final_learning_rate: float = 1.0e-5
+    warmup_steps: int = 100
+    weight_decay: float = 1.0e-6
+    gradient_clip: float = 1.0
+    average_decay: float = 0.998
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
+        _require(0 < self.average_decay < 1, "average_decay", self.average_decay, "0 to 1")
+        _require(self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A training run.
+
+    Attributes:
+        level: level of theory.
+        model: family of the electronic-state model.
+        model_config: its configuration, plain values.
+        sampling: how geometries are sampled.
+        optimiser: how the weights are trained.
+        self_refine: sample with the model while training; else train on given frames alone.
+        data_fraction: share of a batch from given frames, where both kinds are there.
+        steps: training steps at most.
+        minutes: wall-clock limit; the learning rate follows whichever of the two is nearer its
+            end, so a run that is limited by time is not reproducible to the bit.
+        target_error_uEh: stop when the validated bracket is narrower (microhartree).
+        train_steps_per_round: training steps between sampling.
+        pretraining_frames: rattled copies to begin with, where no frames are given.
+        safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
+        buffer_size: sampled geometries kept, first in first out.
+        memory_gb: of integrals kept with geometries.
+        validation_frames: frames held out, the last ones given or some of those sampled.
+        validate_every: training steps between validations.
+        coarse_grid: train and sample on the coarse grid; validation is on the level's own.
+        seed: of everything random.
+        device: where torch computes.
+    """
+
+    level: LevelOfTheory = field(default_factory=LevelOfTheory)
+    model: str = "fock"
+    model_config: dict[str, Any] = field(default_factory=dict)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    self_refine: bool = True
+    data_fraction: float = 0.5
+    steps: int = 10_000
+    minutes: float | None = None
+    target_error_uEh: float | None = None
+    train_steps_per_round: int = 16
+    pretraining_frames: int = 64
+    safe_width_mEh: float = 5.0
+    buffer_size: int = 2048
+    memory_gb: float = 4.0
+    validation_frames: int = 16
+    validate_every: int = 250
+    coarse_grid: bool = True
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "train_steps_per_round",
+            "pretraining_frames",
+            "buffer_size",
+            "validation_frames",
+            "validate_every",
+        ):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("minutes", "target_error_uEh"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "a positive number")
+        _require(0 <= self.data_fraction <= 1, "data_fraction", self.data_fraction, "0 to 1")
+        _require(self.memory_gb > 0, "memory_gb", self.memory_gb, "a positive number")
+        _require(self.safe_width_mEh > 0, "safe_width_mEh", self.safe_width_mEh, "a positive one")
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain nested values, for YAML and JSON."""
+        return asdict(self)
+
+
+def from_plain(cls: type[_Config], values: Any, where: str = "") -> _Config:
+    """A configuration from plain nested values; what is not given keeps its default.
+
+    Raises:
+        BadInput: unknown name, wrong type, or a value that the class refuses.
+    """
+    if not isinstance(values, dict):
+        raise BadInput(f"{where or 'the configuration'} is {values!r}: use name: value pairs")
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    prepared: dict[str, Any] = {}
+    for name, value in values.items():
+        label = f"{where}.{name}" if where else str(name)
+        if name not in known:
+            raise BadInput(f"unknown setting {label!r}: use one of {', '.join(known)}")
+        factory = known[name].default_factory
+        if isinstance(factory, type) and is_dataclass(factory):
+            prepared[name] = from_plain(factory, value, label)
+        else:
+            prepared[name] = _checked(known[name].type, value, label)
+    return cls(**prepared)
+
+
+def _checked(annotation: Any, value: Any, label: str) -> Any:
+    """A leaf value of the annotated type; whole numbers will do for floats."""
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "int": int,
+        "float": (int, float),
+        "str": str,
+        "bool": bool,
+        "dict": dict,
+        "None": type(None),
+    }
+    parts = [part.strip().split("[")[0] for part in str(annotation).split("|")]
+    allowed = tuple(kinds[part] for part in parts)
+    flat = tuple(k for kind in allowed for k in (kind if isinstance(kind, tuple) else (kind,)))
+    if not isinstance(value, flat) or (isinstance(value, bool) and bool not in flat):
+        raise BadInput(f"{label} is {value!r}: use {' or '.join(parts)}")
+    return float(value) if "float" in parts and isinstance(value, int) else value

@@ -1,0 +1,115 @@
+"""The energy minimisation step: one Fock build gives loss, gradient and error estimate."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ase_srdft.dft.certificate import energy_bracket
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.geometry import Geometry
+from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.training.config import OptimiserConfig
+
+__all__ = ["Learner", "StepRecord", "mean_bracket"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """What one training step showed.
+
+    Attributes:
+        energy: mean E over the batch (Hartree).
+        bracket_width: mean width over the batch, on the training grid (Hartree).
+        gradient_norm: before clipping (Hartree).
+        learning_rate: used.
+    """
+
+    energy: float
+    bracket_width: float
+    gradient_norm: float
+    learning_rate: float
+
+
+class Learner:
+    """Weights, their average, and the optimiser.
+
+    The loss is the mean Kohn-Sham energy of the predicted states, ``E[R, f_theta(R)]``: no
+    labels.  ``averaged`` is the exponential average of the weights, for everything but training.
+
+    Args:
+        model: trained in place, in single precision.
+        config: of the optimiser.
+    """
+
+    def __init__(self, model: ElectronicStateModel, config: OptimiserConfig) -> None:
+        self.model = model.float()
+        self.config = config
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.step = 0
+
+    def learning_rate(self, progress: float) -> float:
+        """Linear warm-up, then a cosine over the run; ``progress`` from 0 to 1."""
+        highest, lowest = self.config.learning_rate, self.config.final_learning_rate
+        cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
+        warmup = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        return warmup * (lowest + (highest - lowest) * cosine)
+
+    def update(self, batches: Sequence[Geometry], progress: float) -> StepRecord:
+        """One step on a batch, given as one geometry batch for each molecule in it."""
+        rate = self.learning_rate(progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        energies, widths = [], []
+        for geometry, state in zip(batches, self.model(batches), strict=True):
+            terms, fock = kohn_sham(geometry, state.density_matrix)
+            energies.append(terms.total)
+            density_matrix = state.density_matrix.detach()
+            bracket = energy_bracket(geometry, terms.total.detach(), density_matrix, fock)
+            widths.append(bracket.width)
+        energy = torch.cat(energies).mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        energy.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        if not bool(torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"the gradient of step {self.step} is not finite: lower the learning rate "
+                f"({rate:.1e}) or the temperature"
+            )
+        self.optimiser.step()
+        self.step += 1
+        self._average()
+        return StepRecord(
+            energy=float(energy),
+            bracket_width=float(torch.cat(widths).mean()),
+            gradient_norm=float(norm),
+            learning_rate=rate,
+        )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        # early on, average over the steps there have been
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        averaged = [p for p in self.averaged.parameters() if p.is_floating_point()]
+        torch._foreach_lerp_(averaged, list(self.model.parameters()), 1.0 - decay)
+
+
+@torch.no_grad()
+def mean_bracket(
+    model: ElectronicStateModel, batches: Sequence[Geometry]
+) -> tuple[float, float]:
+    """Mean energy and mean bracket width of a model on prepared geometries (Hartree)."""
+    energies, widths = [], []
+    for geometry in batches:
+        state = model([geometry])[0]
+        terms, fock = kohn_sham(geometry, state.density_matrix)
+        energies.append(terms.total)
+        widths.append(energy_bracket(geometry, terms.total, state.density_matrix, fock).width)
+    return float(torch.cat(energies).mean()), float(torch.cat(widths).mean())

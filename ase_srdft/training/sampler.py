@@ -1,0 +1,366 @@
+"""Sampling geometries by Langevin dynamics on the model's own energy, with guards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_masses
+from jaxtyping import Bool, Float
+
+from ase_srdft.dft.geometry import Geometry, select
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.integrators import (
+    BAOAB,
+    BAOABState,
+    LeimkuhlerMatthews,
+    LeimkuhlerMatthewsState,
+    MetropolisLangevin,
+    MetropolisState,
+    Mobility,
+    WalkerState,
+)
+from ase_srdft.models.evaluate import Evaluation
+from ase_srdft.preconditioner import mobility_square_root, rigid_motions
+from ase_srdft.structures import same_connectivity, too_close
+from ase_srdft.training.config import SamplingConfig
+from ase_srdft.units import (
+    ANGSTROM_PER_BOHR,
+    ELECTRON_MASSES_PER_DALTON,
+    FS_PER_ATOMIC_TIME,
+    HARTREE_PER_KELVIN,
+)
+
+__all__ = ["Sample", "Sampler", "SamplingRound", "Surface", "WalkerGroup", "thermal_copies"]
+
+#: Evaluates (molecule index, positions (nwalkers, natoms, 3) in Bohr) with the current weights.
+Surface = Callable[[int, np.ndarray], Evaluation]
+
+_STATES: dict[str, type[WalkerState]] = {
+    "overdamped": LeimkuhlerMatthewsState,
+    "metropolis": MetropolisState,
+    "langevin": BAOABState,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One sampled geometry.
+
+    Attributes:
+        molecule: index of the molecule.
+        walker: index of the walker within the molecule's group.
+        positions: (Bohr).
+        energy: of the model that sampled it (Hartree).
+        forces: (Hartree/Bohr).
+        bracket_width: on the training grid (Hartree).
+        geometry: its integrals, a batch of one.
+    """
+
+    molecule: int
+    walker: int
+    positions: Float[np.ndarray, "natoms 3"]
+    energy: float
+    forces: Float[np.ndarray, "natoms 3"]
+    bracket_width: float
+    geometry: Geometry
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SamplingRound:
+    """What a round of sampling gave.
+
+    Attributes:
+        samples: those that passed the guards.
+        acceptance: share of proposals accepted (``metropolis``), else of samples that passed.
+        temperature_K: of the walkers: kinetic, or configurational for the overdamped scheme;
+            NaN where there is no estimator.
+        resets: walkers reset, by reason.
+    """
+
+    samples: list[Sample]
+    acceptance: float
+    temperature_K: float
+    resets: Counter[str]
+
+
+@dataclass(kw_only=True, eq=False)
+class WalkerGroup:
+    """The walkers of one molecule.
+
+    Attributes:
+        molecule: index of the molecule.
+        numbers: atomic numbers.
+        reference: the given structure (Bohr): its bonds are kept, failed walkers return to it.
+        state: where the walkers are.
+        lowest_energy: seen so far (Hartree).
+    """
+
+    molecule: int
+    numbers: np.ndarray
+    reference: np.ndarray
+    state: WalkerState
+    lowest_energy: float
+
+    @property
+    def nmodes(self) -> int:
+        """Internal degrees of freedom."""
+        return int(3 * len(self.numbers) - rigid_motions(self.reference).shape[1])
+
+
+def thermal_copies(
+    molecule: Molecule,
+    reference: Float[np.ndarray, "natoms 3"],
+    count: int,
+    temperature_K: float,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "count natoms 3"]:
+    """Copies of a structure, rattled as its model Hessian vibrates: R0 + sqrt(kT) M^(1/2) xi.
+
+    Copies with other bonds than the structure are drawn again with half the amplitude.
+    """
+    numbers = np.array(molecule.numbers)
+    root = mobility_square_root(numbers, reference)
+    amplitude = np.full(count, sqrt(HARTREE_PER_KELVIN * temperature_K))
+    copies = np.repeat(reference[None], count, 0)
+    wanted = np.ones(count, dtype=bool)
+    while wanted.any():
+        noise = rng.standard_normal((int(wanted.sum()), reference.size))
+        moved = (amplitude[wanted, None] * (noise @ root)).reshape(-1, *reference.shape)
+        copies[wanted] = reference + moved
+        good = same_connectivity(
+            numbers, reference * ANGSTROM_PER_BOHR, copies * ANGSTROM_PER_BOHR
+        )
+        wanted = ~good & (amplitude > 1e-6)
+        amplitude[wanted] *= 0.5
+    return copies
+
+
+class Sampler:
+    """Walkers over one or several molecules: ``init / sample / update``.
+
+    Args:
+        config: dynamics, temperature, guards.
+        molecules: all molecules.
+        surface: energy, forces and bracket with the current weights.
+    """
+
+    def __init__(
+        self, config: SamplingConfig, molecules: Sequence[Molecule], surface: Surface
+    ) -> None:
+        self.config = config
+        self.molecules = tuple(molecules)
+        self.surface = surface
+        self.groups: list[WalkerGroup] = []
+        self._thermal_energy = HARTREE_PER_KELVIN * config.temperature_K
+        self._last: Evaluation | None = None
+
+    def init(
+        self, starts: Sequence[np.ndarray], references: Sequence[np.ndarray], rng: np.random.Generator
+    ) -> None:
+        """Place the walkers.
+
+        Args:
+            starts: for each molecule, positions (nwalkers, natoms, 3) in Bohr; may be empty.
+            references: for each molecule, the given structure (Bohr).
+            rng: of the dynamics.
+        """
+        self.groups = []
+        for index, (start, reference) in enumerate(zip(starts, references, strict=True)):
+            if len(start) == 0:
+                continue
+            numbers = np.array(self.molecules[index].numbers)
+            group = WalkerGroup(
+                molecule=index,
+                numbers=numbers,
+                reference=np.array(reference),
+                state=WalkerState(
+                    positions=start, energy=np.zeros(len(start)), forces=np.zeros_like(start)
+                ),
+                lowest_energy=np.inf,
+            )
+            group.state = self._integrator(group).init(start, self._calls(group), rng)
+            group.lowest_energy = float(np.min(group.state.energy))
+            self.groups.append(group)
+
+    def update(self) -> None:
+        """The weights have changed: energies and forces of all walkers anew."""
+        for group in self.groups:
+            group.state = group.state.refresh(self._calls(group))
+            group.lowest_energy = min(group.lowest_energy, float(np.min(group.state.energy)))
+
+    def sample(self, nsteps: int, rng: np.random.Generator) -> SamplingRound:
+        """Advance every walker; each step of each walker that passes the guards is a sample."""
+        samples: list[Sample] = []
+        resets: Counter[str] = Counter()
+        temperature = np.zeros(2)
+        accepted: list[float] = []
+        for group in self.groups:
+            # A mobility belongs to a geometry: constant within a round, anew for the next.
+            integrator = self._integrator(group)
+            for _ in range(nsteps):
+                before = group.state
+                group.state = integrator.step(before, self._calls(group), rng)
+                evaluation = self._last
+                assert evaluation is not None
+                good = self._guard(group, resets)
+                temperature += self._temperature(group, integrator, before)
+                moved = getattr(group.state, "accepted", good)
+                accepted.append(float(np.mean(moved)))
+                samples += _collect(group, evaluation, good & moved)
+                self._reset_failed(group, integrator, ~good, rng)
+        return SamplingRound(
+            samples=samples,
+            acceptance=float(np.mean(accepted)),
+            temperature_K=_ratio(temperature) / HARTREE_PER_KELVIN,
+            resets=resets,
+        )
+
+    def _integrator(self, group: WalkerGroup) -> Any:
+        config = self.config
+        if config.dynamics == "langevin":
+            return BAOAB(
+                timestep=config.timestep_fs / FS_PER_ATOMIC_TIME,
+                thermal_energy=self._thermal_energy,
+                friction=config.friction_per_fs * FS_PER_ATOMIC_TIME,
+                masses=atomic_masses[group.numbers] * ELECTRON_MASSES_PER_DALTON,
+            )
+        roots = [mobility_square_root(group.numbers, p) for p in group.state.positions]
+        scheme = MetropolisLangevin if config.dynamics == "metropolis" else LeimkuhlerMatthews
+        return scheme(
+            step_size=config.step_size,
+            thermal_energy=self._thermal_energy,
+            mobility=Mobility(square_root=np.array(roots)),
+        )
+
+    def _calls(
+        self, group: WalkerGroup
+    ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Energy and forces of the group's positions; infinite and NaN where there is none."""
+
+        def energy_and_forces(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            hopeless = too_close(group.numbers, positions * ANGSTROM_PER_BOHR)
+            usable = np.where(hopeless[:, None, None], group.reference, positions)
+            self._last = self.surface(group.molecule, usable)
+            assert self._last.forces is not None
+            energy = self._last.energy.cpu().numpy()
+            forces = self._last.forces.cpu().numpy()
+            return (
+                np.where(hopeless, np.inf, energy),
+                np.where(hopeless[:, None, None], np.nan, forces),
+            )
+
+        return energy_and_forces
+
+    def _guard(self, group: WalkerGroup, resets: Counter[str]) -> Bool[np.ndarray, " nwalkers"]:
+        """Which walkers are where a sample may be; the reasons of the others are counted."""
+        state, nmodes = group.state, group.nmodes
+        finite = np.isfinite(state.energy) & np.isfinite(state.forces).all((1, 2))
+        group.lowest_energy = min(
+            group.lowest_energy, float(np.min(state.energy, where=finite, initial=np.inf))
+        )
+        # half kT times a chi-squared variable of so many degrees of freedom, and some room
+        spread = self.config.energy_spike * (sqrt(2.0 * nmodes) + 2.0)
+        limit = group.lowest_energy + 0.5 * self._thermal_energy * (nmodes + spread)
+        calm = finite & (np.where(finite, state.energy, np.inf) < limit)
+        bonded = calm.copy()
+        if not self.config.allow_reactions:
+            bonded &= same_connectivity(
+                group.numbers,
+                group.reference * ANGSTROM_PER_BOHR,
+                state.positions * ANGSTROM_PER_BOHR,
+            )
+        resets["not finite or too close"] += int((~finite).sum())
+        resets["energy spike"] += int((finite & ~calm).sum())
+        resets["bonds changed"] += int((calm & ~bonded).sum())
+        return bonded
+
+    def _reset_failed(
+        self, group: WalkerGroup, integrator: Any, failed: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Failed walkers start again at the given structure."""
+        if not failed.any():
+            return
+        start = np.repeat(group.reference[None], int(failed.sum()), 0)
+        if isinstance(integrator, BAOAB):
+            own = integrator
+        else:
+            roots = integrator.mobility.square_root[failed]
+            own = replace(integrator, mobility=Mobility(square_root=roots))
+        fresh = own.init(start, self._calls(group), rng)
+        group.state = group.state.replace_walkers(failed, fresh)
+
+    def _temperature(self, group: WalkerGroup, integrator: Any, before: WalkerState) -> np.ndarray:
+        """Numerator and denominator of kT (Hartree), summed over walkers.
+
+        Kinetic for ``langevin``.  Configurational for the overdamped scheme: kT = <|g|^2> / <tr A>
+        with g = M^(1/2) f and A = M^(1/2) (Hessian) M^(1/2).  The step itself probes the Hessian:
+        its fresh noise moves x by (s/2) M^(1/2) xi, s = sqrt(2 kT h), so
+        <(g_new - g_old) . xi> = -(s/2) tr A.  ``metropolis`` has no estimator: 0 / 0.
+        """
+        state = group.state
+        finite = np.isfinite(state.forces).all((1, 2)) & np.isfinite(before.forces).all((1, 2))
+        if isinstance(state, BAOABState):
+            kinetic = (integrator.masses[:, None] * state.velocities[finite] ** 2).sum()
+            return np.array([kinetic, 3.0 * len(group.numbers) * finite.sum()])
+        if not isinstance(state, LeimkuhlerMatthewsState):
+            return np.zeros(2)
+        old = integrator.mobility.apply_square_root(before.forces)[finite]
+        new = integrator.mobility.apply_square_root(state.forces)[finite]
+        width = sqrt(2.0 * self._thermal_energy * integrator.step_size)
+        trace = -2.0 / width * ((new - old) * state.noise[finite]).sum()
+        return np.array([(old**2).sum(), trace])
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything a restart needs, by name."""
+        arrays: dict[str, np.ndarray] = {}
+        for group in self.groups:
+            prefix = f"walkers.{group.molecule}."
+            arrays[prefix + "reference"] = group.reference
+            arrays[prefix + "lowest_energy"] = np.array([group.lowest_energy])
+            for name, array in group.state.to_arrays().items():
+                arrays[f"{prefix}state.{name}"] = array
+        return arrays
+
+    def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """Put the walkers back where :meth:`to_arrays` found them."""
+        self.groups = []
+        for index, molecule in enumerate(self.molecules):
+            prefix = f"walkers.{index}."
+            own = {k[len(prefix) :]: a for k, a in arrays.items() if k.startswith(prefix)}
+            if not own:
+                continue
+            states = {k[len("state.") :]: a for k, a in own.items() if k.startswith("state.")}
+            self.groups.append(
+                WalkerGroup(
+                    molecule=index,
+                    numbers=np.array(molecule.numbers),
+                    reference=own["reference"],
+                    state=_STATES[self.config.dynamics].from_arrays(states),
+                    lowest_energy=float(own["lowest_energy"][0]),
+                )
+            )
+
+
+def _collect(group: WalkerGroup, evaluation: Evaluation, good: np.ndarray) -> list[Sample]:
+    assert evaluation.forces is not None
+    return [
+        Sample(
+            molecule=group.molecule,
+            walker=int(walker),
+            positions=group.state.positions[walker].copy(),
+            energy=float(evaluation.energy[walker]),
+            forces=evaluation.forces[walker].cpu().numpy(),
+            bracket_width=float(evaluation.bracket.width[walker]),
+            geometry=select(evaluation.geometry, slice(int(walker), int(walker) + 1)),
+        )
+        for walker in np.flatnonzero(good)
+    ]
+
+
+def _ratio(pair: np.ndarray) -> float:
+    return float(pair[0] / pair[1]) if pair[1] > 0 else float("nan")

@@ -1,0 +1,101 @@
+"""Geometries by key, their integrals kept within a memory budget."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ase_srdft.dft.geometry import Geometry, concatenate, copied, prepare
+from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.molecule import Molecule
+
+__all__ = ["GeometryStore"]
+
+
+class GeometryStore:
+    """Remembers positions for ever and integrals as long as there is room.
+
+    Args:
+        molecules: those a key may refer to.
+        memory_bytes: of integrals, grids and guesses; the least recently used go first.
+        coarse_grid: prepare on the coarse training grid.
+        device: where the tensors are.
+    """
+
+    def __init__(
+        self,
+        molecules: Sequence[Molecule],
+        memory_bytes: int,
+        coarse_grid: bool,
+        device: torch.device,
+    ) -> None:
+        self.molecules = tuple(molecules)
+        self.memory_bytes = memory_bytes
+        self.grid_level = COARSE_GRID if coarse_grid else None
+        self.device = device
+        self.nbytes = 0
+        self._positions: dict[int, tuple[int, np.ndarray]] = {}
+        self._prepared: OrderedDict[int, Geometry] = OrderedDict()
+        self._next_key = 0
+
+    def add(
+        self,
+        molecule: int,
+        positions: Float[np.ndarray, "natoms 3"],
+        geometry: Geometry | None = None,
+    ) -> int:
+        """Remember a geometry (Bohr), with its integrals if they are at hand; returns its key."""
+        key = self._next_key
+        self._next_key += 1
+        self._positions[key] = (molecule, np.array(positions, dtype=np.float64))
+        if geometry is not None:
+            self._keep(key, copied(geometry))
+        return key
+
+    def remove(self, key: int) -> None:
+        """Forget a geometry."""
+        del self._positions[key]
+        self._drop(key)
+
+    def molecule_of(self, key: int) -> int:
+        """Index of the molecule."""
+        return self._positions[key][0]
+
+    def positions_of(self, key: int) -> Float[np.ndarray, "natoms 3"]:
+        """The nuclei (Bohr)."""
+        return self._positions[key][1]
+
+    def batches(self, keys: Sequence[int]) -> list[Geometry]:
+        """The geometries, one batch for each molecule among them; missing integrals are made."""
+        grouped: dict[int, list[Geometry]] = {}
+        for key in keys:
+            grouped.setdefault(self.molecule_of(key), []).append(self._get(key))
+        return [concatenate(geometries) for geometries in grouped.values()]
+
+    def _get(self, key: int) -> Geometry:
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key]
+        molecule, positions = self._positions[key]
+        tensor = torch.as_tensor(positions, device=self.device)[None]
+        with torch.no_grad():
+            geometry = prepare(self.molecules[molecule], tensor, self.grid_level)
+        self._keep(key, geometry)
+        return geometry
+
+    def _keep(self, key: int, geometry: Geometry) -> None:
+        if geometry.nbytes > self.memory_bytes:
+            return
+        self._prepared[key] = geometry
+        self.nbytes += geometry.nbytes
+        while self.nbytes > self.memory_bytes:
+            self._drop(next(iter(self._prepared)))
+
+    def _drop(self, key: int) -> None:
+        geometry = self._prepared.pop(key, None)
+        if geometry is not None:
+            self.nbytes -= geometry.nbytes
