@@ -106,12 +106,12 @@ def element_basis(name: str, number: int) -> ElementBasis:
     if highest > MAX_ANGULAR_MOMENTUM:
         raise BadInput(
             f"basis {name!r} has functions with l = {highest} on {symbol}: "
-            f"s, p and d are supported (for example def2-svp)"
+            "s, p and d are supported (for example 6-31g)"
         )
     if _core_energy(mol) < _LEAST_CORE_ENERGY:
         raise BadInput(
             f"basis {name!r} is made for a pseudopotential on {symbol}: use an all-electron "
-            "basis (for example def2-svp)"
+            "basis (for example 6-31g)"
         )
     exponents = np.unique(np.concatenate([mol.bas_exp(i) for i in range(mol.nbas)]))
     angular_momenta: list[int] = []
