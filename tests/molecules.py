@@ -1,0 +1,75 @@
+"""Molecules, states and finite differences that the tests of ``dft`` and ``models`` share."""
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import molecule as ase_molecule
+from ase.units import Bohr
+
+from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.projector import occupied_projector
+
+
+def atoms_named(name):
+    """A molecule of ASE's collection, or a single atom."""
+    return Atoms(name) if name in ("He", "Ne", "Ar") else ase_molecule(name)
+
+
+def system(name, *, stretch=0.1, seed=0, guess="sap", **level):
+    """A molecule and its positions (1, natoms, 3) in Bohr, displaced at random by ``stretch``."""
+    atoms = atoms_named(name)
+    molecule = Molecule(
+        numbers=tuple(int(n) for n in atoms.numbers), level=LevelOfTheory(**level), guess=guess
+    )
+    noise = np.random.default_rng(seed).standard_normal(atoms.positions.shape)
+    return molecule, torch.tensor(atoms.positions / Bohr + stretch * noise)[None]
+
+
+def prepared(name, **options):
+    """The geometry of :func:`system`, ready for Kohn-Sham theory."""
+    return prepare(*system(name, **options))
+
+
+def symmetric(*shape, seed=0):
+    """A random symmetric matrix of unit scale."""
+    matrix = torch.tensor(np.random.default_rng(seed).standard_normal(shape))
+    return matrix + matrix.transpose(-1, -2)
+
+
+def random_state(geometry, angle=0.1, seed=0):
+    """Idempotent density matrix, stationary nowhere: the guess's orbitals turned at random."""
+    nocc, nao = geometry.molecule.nocc, geometry.molecule.nao
+    *_, vectors = occupied_projector(geometry.orthogonal(geometry.guess_fock), nocc)
+    generator = np.random.default_rng(seed).standard_normal((len(geometry), nao, nao))
+    turn = torch.matrix_exp(angle * torch.tensor(generator - generator.transpose(0, 2, 1)))
+    occupied = (vectors.detach() @ turn)[..., :nocc]
+    return geometry.density_matrix(occupied @ occupied.transpose(-1, -2))
+
+
+def slope(function, x, direction, step=1e-3):
+    """Derivative of a number along a direction, by central differences of fourth order."""
+    near, far = (
+        float(function(x + k * step * direction)) - float(function(x - k * step * direction))
+        for k in (1, 2)
+    )
+    return (8.0 * near - far) / (12.0 * step)
+
+
+def assert_gradient(function, gradient, x, *, rtol=1e-7, step=1e-3, directions=2):
+    """A gradient at x agrees with finite differences along random directions."""
+    rng = np.random.default_rng(99)
+    for _ in range(directions):
+        direction = torch.tensor(rng.standard_normal(tuple(x.shape)))
+        expected = slope(function, x, direction, step)
+        assert abs(expected) > 1e-6
+        np.testing.assert_allclose(float((gradient * direction).sum()), expected, rtol=rtol)
+
+
+def rotation_matrix(seed=0, improper=False):
+    """A random rotation, or rotation times inversion, (3, 3)."""
+    matrix, triangular = np.linalg.qr(np.random.default_rng(seed).standard_normal((3, 3)))
+    matrix = matrix * np.sign(np.diag(triangular))
+    sign = -1.0 if improper else 1.0
+    return torch.tensor(matrix * np.linalg.det(matrix) * sign)
