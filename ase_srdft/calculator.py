@@ -1,0 +1,268 @@
+"""The ASE calculator: eV and Angstrom on one side, Hartree and Bohr on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
+
+from ase_srdft.calculator_engine import Answer, Engine
+from ase_srdft.calculator_input import (
+    as_input_error,
+    check_atoms,
+    check_level,
+    check_vacuum,
+    choose_model,
+    fresh_model,
+    memory_name,
+    own_copy,
+    plain_parameters,
+    total_charge,
+)
+from ase_srdft.calculator_outputs import ElectronicOutputs
+from ase_srdft.devices import torch_device
+from ase_srdft.electronic_structure import ElectronicStructure
+from ase_srdft.errors import BadInput
+from ase_srdft.models.state import ElectronicStateModel
+
+__all__ = ["SRDFTCalculator"]
+
+
+class SRDFTCalculator(ElectronicOutputs, Calculator):
+    """Kohn-Sham energies and forces from a model of the electronic state, without an SCF.
+
+    The model gives occupied orbitals for the nuclei, and the Kohn-Sham functional of the model's
+    level of theory gives their energy, which is never below the SCF energy.  Forces are the full
+    derivative of this energy, so they conserve it.
+
+    >>> from ase.build import molecule
+    >>> atoms = molecule("H2O")
+    >>> atoms.calc = SRDFTCalculator(xc="PBE", basis="sto-3g")  # untrained: see ``model``
+    >>> energy = atoms.get_potential_energy()  # eV
+    >>> lower, upper = atoms.calc.energy_bracket
+    >>> lower < energy == upper
+    True
+
+    =============================  ===========================================================
+    property                       unit
+    =============================  ===========================================================
+    ``energy``, ``free_energy``    eV; equal, there is no smearing
+    ``forces``                     eV/Å; computed only when asked for
+    ``dipole``                     e·Å, towards the positive charge; of a charged molecule
+                                   about the centre of mass
+    ``energy_bracket``             eV, `energy_bracket`
+    ``electronic_state``           Hartree and Bohr, `electronic_state`
+    eigenvalues and so on          eV, by ASE's ``get_eigenvalues``, ``get_occupation_numbers``,
+                                   ``get_fermi_level`` and ``get_homo_lumo``
+    =============================  ===========================================================
+
+    The zero of energy is that of the level of theory: nuclei and electrons infinitely far apart.
+    Not included: dispersion corrections, solvents, periodic cells, stress, open shells, and any
+    charge but the one that the model was trained at.
+
+    A calculator may be shared by several ``Atoms`` (it keeps the results of the last one), copied,
+    pickled and sent to other processes; a copy carries the weights with it.
+
+    Args:
+        model: the name of a shipped model (`ase_srdft.list_models`), the path of a ``.srdft``
+            file, or an electronic-state model object, of which the calculator takes a copy.  A
+            calculator made from an object writes ``.traj`` and databases, but cannot be restored
+            from its ``todict``: this needs a file.  None makes an untrained model for the
+            elements of the first atoms: its state is the guess's, some 0.1 Hartree above the SCF
+            energy, as its bracket says; `ase_srdft.SelfRefiningLangevin` trains it as it runs.
+        charge: of the molecule (e); None for the sum of the atoms' initial charges.  It must be
+            the charge that the model was trained at.
+        multiplicity: 1, or None for the sum of the initial magnetic moments, which must then
+            be zero; the moments are not used otherwise.
+        device: of the network and the functional, ``cpu``, ``cuda``, ``cuda:1``.
+        xc: functional of an untrained model (PBE); with any other, None or the model's own.
+        basis: likewise (6-31g).
+        density_fitting: likewise (True); see `ase_srdft.dft.level.LevelOfTheory`.
+        grid_level: likewise (1).
+
+    Attributes:
+        model_version: counts the changes of the model, `update_model` and ``set`` alike.
+
+    Raises:
+        ase.calculators.calculator.InputError: what cannot be computed: an unknown model, device
+            or level of theory, another level or charge than the model's, a periodic cell, an
+            element that the model does not know, an open shell.
+        ase.calculators.calculator.CalculationFailed: positions that are not finite, atoms closer
+            than 0.3 Å, or an energy that is not a number.
+        ase.calculators.calculator.PropertyNotImplementedError: stress and other properties.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "dipole"]
+    default_parameters = {
+        "model": None,
+        "charge": None,
+        "multiplicity": None,
+        "device": "cpu",
+        "xc": None,
+        "basis": None,
+        "density_fitting": None,
+        "grid_level": None,
+    }
+
+    def __init__(
+        self,
+        model: str | Path | ElectronicStateModel | None = None,
+        *,
+        charge: int | None = None,
+        multiplicity: int | None = None,
+        device: str = "cpu",
+        xc: str | None = None,
+        basis: str | None = None,
+        density_fitting: bool | str | None = None,
+        grid_level: int | None = None,
+    ) -> None:
+        self.model_version = 0
+        self._engine: Engine | None = None
+        self._state: ElectronicStructure | None = None
+        super().__init__(  # type: ignore[no-untyped-call]
+            model=model,
+            charge=charge,
+            multiplicity=multiplicity,
+            device=device,
+            xc=xc,
+            basis=basis,
+            density_fitting=density_fitting,
+            grid_level=grid_level,
+        )
+        self.model_version = 0
+
+    @classmethod
+    def fromdict(cls, parameters: Mapping[str, Any]) -> SRDFTCalculator:
+        """The calculator that gave these parameters by ``todict``."""
+        return cls(**parameters)
+
+    def _get_name(self) -> str:
+        return "srdft"
+
+    # the model
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Change parameters; returns those that differ from before, as plain values.
+
+        All or nothing: where one is refused, none is changed.  Naming a model loads it again.
+
+        Raises:
+            InputError: a parameter that does not exist, or a value that cannot be used.
+        """
+        plain = plain_parameters(kwargs, known=self.default_parameters)
+        wanted = {**self.parameters, **plain}
+        with as_input_error():
+            current = None if self._engine is None else self._engine.model
+            model = choose_model(kwargs, self.parameters, wanted, current)
+            check_level(wanted, model)
+            device = torch_device(wanted["device"])
+        changed: dict[str, Any] = super().set(**plain)  # type: ignore[no-untyped-call]
+        if changed or "model" in kwargs:
+            self._forget()
+            self.model_version += model is not current
+            self._engine = None if model is None else Engine(model, device)
+        return changed
+
+    def _forget(self) -> None:
+        self.results, self._state = {}, None
+
+    def model_for(self, atoms: Atoms) -> ElectronicStateModel:
+        """The model that answers for these atoms; an untrained one is made if there is none yet.
+
+        It is the calculator's own, not to be trained: train a copy and hand it to
+        `update_model`.
+
+        Raises:
+            InputError: atoms that the model cannot be asked about.
+            CalculationFailed: positions that are not finite, or atoms on top of each other.
+        """
+        check_vacuum(atoms)
+        charge = total_charge(atoms, self.parameters["charge"], self.parameters["multiplicity"])
+        if self._engine is None:
+            with as_input_error():
+                device = torch_device(self.parameters["device"])
+                self._engine = Engine(fresh_model(self.parameters, atoms, charge), device)
+        check_atoms(atoms, self._engine.model, charge)
+        return self._engine.model
+
+    def update_model(self, model: ElectronicStateModel) -> None:
+        """Go on with a copy of these weights; what the old ones have computed is forgotten.
+
+        The atoms of the last evaluation are kept: the next question about them is answered by the
+        new weights.
+
+        Raises:
+            InputError: a model at another level of theory than the calculator's.
+        """
+        engine = self._engine
+        with as_input_error():
+            if engine is not None and model.level != engine.model.level:
+                raise BadInput(
+                    f"the new model is at {model.level}, the calculator at {engine.model.level}"
+                )
+            check_level(self.parameters, model)
+            device = torch_device(self.parameters["device"])
+        if engine is not None and engine.fits(model):
+            engine.model.load_state_dict(model.state_dict())
+        else:
+            self._engine = Engine(own_copy(model), device)
+        self._forget()
+        self.model_version += 1
+        self.parameters["model"] = memory_name(model)
+
+    # results
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Fill ``results``; ASE calls this when something was asked for that is not there."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        self._forget()
+        if self.atoms is None:
+            raise PropertyNotPresent("no atoms: attach the calculator to some and ask them")
+        self.results, self._state = self._evaluate([self.atoms], "forces" in properties)[0]
+
+    def evaluate_batch(
+        self, images: Sequence[Atoms], forces: bool = True, batch_size: int = 8
+    ) -> list[dict[str, Any]]:
+        """The results of many structures, evaluated together; the calculator's own stay.
+
+        Args:
+            images: of any composition; those of one are batched.
+            forces: whether to compute them.
+            batch_size: how many at once; memory grows with it.
+
+        Returns:
+            For each image, in order, a dictionary like ``results``.
+
+        Raises:
+            InputError: also a ``batch_size`` below one.
+        """
+        return [results for results, _ in self._evaluate(images, forces, batch_size)]
+
+    def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int = 1) -> list[Answer]:
+        for atoms in images:
+            self.model_for(atoms)
+        return [] if self._engine is None else self._engine.evaluate(images, forces, batch_size)
+
+    @property
+    def electronic_state(self) -> ElectronicStructure:
+        """Density matrix, Fock matrix and orbitals (Hartree, Bohr) of the last geometry.
+
+        Raises:
+            PropertyNotPresent: there was none yet.
+        """
+        if self.atoms is None:
+            raise PropertyNotPresent(
+                "no geometry was evaluated yet: call atoms.get_potential_energy() first"
+            )
+        if self._state is None or not self.results:
+            self.calculate(self.atoms, ["energy"])
+        assert self._state is not None
+        return self._state

@@ -1,0 +1,144 @@
+"""A model at work for a calculator: structures of ASE in, results in ASE's units out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, InputError
+from torch import Tensor
+
+from ase_srdft.calculator_input import as_input_error, own_copy
+from ase_srdft.devices import torch_device
+from ase_srdft.dft.dipole import dipole_moment
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
+from ase_srdft.errors import BadInput
+from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
+from ase_srdft.models.model_file import build_model
+from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.units import (
+    ANGSTROM_PER_BOHR,
+    E_ANGSTROM_PER_ATOMIC_DIPOLE,
+    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    EV_PER_HARTREE,
+)
+
+__all__ = ["Answer", "Engine"]
+
+#: The results under ASE's names and in its units, and the electrons in atomic ones.
+Answer = tuple[dict[str, Any], ElectronicStructure]
+
+_MAX_MOLECULES = 16
+
+
+class Engine:
+    """A model on a device, and the tables of the last molecules it met.
+
+    Args:
+        model: double precision.
+        device: where it goes.
+    """
+
+    def __init__(self, model: ElectronicStateModel, device: torch.device) -> None:
+        self.model = model.to(device)
+        self.device = device
+        self._molecules: dict[tuple[int, ...], Molecule] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # weights and how to build around them, no objects of other libraries: those need
+        # not be importable where this is read, and the tables are made anew when needed
+        own = self.model
+        weights = {name: tensor.cpu().clone() for name, tensor in own.state_dict().items()}
+        recipe = (own.family, own.level, own.elements, asdict(own.config))
+        return _restored, (recipe, weights, str(self.device))
+
+    def fits(self, model: ElectronicStateModel) -> bool:
+        """Whether a model differs from this one by its weights alone."""
+        own = self.model
+        return type(model) is type(own) and all(
+            getattr(model, name) == getattr(own, name) for name in ("level", "elements", "config")
+        )
+
+    def evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int) -> list[Answer]:
+        """Answers for structures of any composition, in order; those of one are batched.
+
+        Raises:
+            InputError: an open shell, an unknown basis, or a ``batch_size`` below one.
+            CalculationFailed: atoms too close together, or a result that is not finite.
+        """
+        if batch_size < 1:
+            raise InputError(f"batch_size {batch_size}: use at least 1")
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, atoms in enumerate(images):
+            groups.setdefault(tuple(atoms.numbers.tolist()), []).append(index)
+        answers: dict[int, Answer] = {}
+        for members in groups.values():
+            for start in range(0, len(members), batch_size):
+                batch = members[start : start + batch_size]
+                answers.update(
+                    zip(batch, self._batch([images[i] for i in batch], forces), strict=True)
+                )
+        return [answers[index] for index in range(len(images))]
+
+    def _batch(self, images: Sequence[Atoms], forces: bool) -> list[Answer]:
+        molecule = self._molecule(images[0])
+        angstrom = np.stack([atoms.positions for atoms in images])
+        positions = torch.as_tensor(angstrom / ANGSTROM_PER_BOHR, device=self.device)
+        try:
+            evaluation = evaluate(self.model, molecule, positions, forces)
+        except (BadInput, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
+            raise CalculationFailed(str(err)) from err
+        states = electronic_structures(evaluation)
+        return [
+            (_results(atoms, evaluation, index, state), state)
+            for index, (atoms, state) in enumerate(zip(images, states, strict=True))
+        ]
+
+    def _molecule(self, atoms: Atoms) -> Molecule:
+        numbers = tuple(atoms.numbers.tolist())
+        if numbers not in self._molecules:
+            with as_input_error():
+                molecule = molecule_of(self.model, numbers)
+                _ = molecule.provider  # an unknown auxiliary basis shows here
+            if len(self._molecules) >= _MAX_MOLECULES:
+                self._molecules.pop(next(iter(self._molecules)))
+            self._molecules[numbers] = molecule
+        return self._molecules[numbers]
+
+
+def _restored(recipe: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> Engine:
+    with torch.random.fork_rng(devices=[]):
+        model = own_copy(build_model(*recipe))
+    model.load_state_dict(weights)
+    return Engine(model, torch_device(device))
+
+
+def _results(
+    atoms: Atoms, evaluation: Evaluation, index: int, state: ElectronicStructure
+) -> dict[str, Any]:
+    molecule = evaluation.geometry.molecule
+    # the origin matters for ions only
+    centre = atoms.get_center_of_mass() if molecule.level.charge else atoms.positions.mean(axis=0)
+    positions = (atoms.positions - centre) / ANGSTROM_PER_BOHR
+    moment = dipole_moment(molecule, positions, state.density_matrix)
+    energy = state.energy * EV_PER_HARTREE
+    results: dict[str, Any] = {
+        "energy": energy,
+        "free_energy": energy,
+        "dipole": moment * E_ANGSTROM_PER_ATOMIC_DIPOLE,
+    }
+    if evaluation.forces is not None:
+        atomic = evaluation.forces[index].cpu().numpy()
+        results["forces"] = atomic * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+    broken = [name for name, value in results.items() if not np.isfinite(value).all()]
+    if broken:
+        raise CalculationFailed(
+            f"the {broken[0]} of {atoms.get_chemical_formula()} is not finite: check the geometry "
+            "and the model"
+        )
+    return results

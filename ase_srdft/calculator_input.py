@@ -1,0 +1,251 @@
+"""What a calculator is asked for, checked: parameters into a model, atoms against it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, InputError
+
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.errors import BadInput
+from ase_srdft.models.library import model_path
+from ase_srdft.models.model_file import build_model, load_model
+from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.structures import check_structure
+
+__all__ = [
+    "as_input_error",
+    "check_atoms",
+    "check_level",
+    "check_vacuum",
+    "choose_model",
+    "fresh_model",
+    "memory_name",
+    "own_copy",
+    "plain_parameters",
+    "total_charge",
+]
+
+_LEVEL_PARAMETERS = ("xc", "basis", "density_fitting", "grid_level")
+_IN_MEMORY = " model in memory>"
+#: How far a sum of partial charges or moments may be from a whole number.
+_WHOLE = 1.0e-3
+
+
+@contextmanager
+def as_input_error() -> Iterator[None]:
+    """Turn our error for bad input into ASE's."""
+    try:
+        yield
+    except BadInput as err:
+        raise InputError(str(err)) from err
+
+
+def memory_name(model: ElectronicStateModel) -> str:
+    """What stands for a model that no file holds, where its parameters are written down."""
+    return f"<{model.family} {model.level.xc}/{model.level.basis}{_IN_MEMORY}"
+
+
+def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The parameters as JSON knows them.
+
+    Raises:
+        InputError: a name that is not known, a charge or a multiplicity that is no whole
+            number, or an open shell.
+    """
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise InputError(f"unknown parameter {unknown[0]!r}: use one of {', '.join(known)}")
+    plain = dict(parameters)
+    model = plain.get("model")
+    if isinstance(model, ElectronicStateModel):
+        plain["model"] = memory_name(model)
+    elif model is not None:
+        plain["model"] = str(model)
+    if "device" in plain:
+        plain["device"] = str(plain["device"])
+    for name in ("charge", "multiplicity"):
+        if plain.get(name) is not None:
+            plain[name] = _whole(name, plain[name])
+    if plain.get("multiplicity") not in (None, 1):
+        raise InputError(
+            f"multiplicity {plain['multiplicity']}: closed shells only, so use 1 or None"
+        )
+    return plain
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        if int(value) == value:
+            return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise InputError(f"{name} {value!r}: use a whole number, or None for what the atoms say")
+
+
+def choose_model(
+    given: Mapping[str, Any],
+    old: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    current: ElectronicStateModel | None,
+) -> ElectronicStateModel | None:
+    """The model to go on with; None for one that is made for the atoms to come.
+
+    Args:
+        given: parameters that change, as given.
+        old: plain parameters before.
+        wanted: plain parameters after.
+        current: model before.
+
+    Raises:
+        BadInput: no such model, or a damaged file.
+    """
+    if "model" in given:
+        model = given["model"]
+        if isinstance(model, ElectronicStateModel):
+            return own_copy(model)
+        return None if model is None else own_copy(_load_named_model(str(model)))
+    names = (*_LEVEL_PARAMETERS, "charge")
+    if wanted["model"] is None and any(wanted[name] != old[name] for name in names):
+        return None
+    return current
+
+
+def _load_named_model(name: str) -> ElectronicStateModel:
+    """A shipped model, or one from a file."""
+    if name.startswith("<") and name.endswith(_IN_MEMORY):
+        raise BadInput(
+            f"{name} was an object of the process that wrote these parameters: save it there "
+            "with ase_srdft.models.model_file.save_model and give the file's path"
+        )
+    return load_model(model_path(Path(name).expanduser())).model
+
+
+def own_copy(model: ElectronicStateModel) -> ElectronicStateModel:
+    """A copy to evaluate only: nobody's training changes it."""
+    model = copy.deepcopy(model)
+    model.zero_grad(set_to_none=True)
+    return model.double().eval().requires_grad_(False)
+
+
+def _requested(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: parameters[k] for k in _LEVEL_PARAMETERS if parameters[k] is not None}
+
+
+def check_level(parameters: Mapping[str, Any], model: ElectronicStateModel | None) -> None:
+    """Refuse a level of theory that does not exist or is not the model's.
+
+    Raises:
+        BadInput: naming both levels.
+    """
+    requested = _requested(parameters)
+    charge = parameters["charge"]
+    if model is None:
+        LevelOfTheory(**requested)
+        return
+    wanted = replace(model.level, **requested)
+    if wanted != model.level:
+        raise BadInput(
+            f"{', '.join(f'{k}={v!r}' for k, v in requested.items())} is not the level of theory "
+            f"of the model, {model.level}: leave these parameters out, or use another model"
+        )
+    if charge is not None and charge != model.level.charge:
+        raise BadInput(_wrong_charge(f"charge={charge}", model))
+
+
+def _wrong_charge(what: str, model: ElectronicStateModel) -> str:
+    return (
+        f"{what}, but the model was trained for molecules of charge {model.level.charge} and "
+        "knows no other: use a model trained at this charge, or set the charge"
+        f" (charge={model.level.charge} or the atoms' initial charges) to the model's"
+    )
+
+
+def fresh_model(parameters: Mapping[str, Any], atoms: Atoms, charge: int) -> ElectronicStateModel:
+    """An untrained model for the elements of a structure: its state is the guess's.
+
+    The same every time: its random weights are drawn from a seed, and the global generator of
+    random numbers is left as it was.
+
+    Raises:
+        BadInput: an unknown level of theory, an element that it does not cover, an open shell.
+    """
+    level = LevelOfTheory(**_requested(parameters), charge=charge)
+    numbers = tuple(atoms.numbers.tolist())
+    Molecule(numbers=numbers, level=level)
+    elements = tuple(sorted(set(numbers)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return own_copy(build_model("fock", level, elements, {}))
+
+
+def total_charge(atoms: Atoms, charge: int | None, multiplicity: int | None) -> int:
+    """The charge asked for (e): the parameter, or the sum of the atoms' initial charges.
+
+    Raises:
+        InputError: atoms and parameters contradict each other, or ask for an open shell.
+    """
+    moment = float(np.linalg.norm(atoms.get_initial_magnetic_moments().sum(axis=0)))
+    if abs(moment) > _WHOLE:
+        raise InputError(
+            f"the atoms' initial magnetic moments sum to {moment:g}, a multiplicity of "
+            f"{moment + 1:g}"
+            + ("" if multiplicity is None else f" against multiplicity={multiplicity}")
+            + ": closed shells only, so set them to zero"
+        )
+    charges = atoms.get_initial_charges()
+    total = float(charges.sum())
+    whole = round(total) if np.isfinite(total) else 0
+    if not abs(total - whole) < _WHOLE:
+        raise InputError(
+            f"the atoms' initial charges sum to {total:g}: make it a whole number, or remove them "
+            "and give charge=..."
+        )
+    if charge is None:
+        return whole
+    if charges.any() and whole != charge:
+        raise InputError(
+            f"charge={charge}, but the atoms' initial charges sum to {whole}: make them agree"
+        )
+    return charge
+
+
+def check_vacuum(atoms: Atoms) -> None:
+    """Refuse what is no molecule in vacuum.
+
+    Raises:
+        InputError: no atoms, or a periodic cell.
+    """
+    if len(atoms) == 0:
+        raise InputError("no atoms: give a structure with at least one")
+    if atoms.pbc.any():
+        raise InputError(
+            f"pbc = {atoms.pbc.tolist()}: molecules in vacuum only, so set atoms.pbc = False if "
+            "the cell is just a box"
+        )
+
+
+def check_atoms(atoms: Atoms, model: ElectronicStateModel, charge: int) -> None:
+    """Refuse atoms that a model cannot be asked about.
+
+    Raises:
+        InputError: a charge or an element the model does not know.
+        CalculationFailed: positions that are not finite, or atoms on top of each other.
+    """
+    with as_input_error():
+        model.check_elements(tuple(atoms.numbers.tolist()))
+    if charge != model.level.charge:
+        raise InputError(_wrong_charge(f"the atoms have a total charge of {charge}", model))
+    try:
+        check_structure(atoms, "the structure")
+    except BadInput as err:
+        raise CalculationFailed(str(err)) from err

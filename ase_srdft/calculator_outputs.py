@@ -1,0 +1,61 @@
+"""What a calculator tells of the electrons: ASE's output methods, the bracket, the arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase.calculators.abc import GetOutputsMixin
+from ase.calculators.calculator import PropertyNotPresent
+
+from ase_srdft.electronic_structure import ElectronicStructure
+from ase_srdft.units import EV_PER_HARTREE
+
+__all__ = ["ElectronicOutputs"]
+
+
+class ElectronicOutputs(GetOutputsMixin):
+    """Electronic results in eV by ASE's standard methods, and in Hartree as arrays."""
+
+    @property
+    def electronic_state(self) -> ElectronicStructure:
+        """The electrons at the last geometry."""
+        raise NotImplementedError
+
+    @property
+    def energy_bracket(self) -> tuple[float, float]:
+        """Lower and upper bound (eV) of the SCF energy at the last geometry.
+
+        The upper one is the energy itself, and variational.  The lower one holds where the
+        functional is convex in the density matrix between the two states, which exact exchange
+        is not: with hybrid functionals it can fall short of the error by some 10 % of it
+        (`ase_srdft.dft.certificate.EnergyBracket`).  Same basis, grid and density fitting.
+
+        Raises:
+            PropertyNotPresent: there was no geometry yet.
+        """
+        state = self.electronic_state
+        return state.energy_lower * EV_PER_HARTREE, state.energy * EV_PER_HARTREE
+
+    def get_homo_lumo(self) -> tuple[float, float]:
+        """Energies (eV) of the highest occupied and the lowest unoccupied orbital of F[P].
+
+        Raises:
+            PropertyNotPresent: no geometry yet, or a basis without an unoccupied orbital.
+        """
+        state = self.electronic_state
+        if state.lumo is None:
+            raise PropertyNotPresent("no LUMO: all orbitals of this basis are occupied")
+        return state.homo * EV_PER_HARTREE, state.lumo * EV_PER_HARTREE
+
+    def _outputmixin_get_results(self) -> dict[str, Any]:
+        """What ASE's output methods read; the Fermi level is in the middle of the gap."""
+        state = self.electronic_state
+        top = state.homo if state.lumo is None else state.lumo
+        return {
+            "eigenvalues": state.mo_energy[None, None] * EV_PER_HARTREE,
+            "occupations": state.mo_occ[None, None],
+            "fermi_level": 0.5 * (state.homo + top) * EV_PER_HARTREE,
+            "ibz_kpoints": np.zeros((1, 3)),
+            "kpoint_weights": np.ones(1),
+        }
