@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +11,11 @@ from torch import Tensor
 
 from ase_srdft.dft.certificate import EnergyBracket, energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import Geometry, detached, prepare
+from ase_srdft.dft.geometry import Geometry, concatenate, detached, prepare
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.state import ElectronicState, ElectronicStateModel
 
-__all__ = ["Evaluation", "evaluate", "molecule_of"]
+__all__ = ["Evaluation", "evaluate", "merged", "molecule_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,4 +85,27 @@ def evaluate(
         ),
         fock=fock,
         geometry=detached(geometry),
+    )
+
+
+def merged(parts: Sequence[Evaluation]) -> Evaluation:
+    """One evaluation from those of consecutive pieces of a batch."""
+    if len(parts) == 1:
+        return parts[0]
+    forces = [part.forces for part in parts if part.forces is not None]
+    return Evaluation(
+        energy=torch.cat([part.energy for part in parts]),
+        forces=torch.cat(forces) if forces else None,
+        bracket=EnergyBracket(
+            lower=torch.cat([part.bracket.lower for part in parts]),
+            upper=torch.cat([part.bracket.upper for part in parts]),
+            aufbau_gap=torch.cat([part.bracket.aufbau_gap for part in parts]),
+        ),
+        state=ElectronicState(
+            density_matrix=torch.cat([part.state.density_matrix for part in parts]),
+            mo_coeff=torch.cat([part.state.mo_coeff for part in parts]),
+            mo_energy=torch.cat([part.state.mo_energy for part in parts]),
+        ),
+        fock=torch.cat([part.fock for part in parts]),
+        geometry=concatenate([part.geometry for part in parts]),
     )

@@ -74,7 +74,7 @@ class OptimiserConfig:
     """
 
     batch_size: int = 8
-    learning_rate: float = 3.0e-3
+    learning_rate: float = 1.0e-2
     final_learning_rate: float = 1.0e-5
     warmup_steps: int = 100
     weight_decay: float = 1.0e-6
@@ -114,6 +114,7 @@ class TrainingConfig:
         coarse_grid: train and sample on the coarse grid; validation is on the level's own.
         seed: of everything random.
         device: where torch computes.
+        threads: over the geometries of a batch; each runs torch's operations on its own.
     """
 
     level: LevelOfTheory = field(default_factory=LevelOfTheory)
@@ -136,6 +137,7 @@ class TrainingConfig:
     coarse_grid: bool = True
     seed: int = 0
     device: str = "cpu"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         for name in (
@@ -145,6 +147,7 @@ class TrainingConfig:
             "buffer_size",
             "validation_frames",
             "validate_every",
+            "threads",
         ):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("minutes", "target_error_uEh"):

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import Geometry
+from ase_srdft.dft.geometry import Geometry, select
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.parallel import Workers
 from ase_srdft.training.config import OptimiserConfig
 
 __all__ = ["Learner", "StepRecord", "mean_bracket"]
@@ -44,9 +46,13 @@ class Learner:
     Args:
         model: trained in place, in single precision.
         config: of the optimiser.
+        workers: threads over the geometries of a batch.
     """
 
-    def __init__(self, model: ElectronicStateModel, config: OptimiserConfig) -> None:
+    def __init__(
+        self, model: ElectronicStateModel, config: OptimiserConfig, workers: Workers
+    ) -> None:
+        self.workers = workers
         self.model = model.float()
         self.config = config
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
@@ -67,14 +73,8 @@ class Learner:
         rate = self.learning_rate(progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        energies, widths = [], []
-        for geometry, state in zip(batches, self.model(batches), strict=True):
-            terms, fock = kohn_sham(geometry, state.density_matrix)
-            energies.append(terms.total)
-            density_matrix = state.density_matrix.detach()
-            bracket = energy_bracket(geometry, terms.total.detach(), density_matrix, fock)
-            widths.append(bracket.width)
-        energy = torch.cat(energies).mean()
+        total, widths = _energies_and_widths(self.model, batches, self.workers)
+        energy = total.mean()
         self.optimiser.zero_grad(set_to_none=True)
         energy.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
@@ -87,8 +87,8 @@ class Learner:
         self.step += 1
         self._average()
         return StepRecord(
-            energy=float(energy),
-            bracket_width=float(torch.cat(widths).mean()),
+            energy=float(energy.detach()),
+            bracket_width=float(widths.mean()),
             gradient_norm=float(norm),
             learning_rate=rate,
         )
@@ -101,15 +101,33 @@ class Learner:
         torch._foreach_lerp_(averaged, list(self.model.parameters()), 1.0 - decay)
 
 
+def _energies_and_widths(
+    model: ElectronicStateModel, batches: Sequence[Geometry], workers: Workers
+) -> tuple[Tensor, Tensor]:
+    """E, differentiable by the weights, and bracket widths of all geometries, in order."""
+    pieces = [
+        (select(geometry, piece), state.density_matrix[piece])
+        for geometry, state in zip(batches, model(batches), strict=True)
+        for piece in workers.slices(len(geometry))
+    ]
+    grad = torch.is_grad_enabled()  # threads do not inherit it
+
+    def work(piece: tuple[Geometry, Tensor]) -> tuple[Tensor, Tensor]:
+        geometry, density_matrix = piece
+        with torch.set_grad_enabled(grad):
+            terms, fock = kohn_sham(geometry, density_matrix)
+        energy = terms.total
+        bracket = energy_bracket(geometry, energy.detach(), density_matrix.detach(), fock)
+        return energy, bracket.width
+
+    results = workers.map(work, pieces)
+    return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
+
+
 @torch.no_grad()
 def mean_bracket(
-    model: ElectronicStateModel, batches: Sequence[Geometry]
+    model: ElectronicStateModel, batches: Sequence[Geometry], workers: Workers
 ) -> tuple[float, float]:
     """Mean energy and mean bracket width of a model on prepared geometries (Hartree)."""
-    energies, widths = [], []
-    for geometry in batches:
-        state = model([geometry])[0]
-        terms, fock = kohn_sham(geometry, state.density_matrix)
-        energies.append(terms.total)
-        widths.append(energy_bracket(geometry, terms.total, state.density_matrix, fock).width)
-    return float(torch.cat(energies).mean()), float(torch.cat(widths).mean())
+    energies, widths = _energies_and_widths(model, batches, workers)
+    return float(energies.mean()), float(widths.mean())

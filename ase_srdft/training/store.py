@@ -12,6 +12,7 @@ from jaxtyping import Float
 from ase_srdft.dft.geometry import Geometry, concatenate, copied, prepare
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.parallel import Workers
 
 __all__ = ["GeometryStore"]
 
@@ -24,6 +25,7 @@ class GeometryStore:
         memory_bytes: of integrals, grids and guesses; the least recently used go first.
         coarse_grid: prepare on the coarse training grid.
         device: where the tensors are.
+        workers: threads over geometries to be prepared.
     """
 
     def __init__(
@@ -32,7 +34,9 @@ class GeometryStore:
         memory_bytes: int,
         coarse_grid: bool,
         device: torch.device,
+        workers: Workers,
     ) -> None:
+        self.workers = workers
         self.molecules = tuple(molecules)
         self.memory_bytes = memory_bytes
         self.grid_level = COARSE_GRID if coarse_grid else None
@@ -71,21 +75,24 @@ class GeometryStore:
 
     def batches(self, keys: Sequence[int]) -> list[Geometry]:
         """The geometries, one batch for each molecule among them; missing integrals are made."""
+        missing = [key for key in dict.fromkeys(keys) if key not in self._prepared]
+        fresh = dict(zip(missing, self.workers.map(self._prepare, missing), strict=True))
         grouped: dict[int, list[Geometry]] = {}
         for key in keys:
-            grouped.setdefault(self.molecule_of(key), []).append(self._get(key))
+            geometry = fresh.get(key) or self._prepared[key]
+            grouped.setdefault(self.molecule_of(key), []).append(geometry)
+        for key in keys:
+            if key in self._prepared:
+                self._prepared.move_to_end(key)
+        for key, geometry in fresh.items():
+            self._keep(key, geometry)
         return [concatenate(geometries) for geometries in grouped.values()]
 
-    def _get(self, key: int) -> Geometry:
-        if key in self._prepared:
-            self._prepared.move_to_end(key)
-            return self._prepared[key]
+    def _prepare(self, key: int) -> Geometry:
         molecule, positions = self._positions[key]
         tensor = torch.as_tensor(positions, device=self.device)[None]
         with torch.no_grad():
-            geometry = prepare(self.molecules[molecule], tensor, self.grid_level)
-        self._keep(key, geometry)
-        return geometry
+            return prepare(self.molecules[molecule], tensor, self.grid_level)
 
     def _keep(self, key: int, geometry: Geometry) -> None:
         if geometry.nbytes > self.memory_bytes:

@@ -19,9 +19,10 @@ import torch
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import SamplingFailed
-from ase_srdft.models.evaluate import Evaluation, evaluate
+from ase_srdft.models.evaluate import Evaluation, evaluate, merged
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.parallel import Workers
 from ase_srdft.training.buffer import BatchSource
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
@@ -127,7 +128,8 @@ class Trainer:
         self.molecules: list[Molecule] = dataset.molecules(config.level, model.guess)
         for molecule in self.molecules:
             model.check_elements(molecule.numbers)
-        self.learner = Learner(model.to(self.device), config.optimiser)
+        self.workers = Workers(config.threads)
+        self.learner = Learner(model.to(self.device), config.optimiser, self.workers)
         self.best = copy.deepcopy(self.learner.averaged.state_dict())
         self.counters = Counters()
         seeds = np.random.SeedSequence(config.seed).spawn(2)
@@ -143,7 +145,7 @@ class Trainer:
         self._started = time.monotonic()
 
     def _new_store(self, memory_gb: float, coarse: bool) -> GeometryStore:
-        return GeometryStore(self.molecules, int(memory_gb * 1e9), coarse, self.device)
+        return GeometryStore(self.molecules, int(memory_gb * 1e9), coarse, self.device, self.workers)
 
     def _given_frames(self) -> list[int]:
         """Keys of the frames to train on; the last ones are held out."""
@@ -154,14 +156,18 @@ class Trainer:
         return [self.store.add(*frame) for frame in frames[: len(frames) - nheld]]
 
     def _surface(self, molecule: int, positions: np.ndarray) -> Evaluation:
-        """The averaged model, on the training grid."""
+        """The averaged model, on the training grid; walkers are shared out over the threads."""
         tensor = torch.as_tensor(positions, device=self.device)
-        return evaluate(
-            self.learner.averaged,
-            self.molecules[molecule],
-            tensor,
-            grid_level=self.store.grid_level,
-        )
+
+        def work(piece: slice) -> Evaluation:
+            return evaluate(
+                self.learner.averaged,
+                self.molecules[molecule],
+                tensor[piece],
+                grid_level=self.store.grid_level,
+            )
+
+        return merged(self.workers.map(work, self.workers.slices(len(positions))))
 
     @property
     def elapsed(self) -> float:
@@ -249,7 +255,7 @@ class Trainer:
 
     def _bracket_is_safe(self) -> bool:
         batches = self.validation_store.batches(self.validation[:4])
-        width = mean_bracket(self.learner.averaged, batches)[1]
+        width = mean_bracket(self.learner.averaged, batches, self.workers)[1]
         return width < self.config.safe_width_mEh * 1e-3
 
     def _start_walkers(self) -> None:
@@ -312,7 +318,7 @@ class Trainer:
         totals = np.zeros(2)
         for batches in self._validation_batches():
             count = sum(len(batch) for batch in batches)
-            totals += count * np.array(mean_bracket(self.learner.averaged, batches))
+            totals += count * np.array(mean_bracket(self.learner.averaged, batches, self.workers))
         energy, width = (totals / len(self.validation)).tolist()
         best = width < self.counters.best_width
         if best:

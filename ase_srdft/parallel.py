@@ -1,0 +1,41 @@
+"""A few threads for independent pieces of work.
+
+torch releases the interpreter lock inside its operations, so threads that each handle their own
+geometries use the cores without the barriers (and, on a busy machine, the spinning) of parallel
+loops inside every small operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["Workers"]
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Workers:
+    """Maps a function over items with ``nthreads`` threads; results keep their order.
+
+    Args:
+        nthreads: 1 means the calling thread alone, with no pool.
+    """
+
+    def __init__(self, nthreads: int = 1) -> None:
+        self.nthreads = nthreads
+        self._pool = ThreadPoolExecutor(nthreads) if nthreads > 1 else None
+
+    def map(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+        """The results of all items; the first exception is raised."""
+        if self._pool is None or len(items) < 2:
+            return [function(item) for item in items]
+        return list(self._pool.map(function, items))
+
+    def slices(self, length: int) -> list[slice]:
+        """At most ``nthreads`` slices of nearly equal size that cover ``range(length)``."""
+        npieces = max(1, min(self.nthreads, length))
+        bounds = [length * piece // npieces for piece in range(npieces + 1)]
+        return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
