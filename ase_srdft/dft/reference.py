@@ -53,6 +53,11 @@ def mean_field(molecule: Molecule, positions: Float[np.ndarray, "natoms 3"]) -> 
     if level.auxiliary_basis is not None:
         scf = scf.density_fit(auxbasis=level.auxiliary_basis)
     scf.grids.level = level.grid_level
+    # PySCF would write each cycle to a temporary file and leave it open.
+    checkpoint = vars(scf).pop("_chkfile", None)
+    if checkpoint is not None:
+        checkpoint.close()
+    scf.chkfile = None
     return scf
 
 
