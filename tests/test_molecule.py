@@ -66,7 +66,7 @@ def test_an_unknown_auxiliary_basis_is_refused():
 
 
 def test_an_unknown_family_is_refused():
-    with pytest.raises(BadInput, match="unknown model family 'orbital': use one of .*fock"):
+    with pytest.raises(BadInput, match=r"unknown model family 'orbital': use one of .*fock"):
         family("orbital")
 
 
