@@ -22,6 +22,7 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(beside)
         with open(beside, "rb+") as file:
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
@@ -50,3 +51,10 @@ def writable_directory(path: Path) -> Path:
             f"cannot write to the directory {path}: {reason}; choose another with -o"
         ) from err
     return path
+
+
+def _umask() -> int:
+    """The permissions that new files are not given; reading it means setting it twice."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

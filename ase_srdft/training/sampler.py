@@ -132,9 +132,7 @@ def thermal_copies(
         noise = rng.standard_normal((int(wanted.sum()), reference.size))
         moved = (amplitude[wanted, None] * (noise @ root)).reshape(-1, *reference.shape)
         copies[wanted] = reference + moved
-        good = same_connectivity(
-            numbers, reference * ANGSTROM_PER_BOHR, copies * ANGSTROM_PER_BOHR
-        )
+        good = same_connectivity(numbers, reference * ANGSTROM_PER_BOHR, copies * ANGSTROM_PER_BOHR)
         wanted = ~good & (amplitude > 1e-6)
         amplitude[wanted] *= 0.5
     return copies
@@ -160,7 +158,10 @@ class Sampler:
         self._last: Evaluation | None = None
 
     def init(
-        self, starts: Sequence[np.ndarray], references: Sequence[np.ndarray], rng: np.random.Generator
+        self,
+        starts: Sequence[np.ndarray],
+        references: Sequence[np.ndarray],
+        rng: np.random.Generator,
     ) -> None:
         """Place the walkers.
 
@@ -237,9 +238,7 @@ class Sampler:
             mobility=Mobility(square_root=np.array(roots)),
         )
 
-    def _calls(
-        self, group: WalkerGroup
-    ) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    def _calls(self, group: WalkerGroup) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Energy and forces of the group's positions; infinite and NaN where there is none."""
 
         def energy_and_forces(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -145,7 +145,9 @@ class Trainer:
         self._started = time.monotonic()
 
     def _new_store(self, memory_gb: float, coarse: bool) -> GeometryStore:
-        return GeometryStore(self.molecules, int(memory_gb * 1e9), coarse, self.device, self.workers)
+        return GeometryStore(
+            self.molecules, int(memory_gb * 1e9), coarse, self.device, self.workers
+        )
 
     def _given_frames(self) -> list[int]:
         """Keys of the frames to train on; the last ones are held out."""

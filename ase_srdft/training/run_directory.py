@@ -1,0 +1,259 @@
+"""What a training run leaves behind: model, samples, metrics, settings, checkpoint, report."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.trajectory import Trajectory, TrajectoryReader
+
+import ase_srdft
+from ase_srdft.errors import BadInput
+from ase_srdft.files import replace_atomically, writable_directory
+from ase_srdft.models.model_file import save_model
+from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.training.report import write_report
+from ase_srdft.training.sampler import Sample, SamplingRound
+from ase_srdft.training.trainer import Event, Trainer
+from ase_srdft.units import (
+    ANGSTROM_PER_BOHR,
+    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    EV_PER_HARTREE,
+    MICROHARTREE,
+)
+
+__all__ = ["RunDirectory"]
+
+_LOG_EVERY = 20
+_CHECKPOINT_SECONDS = 120.0
+
+
+class RunDirectory:
+    """Writes the files of one run.
+
+    ``model.srdft`` (the best model so far), ``samples.traj`` (eV, eV/Angstrom), ``metrics.jsonl``,
+    ``config.yaml``, ``report.html`` and the checkpoint.
+
+    Args:
+        path: created if need be.
+        trainer: whose events are recorded; put where the directory's checkpoint left off.
+
+    Raises:
+        BadInput: the directory cannot be written, or holds another run.
+        DamagedFile: its checkpoint is damaged.
+    """
+
+    def __init__(self, path: Path, trainer: Trainer) -> None:
+        self.path = writable_directory(path)
+        self.trainer = trainer
+        self.resumed = load_checkpoint(path, trainer)
+        self._recent: list[Event] = []
+        self._interval_started = time.monotonic()
+        self._last_checkpoint = time.monotonic()
+        if not self.resumed:
+            self._refuse_files_of_others()
+        self._trim()
+        if not self.resumed:
+            settings = yaml.safe_dump(trainer.config.to_plain(), sort_keys=False)
+            replace_atomically(path / "config.yaml", lambda p: _write_text(p, settings))
+        self._log(self._start_record())
+        self.checkpoint()
+
+    def record(self, event: Event) -> None:
+        """Write down what happened."""
+        if event.training is not None:
+            self._recent.append(event)
+            if event.step % _LOG_EVERY == 0:
+                self._log_training()
+        elif event.sampling is not None:
+            self._log(_sampling_record(event, event.sampling))
+            self._append_samples(event.sampling.samples)
+        elif event.validation is not None:
+            width = event.validation.bracket_width * MICROHARTREE
+            self._log(
+                _common("validation", event)
+                | {
+                    "energy_hartree": event.validation.energy,
+                    "bracket_width_uEh": width,
+                    "best": event.validation.best,
+                }
+            )
+            if event.validation.best:
+                self._save_model()
+        if time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Make everything durable."""
+        save_checkpoint(self.path, self.trainer)
+        self._last_checkpoint = time.monotonic()
+
+    def finish(self, reason: str) -> None:
+        """The run ends here: checkpoint, model and report."""
+        self._log_training()
+        self.checkpoint()
+        if not (self.path / "model.srdft").exists():
+            self._save_model()
+        best = self.trainer.counters.best_width * MICROHARTREE
+        self._log(
+            {
+                "kind": "end",
+                "step": self.trainer.learner.step,
+                "elapsed_s": self.trainer.elapsed,
+                "reason": reason,
+                "best_bracket_width_uEh": best if math.isfinite(best) else None,
+            }
+        )
+        write_report(self.path)
+
+    def _start_record(self) -> dict[str, Any]:
+        trainer = self.trainer
+        parameters = trainer.learner.model.parameters()
+        return {
+            "kind": "start",
+            "step": trainer.learner.step,
+            "elapsed_s": trainer.counters.elapsed,
+            "molecules": [
+                Atoms(molecule.numbers).get_chemical_formula() for molecule in trainer.molecules
+            ],
+            "level": str(trainer.config.level),
+            "nparameters": sum(p.numel() for p in parameters),
+            "nframes": len(trainer.source.frames),
+            "nvalidation": len(trainer.validation),
+            "version": ase_srdft.__version__,
+        }
+
+    def training_record(self) -> dict[str, Any]:
+        """How the saved model was made, for its file."""
+        config = self.trainer.config.to_plain()
+        best = self.trainer.counters.best_width
+        return {
+            "config": config,
+            "molecules": self._start_record()["molecules"],
+            "steps": self.trainer.learner.step,
+            "samples": self.trainer.counters.nsamples,
+            "seconds": round(self.trainer.elapsed, 1),
+            "bracket_width_uEh": best * MICROHARTREE if math.isfinite(best) else None,
+            "version": ase_srdft.__version__,
+        }
+
+    def _save_model(self) -> None:
+        save_model(self.path / "model.srdft", self.trainer.best_model(), self.training_record())
+
+    def _log(self, record: dict[str, Any]) -> None:
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _log_training(self) -> None:
+        """Averages over the steps since the last time."""
+        events = [event for event in self._recent if event.training is not None]
+        if not events:
+            return
+        now = time.monotonic()
+        records = [event.training for event in events if event.training is not None]
+        count = len(records)
+        self._log(
+            _common("training", events[-1])
+            | {
+                "energy_hartree": sum(r.energy for r in records) / count,
+                "bracket_width_uEh": MICROHARTREE * sum(r.bracket_width for r in records) / count,
+                "gradient_norm": sum(r.gradient_norm for r in records) / count,
+                "learning_rate": records[-1].learning_rate,
+                "nsamples": events[-1].nsamples,
+                "steps_per_s": count / max(now - self._interval_started, 1e-9),
+            }
+        )
+        self._recent, self._interval_started = [], now
+
+    def _append_samples(self, samples: list[Sample]) -> None:
+        with Trajectory(self.path / "samples.traj", "a") as trajectory:
+            for sample in samples:
+                trajectory.write(self._atoms(sample))
+
+    def _atoms(self, sample: Sample) -> Atoms:
+        atoms = Atoms(
+            self.trainer.molecules[sample.molecule].numbers,
+            positions=sample.positions * ANGSTROM_PER_BOHR,
+        )
+        energy = sample.energy * EV_PER_HARTREE
+        atoms.calc = SinglePointCalculator(
+            atoms,
+            energy=energy,
+            free_energy=energy,
+            forces=sample.forces * EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+        )
+        return atoms
+
+    def _refuse_files_of_others(self) -> None:
+        """Without a checkpoint, only what an unfinished start of ours left may be overwritten."""
+        ours = ("metrics.jsonl", "samples.traj", "model.srdft", "config.yaml", "report.html")
+        found = [name for name in ours if (self.path / name).exists()]
+        if found and "config.yaml" not in found:
+            raise BadInput(
+                f"{self.path} holds {found[0]}, but no run of ours: choose another directory"
+            )
+
+    def _trim(self) -> None:
+        """Files of samples and metrics cut back to what the checkpoint knows of."""
+        metrics = self.path / "metrics.jsonl"
+        samples = self.path / "samples.traj"
+        if not self.resumed:
+            metrics.unlink(missing_ok=True)
+            samples.unlink(missing_ok=True)
+            return
+        if metrics.exists():
+            step = self.trainer.learner.step
+            kept = [line for line in metrics.read_text().splitlines() if _up_to(line, step)]
+            text = "".join(line + "\n" for line in kept)
+            replace_atomically(metrics, lambda p: _write_text(p, text))
+        if samples.exists():
+            _trim_trajectory(samples, self.trainer.counters.nsamples)
+
+
+def _common(kind: str, event: Event) -> dict[str, Any]:
+    return {"kind": kind, "step": event.step, "elapsed_s": round(event.elapsed, 3)}
+
+
+def _sampling_record(event: Event, sampling: SamplingRound) -> dict[str, Any]:
+    temperature = sampling.temperature_K
+    return _common("sampling", event) | {
+        "nsamples": event.nsamples,
+        "energies_hartree": [sample.energy for sample in sampling.samples],
+        "molecules": [sample.molecule for sample in sampling.samples],
+        "bracket_width_uEh": [s.bracket_width * MICROHARTREE for s in sampling.samples],
+        "acceptance": sampling.acceptance,
+        "temperature_K": temperature if math.isfinite(temperature) else None,
+        "resets": dict(sampling.resets),
+    }
+
+
+def _up_to(line: str, step: int) -> bool:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return bool(record.get("step", 0) <= step and record.get("kind") != "end")
+
+
+def _trim_trajectory(path: Path, nframes: int) -> None:
+    """Keep the first frames of a trajectory; a torn end is what this is for."""
+    with TrajectoryReader(path) as reader:
+        if len(reader) <= nframes:
+            return
+
+        def write(beside: Path) -> None:
+            with Trajectory(beside, "w") as writer:
+                for index in range(nframes):
+                    writer.write(reader[index])
+
+        replace_atomically(path, write)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
