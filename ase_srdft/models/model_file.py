@@ -52,8 +52,9 @@ def build_model(
     return cls(level, elements, settings)
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    read_again = json.loads(json.dumps(header | {"sha256": ""}, allow_nan=False))
+    digest = hashlib.sha256(json.dumps(read_again, sort_keys=True).encode())
     for name in sorted(tensors):
         array = tensors[name].detach().cpu().contiguous().numpy()
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -79,8 +80,8 @@ def save_model(path: Path, model: ElectronicStateModel, training: dict[str, Any]
         "elements": list(model.elements),
         "config": asdict(model.config),
         "training": training,
-        "sha256": _digest(tensors),
     }
+    header["sha256"] = _digest(header, tensors)
     metadata = {
         "format": "ase_srdft model",
         "format_version": str(FORMAT_VERSION),
@@ -116,13 +117,13 @@ def load_model(path: Path) -> LoadedModel:
         )
     try:
         header = json.loads(metadata["header"])
-        intact = header["sha256"] == _digest(tensors)
+        if header["sha256"] != _digest(header, tensors):
+            raise ValueError("its checksum does not match its content")
         level = LevelOfTheory(**header["level"])
         model = build_model(header["family"], level, tuple(header["elements"]), header["config"])
-        if not intact:
-            raise ValueError("its checksum does not match its weights")
         model.load_state_dict(tensors)
+        training = header["training"]
     except (KeyError, ValueError, TypeError, RuntimeError) as err:
         reason = str(err).splitlines()[0]
         raise DamagedFile(f"{path} is damaged ({reason}): restore or retrain it") from err
-    return LoadedModel(model=model.double().eval(), training=header["training"])
+    return LoadedModel(model=model.double().eval(), training=training)
