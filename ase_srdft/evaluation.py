@@ -1,0 +1,210 @@
+"""How far a model is from the SCF at its own level of theory, frame by frame and on average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from jaxtyping import Float
+
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.reference import Reference, reference_scf
+from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
+from ase_srdft.errors import BadInput, ReferenceNotConverged
+from ase_srdft.models.evaluate import evaluate, molecule_of
+from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.structures import check_structure
+from ase_srdft.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
+
+__all__ = ["Accuracy", "FrameErrors", "average", "compare", "frame_errors"]
+
+#: What the convergence of the reference leaves open of its energy (Hartree).
+COVERAGE_TOLERANCE = 1.0e-9
+_MEV_PER_ANGSTROM = 1.0e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameErrors:
+    """Errors at one geometry, in Hartree and Bohr.
+
+    Orbital energies are the eigenvalues of F[P] on both sides, those of the reference at its own
+    density matrix.
+
+    Attributes:
+        reference_energy: of the converged SCF.
+        energy: model minus reference, so not negative but for rounding.
+        bracket_width: E - E_lower of the model.
+        covered: whether E_lower <= E_SCF <= E, to 1e-9 Hartree.
+        hamiltonian: mean |F[P] - F_SCF| over all elements, atomic-orbital basis.
+        orbital_energy: mean |difference| of the occupied orbitals' energies.
+        homo: |difference|.
+        lumo: |difference|; None where the basis has no unoccupied orbital.
+        gap: |difference| of LUMO minus HOMO; likewise.
+        forces_mean: mean |difference| of all components, full derivative of the model's energy
+            against the SCF's with the response of the grid; None if not asked for.
+        forces_max: largest |difference| of a component; likewise.
+    """
+
+    reference_energy: float
+    energy: float
+    bracket_width: float
+    covered: bool
+    hamiltonian: float
+    orbital_energy: float
+    homo: float
+    lumo: float | None
+    gap: float | None
+    forces_mean: float | None
+    forces_max: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """A model's errors over frames: the columns of the published tables, and the bracket's.
+
+    Each mean is over the frames, with equal weight, of the quantities of `FrameErrors`.
+
+    Attributes:
+        n_frames: how many.
+        energy_mae_uEh: mean |E - E_SCF| (10^-6 Hartree).
+        energy_max_uEh: largest |E - E_SCF| (10^-6 Hartree).
+        hamiltonian_mae_uEh: of the elements of F[P] (10^-6 Hartree).
+        orbital_energy_mae_uEh: of the occupied orbitals' energies (10^-6 Hartree).
+        homo_mae_uEh: of the highest occupied orbital's energy (10^-6 Hartree).
+        lumo_mae_uEh: of the lowest unoccupied one's (10^-6 Hartree); None if there is none.
+        gap_mae_uEh: of their difference (10^-6 Hartree); None if there is none.
+        forces_mae_meV_per_A: of the forces' components (meV/Å); None if not asked for.
+        forces_max_meV_per_A: the largest (meV/Å); None if not asked for.
+        bracket_coverage: share of frames whose bracket holds the SCF energy, 0 to 1.
+        bracket_width_mean_uEh: mean width of the bracket (10^-6 Hartree).
+    """
+
+    n_frames: int
+    energy_mae_uEh: float
+    energy_max_uEh: float
+    hamiltonian_mae_uEh: float
+    orbital_energy_mae_uEh: float
+    homo_mae_uEh: float
+    lumo_mae_uEh: float | None
+    gap_mae_uEh: float | None
+    forces_mae_meV_per_A: float | None
+    forces_max_meV_per_A: float | None
+    bracket_coverage: float
+    bracket_width_mean_uEh: float
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Plain values under the names of the attributes, for JSON."""
+        return asdict(self)
+
+
+def frame_errors(
+    model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
+) -> Iterator[FrameErrors]:
+    """The errors of a model at each frame, one after the other as they are computed.
+
+    The reference SCF starts from the model's density matrix, which saves time and changes
+    nothing it converges to.
+
+    Args:
+        model: on any device.
+        frames: the geometries.
+        forces: whether to compare them; the reference then takes about twice as long.
+
+    Raises:
+        BadInput: a frame that the model cannot be asked about.
+        ReferenceNotConverged: no reference for a frame.
+    """
+    molecules: dict[tuple[int, ...], Molecule] = {}
+    device = next(model.parameters()).device
+    for index, atoms in enumerate(frames):
+        check_structure(atoms, f"frame {index}")
+        charges = atoms.get_initial_charges()
+        if charges.any() and round(charges.sum()) != model.level.charge:
+            raise BadInput(
+                f"frame {index} has a charge of {charges.sum():g}, the model was trained at "
+                f"{model.level.charge}: use frames of this charge"
+            )
+        numbers = tuple(atoms.numbers.tolist())
+        bohr = atoms.positions / ANGSTROM_PER_BOHR
+        try:
+            if numbers not in molecules:
+                molecules[numbers] = molecule_of(model, numbers)
+            molecule = molecules[numbers]
+            positions = torch.as_tensor(bohr, device=device)[None]
+            evaluation = evaluate(model, molecule, positions, forces)
+            state = electronic_structures(evaluation)[0]
+            reference = reference_scf(molecule, bohr, forces, state.density_matrix)
+        except (BadInput, ReferenceNotConverged) as err:
+            raise type(err)(f"frame {index}: {err}") from err
+        own = None if evaluation.forces is None else evaluation.forces[0].cpu().numpy()
+        yield compare(state, reference, own)
+
+
+def compare(
+    state: ElectronicStructure,
+    reference: Reference,
+    forces: Float[np.ndarray, "natoms 3"] | None,
+) -> FrameErrors:
+    """The errors of a state, and of its forces if there are any (Hartree/Bohr)."""
+    nocc = state.nocc
+    levels = state.mo_energy - reference.mo_energy
+    low, high = state.energy_lower - COVERAGE_TOLERANCE, state.energy + COVERAGE_TOLERANCE
+    has_lumo = state.lumo is not None
+    deviation = None
+    if forces is not None and reference.forces is not None:
+        deviation = np.abs(forces - reference.forces)
+    return FrameErrors(
+        reference_energy=reference.energy,
+        energy=state.energy - reference.energy,
+        bracket_width=state.energy - state.energy_lower,
+        covered=low <= reference.energy <= high,
+        hamiltonian=float(np.abs(state.fock - reference.fock).mean()),
+        orbital_energy=float(np.abs(levels[:nocc]).mean()),
+        homo=float(abs(levels[nocc - 1])),
+        lumo=float(abs(levels[nocc])) if has_lumo else None,
+        gap=float(abs(levels[nocc] - levels[nocc - 1])) if has_lumo else None,
+        forces_mean=None if deviation is None else float(deviation.mean()),
+        forces_max=None if deviation is None else float(deviation.max()),
+    )
+
+
+def average(errors: Iterable[FrameErrors]) -> Accuracy:
+    """The table of errors over frames.
+
+    A quantity that any frame lacks is None.
+
+    Raises:
+        BadInput: no frames.
+    """
+    frames = list(errors)
+    if not frames:
+        raise BadInput("no frames to average over: give at least one")
+
+    def column(name: str) -> Float[np.ndarray, " nframes"]:
+        values = [getattr(frame, name) for frame in frames]
+        column: np.ndarray = np.abs(np.array(values, dtype=float))  # None becomes NaN
+        return column
+
+    def mean(name: str, unit: float = MICROHARTREE) -> float:
+        return float(column(name).mean()) * unit
+
+    def known(value: float) -> float | None:
+        return None if np.isnan(value) else value
+
+    return Accuracy(
+        n_frames=len(frames),
+        energy_mae_uEh=mean("energy"),
+        energy_max_uEh=float(column("energy").max()) * MICROHARTREE,
+        hamiltonian_mae_uEh=mean("hamiltonian"),
+        orbital_energy_mae_uEh=mean("orbital_energy"),
+        homo_mae_uEh=mean("homo"),
+        lumo_mae_uEh=known(mean("lumo")),
+        gap_mae_uEh=known(mean("gap")),
+        forces_mae_meV_per_A=known(mean("forces_mean", _MEV_PER_ANGSTROM)),
+        forces_max_meV_per_A=known(float(column("forces_max").max()) * _MEV_PER_ANGSTROM),
+        bracket_coverage=mean("covered", 1.0),
+        bracket_width_mean_uEh=mean("bracket_width"),
+    )
