@@ -106,7 +106,8 @@ class _Pairs:
 
     def cell_functions(self, x3: Tensor) -> tuple[Tensor, Tensor]:
         """Shares s (batch, 2 npair + 1, n) and normalised cells p_k (batch, natoms, n)."""
-        shares = torch.cat([0.5 * (1.0 - x3), 0.5 * (1.0 + x3), torch.ones_like(x3[:, :1])], 1)
+        one = x3.new_ones((len(x3), 1, x3.shape[-1]))
+        shares = torch.cat([0.5 * (1.0 - x3), 0.5 * (1.0 + x3), one], 1)
         cells = shares[:, self.table].prod(2)
         return shares, cells / cells.sum(1, keepdim=True)
 
@@ -196,4 +197,5 @@ def build_grid(positions: Float[Tensor, "batch natoms 3"], template: GridTemplat
         template: the molecule's grid, on the same device.
     """
     points = positions[:, template.owners] + template.offsets
-    return Grid(points=points, weights=_BeckeWeights.apply(positions, points, template))
+    weights: Tensor = _BeckeWeights.apply(positions, points, template)  # type: ignore[no-untyped-call]
+    return Grid(points=points, weights=weights)

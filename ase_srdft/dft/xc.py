@@ -16,14 +16,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.functionals import energy_density
+from ase_srdft.dft.functional_derivatives import energy_and_derivatives
 from ase_srdft.dft.grid import Grid
 from ase_srdft.dft.level import Functional
 from ase_srdft.dft.orbitals import (
     Basis,
     OrbitalValues,
-    contract_position_derivative,
+    contract_gradients,
     evaluate_orbitals,
+    position_derivative,
+    weighted_orbitals,
 )
 
 __all__ = ["Quadrature", "electron_density", "xc_energy", "xc_potential"]
@@ -47,6 +49,11 @@ class Quadrature:
         size = max(128, _BLOCK_ELEMENTS[self.positions.device.type] // (batch * self.basis.nao))
         return (slice(i, i + size) for i in range(0, npoints, size))
 
+    def orbitals(self, block: slice, order: int) -> OrbitalValues:
+        """Orbitals on a block of points (:func:`evaluate_orbitals`), without autograd."""
+        positions, points = self.positions.detach(), self.grid.points[:, block].detach()
+        return evaluate_orbitals(self.basis, positions, points, order)
+
     def to_grid_order(self, matrix: Tensor) -> Tensor:
         """Permute a matrix (batch, nao, nao) from natural to grid order."""
         order = self.basis.grid_order.to(matrix.device)
@@ -67,80 +74,73 @@ class _Density:
     contracted: Tensor  # (batch, nao, n)
 
 
-def _density(orbitals: OrbitalValues, matrix: Tensor) -> _Density:
+def _density(orbitals: OrbitalValues, matrix: Tensor, gga: bool) -> _Density:
     contracted = matrix @ orbitals.values
     rho = (contracted * orbitals.values).sum(-2)
-    gradient = None
-    if orbitals.gradients is not None:
-        # D is symmetric: grad rho = 2 sum (D chi) grad chi.
-        gradient = 2.0 * (contracted[:, None] * orbitals.gradients).sum(-2)
+    # D is symmetric: grad rho = 2 sum (D chi) grad chi.
+    gradient = 2.0 * contract_gradients(orbitals, contracted) if gga else None
     return _Density(rho=rho, gradient=gradient, contracted=contracted)
 
 
-def _weighted_orbitals(orbitals: OrbitalValues, scalar: Tensor, vector: Tensor | None) -> Tensor:
-    """a chi / 2 + v . grad chi, whose product with chi^T plus transpose is the potential."""
-    weighted = orbitals.values * (0.5 * scalar[:, None])
-    if vector is not None and orbitals.gradients is not None:
-        for axis in range(3):
-            weighted.addcmul_(orbitals.gradients[:, axis], vector[:, axis, None])
-    return weighted
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Potential:
+    """Derivatives of an integrand by rho and by grad rho on a block."""
+
+    scalar: Tensor  # a, (batch, n)
+    vector: Tensor | None  # v, (batch, 3, n); None without gradient correction
+
+    def weighted(self, weights: Tensor) -> _Potential:
+        vector = None if self.vector is None else self.vector * weights[:, None]
+        return _Potential(scalar=self.scalar * weights, vector=vector)
+
+    def half_applied(self, orbitals: OrbitalValues) -> Tensor:
+        """a chi / 2 + v . grad chi, whose product with chi^T plus transpose is the matrix."""
+        return weighted_orbitals(orbitals, 0.5 * self.scalar, self.vector)
 
 
-def _potential_matrix(orbitals: OrbitalValues, scalar: Tensor, vector: Tensor | None) -> Tensor:
-    half = _weighted_orbitals(orbitals, scalar, vector) @ orbitals.values.transpose(-1, -2)
-    return half + half.transpose(-1, -2)
-
-
-@torch.enable_grad()
-def _pointwise(
-    functional: Functional, rho: Tensor, gradient: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """e, de/drho and de/d(grad rho) on a block."""
-    rho = rho.detach().requires_grad_()
-    if not functional.needs_gradient or gradient is None:
-        energy = energy_density(functional, rho, torch.zeros_like(rho))
-        return energy.detach(), torch.autograd.grad(energy.sum(), rho)[0], None
-    sigma = gradient.square().sum(1).requires_grad_()
-    energy = energy_density(functional, rho, sigma)
-    by_rho, by_sigma = torch.autograd.grad(energy.sum(), (rho, sigma))
-    return energy.detach(), by_rho, 2.0 * by_sigma[:, None] * gradient
+def _pointwise(functional: Functional, density: _Density) -> tuple[Tensor, _Potential]:
+    """e and its derivatives on a block."""
+    if density.gradient is None:
+        energy, by_rho, _ = energy_and_derivatives(functional, density.rho, None)
+        return energy, _Potential(scalar=by_rho, vector=None)
+    sigma = density.gradient.square().sum(1)
+    energy, by_rho, by_sigma = energy_and_derivatives(functional, density.rho, sigma)
+    vector = (2.0 * by_sigma)[:, None] * density.gradient
+    return energy, _Potential(scalar=by_rho, vector=vector)
 
 
 class _PositionGradient:
     """Accumulates the derivative by nuclei (as orbital centres) and by points."""
 
     def __init__(self, quadrature: Quadrature) -> None:
-        self.quadrature = quadrature
         self.by_point = torch.zeros_like(quadrature.grid.points)
-        positions = quadrature.positions
-        self._by_orbital = positions.new_zeros((len(positions), 3, quadrature.basis.nao))
+        self.by_nucleus = torch.zeros_like(quadrature.positions)
 
     def add(
         self,
         block: slice,
         orbitals: OrbitalValues,
-        matrix: Tensor,
         density: _Density,
-        scalar: Tensor,
-        vector: Tensor | None,
+        potential: _Potential,
+        contracted_potential: Tensor,
     ) -> None:
         """Derivative of sum_g a_g rho_g + v_g . grad rho_g at fixed D, a, v.
 
         The cotangent of chi is 2 D (a chi + v . grad chi), that of v . grad chi is 2 D chi.
-        """
-        cotangent = 2.0 * matrix @ _weighted_orbitals(orbitals, scalar, vector)
-        cotangent.addcmul_(density.contracted, scalar[:, None])
-        twice = 2.0 * density.contracted if vector is not None else None
-        terms = contract_position_derivative(orbitals, cotangent, twice, vector)
-        self.by_point[:, block] += terms.sum(-2).transpose(-1, -2)
-        self._by_orbital += terms.sum(-1)
 
-    def by_nucleus(self) -> Tensor:
-        """(batch, natoms, 3): a nucleus moves its orbitals against the points."""
-        basis = self.quadrature.basis
-        atoms = basis.atom_of_orbital[basis.grid_order].to(self.by_point.device)
-        result = torch.zeros_like(self.quadrature.positions)
-        return result.index_add_(1, atoms, -self._by_orbital.transpose(-1, -2))
+        Args:
+            block: the points.
+            orbitals: on them.
+            density: of D.
+            potential: a and v.
+            contracted_potential: D (a chi / 2 + v . grad chi), (batch, nao, n).
+        """
+        cotangent = 2.0 * contracted_potential
+        cotangent.addcmul_(density.contracted, potential.scalar[:, None])
+        twice = None if potential.vector is None else 2.0 * density.contracted
+        by_point, by_nucleus = position_derivative(orbitals, cotangent, twice, potential.vector)
+        self.by_point[:, block] += by_point.transpose(-1, -2)
+        self.by_nucleus += by_nucleus
 
 
 def electron_density(
@@ -148,12 +148,13 @@ def electron_density(
 ) -> Float[Tensor, "batch npoints"]:
     """The density on the grid (Bohr^-3), without autograd."""
     matrix = quadrature.to_grid_order(density_matrix.detach())
-    positions, points = quadrature.positions.detach(), quadrature.grid.points.detach()
-    blocks = [
-        _density(evaluate_orbitals(quadrature.basis, positions, points[:, block], 0), matrix).rho
-        for block in quadrature.blocks()
-    ]
-    return torch.cat(blocks, 1)
+    return torch.cat(
+        [
+            _density(quadrature.orbitals(block, 0), matrix, False).rho
+            for block in quadrature.blocks()
+        ],
+        1,
+    )
 
 
 class _XCEnergy(torch.autograd.Function):
@@ -168,34 +169,31 @@ class _XCEnergy(torch.autograd.Function):
         weights: Tensor,
         quadrature: Quadrature,
     ) -> tuple[Tensor, Tensor]:
+        functional = quadrature.functional
+        gga = functional.needs_gradient
         moves = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
-        gga = quadrature.functional.needs_gradient
-        order = int(gga) + int(moves)
         matrix = quadrature.to_grid_order(density_matrix)
         position_gradient = _PositionGradient(quadrature) if moves else None
         by_weight = torch.empty_like(weights)
-        potential = torch.zeros_like(density_matrix)
+        half = torch.zeros_like(density_matrix)
         for block in quadrature.blocks():
-            orbitals = evaluate_orbitals(quadrature.basis, positions, points[:, block], order)
-            density = _density(orbitals, matrix)
-            gradient = density.gradient if gga else None
-            energy, scalar, vector = _pointwise(quadrature.functional, density.rho, gradient)
-            by_weight[:, block] = energy
-            weight = weights[:, block]
-            scalar = scalar * weight
-            vector = None if vector is None else vector * weight[:, None]
-            potential += _potential_matrix(orbitals, scalar, vector)
+            orbitals = quadrature.orbitals(block, int(gga) + int(moves))
+            density = _density(orbitals, matrix, gga)
+            by_weight[:, block], potential = _pointwise(functional, density)
+            potential = potential.weighted(weights[:, block])
+            applied = potential.half_applied(orbitals)
+            half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
             if position_gradient is not None:
-                position_gradient.add(block, orbitals, matrix, density, scalar, vector)
-        potential = quadrature.to_natural_order(potential)
-        if position_gradient is None:
-            ctx.save_for_backward(potential, by_weight)
-        else:
-            ctx.save_for_backward(
-                potential, by_weight, position_gradient.by_nucleus(), position_gradient.by_point
-            )
-        ctx.mark_non_differentiable(potential)
-        return (by_weight * weights).sum(-1), potential
+                position_gradient.add(block, orbitals, density, potential, matrix @ applied)
+        by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
+        moved = (
+            ()
+            if position_gradient is None
+            else (position_gradient.by_nucleus, position_gradient.by_point)
+        )
+        ctx.save_for_backward(by_matrix, by_weight, *moved)
+        ctx.mark_non_differentiable(by_matrix)
+        return (by_weight * weights).sum(-1), by_matrix
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
@@ -210,10 +208,10 @@ def xc_energy(
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch nao nao"]]:
     """E_xc (Hartree), differentiable by P, nuclei and grid, and V_xc = dE_xc/dP, detached."""
     grid = quadrature.grid
-    energy, potential = _XCEnergy.apply(
+    result: tuple[Tensor, Tensor] = _XCEnergy.apply(  # type: ignore[no-untyped-call]
         density_matrix, quadrature.positions, grid.points, grid.weights, quadrature
     )
-    return energy, potential
+    return result
 
 
 class _XCPotential(torch.autograd.Function):
@@ -226,80 +224,72 @@ class _XCPotential(torch.autograd.Function):
         weights: Tensor,
         quadrature: Quadrature,
     ) -> Tensor:
-        ctx.save_for_backward(density_matrix, positions, points, weights)
+        ctx.save_for_backward(density_matrix, weights)
         ctx.quadrature = quadrature
         gga = quadrature.functional.needs_gradient
         matrix = quadrature.to_grid_order(density_matrix)
-        potential = torch.zeros_like(density_matrix)
+        half = torch.zeros_like(density_matrix)
         for block in quadrature.blocks():
-            orbitals = evaluate_orbitals(quadrature.basis, positions, points[:, block], int(gga))
-            density = _density(orbitals, matrix)
-            _, scalar, vector = _pointwise(quadrature.functional, density.rho, density.gradient)
-            weight = weights[:, block]
-            vector = None if vector is None else vector * weight[:, None]
-            potential += _potential_matrix(orbitals, scalar * weight, vector)
-        return quadrature.to_natural_order(potential)
+            orbitals = quadrature.orbitals(block, int(gga))
+            density = _density(orbitals, matrix, gga)
+            _, potential = _pointwise(quadrature.functional, density)
+            applied = potential.weighted(weights[:, block]).half_applied(orbitals)
+            half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
+        return quadrature.to_natural_order(half + half.transpose(-1, -2))
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient of Tr(W V[P]) = sum_g w_g h(rho, grad rho; rho~, grad rho~), rho~ from W."""
-        density_matrix, positions, points, weights = ctx.saved_tensors
+        density_matrix, weights = ctx.saved_tensors
         quadrature: Quadrature = ctx.quadrature
         gga = quadrature.functional.needs_gradient
         symmetric = 0.5 * (cotangents[0] + cotangents[0].transpose(-1, -2))
-        matrices = [quadrature.to_grid_order(m) for m in (density_matrix, symmetric)]
+        matrix, trial = (quadrature.to_grid_order(m) for m in (density_matrix, symmetric))
         gradient = _PositionGradient(quadrature)
         by_weight = torch.empty_like(weights)
-        by_matrix = torch.zeros_like(density_matrix)
+        half = torch.zeros_like(density_matrix)
         for block in quadrature.blocks():
-            orbitals = evaluate_orbitals(quadrature.basis, positions, points[:, block], 1 + gga)
-            densities = [_density(orbitals, matrix) for matrix in matrices]
-            response = _response(quadrature.functional, densities)
-            by_weight[:, block] = response[0]
-            weight = weights[:, block]
-            for matrix, density, scalar, vector in zip(
-                matrices, densities, response[1::2], response[2::2], strict=True
-            ):
-                scaled = None if vector is None else vector * weight[:, None]
-                gradient.add(block, orbitals, matrix, density, scalar * weight, scaled)
-                if density is densities[0]:
-                    by_matrix += _potential_matrix(orbitals, scalar * weight, scaled)
-        by_matrix = quadrature.to_natural_order(by_matrix)
-        return by_matrix, gradient.by_nucleus(), gradient.by_point, by_weight, None
+            orbitals = quadrature.orbitals(block, 1 + gga)
+            density, trial_density = (_density(orbitals, m, gga) for m in (matrix, trial))
+            by_weight[:, block], by_density, by_trial = _response(
+                quadrature.functional, density, trial_density
+            )
+            kernel = by_density.weighted(weights[:, block])
+            potential = by_trial.weighted(weights[:, block])
+            applied = kernel.half_applied(orbitals)
+            half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
+            gradient.add(block, orbitals, density, kernel, matrix @ applied)
+            applied = potential.half_applied(orbitals)
+            gradient.add(block, orbitals, trial_density, potential, trial @ applied)
+        by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
+        return by_matrix, gradient.by_nucleus, gradient.by_point, by_weight, None
 
 
 @torch.enable_grad()
-def _response(functional: Functional, densities: list[_Density]) -> list[Any]:
-    """h = (de/drho) rho~ + de/d(grad rho) . grad rho~ and its derivatives.
-
-    Returns h, dh/drho, dh/d(grad rho), dh/drho~, dh/d(grad rho~).
-    """
-    rho = densities[0].rho.requires_grad_()
-    trial = densities[1].rho
-    if not functional.needs_gradient:
-        energy = energy_density(functional, rho, torch.zeros_like(rho))
-        (by_rho,) = torch.autograd.grad(energy.sum(), rho, create_graph=True)
-        (kernel,) = torch.autograd.grad((by_rho * trial).sum(), rho)
-        return [(by_rho * trial).detach(), kernel, None, by_rho.detach(), None]
-    assert densities[0].gradient is not None
-    assert densities[1].gradient is not None
-    gradient = densities[0].gradient.detach()
+def _response(
+    functional: Functional, density: _Density, trial: _Density
+) -> tuple[Tensor, _Potential, _Potential]:
+    """h = (de/drho) rho~ + de/d(grad rho) . grad rho~ and its derivatives by rho and rho~."""
+    rho = density.rho.detach().requires_grad_()
+    if density.gradient is None or trial.gradient is None:
+        _, by_rho, _ = energy_and_derivatives(functional, rho, None)
+        response = by_rho * trial.rho
+        (kernel_rho,) = torch.autograd.grad(response.sum(), rho)
+        by_density = _Potential(scalar=kernel_rho, vector=None)
+        return response.detach(), by_density, _Potential(scalar=by_rho.detach(), vector=None)
+    gradient = density.gradient
     sigma = gradient.square().sum(1).requires_grad_()
-    energy = energy_density(functional, rho, sigma)
-    by_rho, by_sigma = torch.autograd.grad(energy.sum(), (rho, sigma), create_graph=True)
-    overlap = 2.0 * (gradient * densities[1].gradient).sum(1)  # 2 grad rho . grad rho~
-    response = by_rho * trial + by_sigma * overlap
+    _, by_rho, by_sigma = energy_and_derivatives(functional, rho, sigma)
+    overlap = 2.0 * (gradient * trial.gradient).sum(1)  # 2 grad rho . grad rho~
+    response = by_rho * trial.rho + by_sigma * overlap
     kernel_rho, kernel_sigma = torch.autograd.grad(response.sum(), (rho, sigma))
-    by_sigma = by_sigma.detach()
-    by_gradient = 2.0 * kernel_sigma[:, None] * gradient
-    by_gradient = by_gradient + 2.0 * by_sigma[:, None] * densities[1].gradient
-    return [
-        response.detach(),
-        kernel_rho,
-        by_gradient,
-        by_rho.detach(),
-        2.0 * by_sigma[:, None] * gradient,
-    ]
+    by_gradient = (2.0 * by_sigma.detach())[:, None]
+    by_density = _Potential(
+        scalar=kernel_rho,
+        vector=(2.0 * kernel_sigma)[:, None] * gradient + by_gradient * trial.gradient,
+    )
+    by_trial = _Potential(scalar=by_rho.detach(), vector=by_gradient * gradient)
+    return response.detach(), by_density, by_trial
 
 
 def xc_potential(
@@ -307,7 +297,7 @@ def xc_potential(
 ) -> Float[Tensor, "batch nao nao"]:
     """V_xc[P] (Hartree), differentiable by P, nuclei and grid."""
     grid = quadrature.grid
-    result: Tensor = _XCPotential.apply(
+    result: Tensor = _XCPotential.apply(  # type: ignore[no-untyped-call]
         density_matrix, quadrature.positions, grid.points, grid.weights, quadrature
     )
     return result
