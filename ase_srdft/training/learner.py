@@ -53,7 +53,7 @@ class Learner:
         self, model: ElectronicStateModel, config: OptimiserConfig, workers: Workers
     ) -> None:
         self.workers = workers
-        self.model = model.float()
+        self.model = model.float().requires_grad_(True)
         self.config = config
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(

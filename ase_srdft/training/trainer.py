@@ -184,6 +184,10 @@ class Trainer:
             shares.append(self.elapsed / (60.0 * self.config.minutes))
         return min(1.0, max(shares))
 
+    def averaged_model(self) -> ElectronicStateModel:
+        """The averaged weights of now, double precision."""
+        return copy.deepcopy(self.learner.averaged).double()
+
     def best_model(self) -> ElectronicStateModel:
         """The averaged weights of the narrowest validated bracket, double precision."""
         model = copy.deepcopy(self.learner.averaged)
@@ -198,18 +202,11 @@ class Trainer:
             FloatingPointError: the gradient is not finite.
         """
         self._started = time.monotonic()
-        if not self.source.frames and not self.source.samples:
-            self._start_from_rattled_copies()
+        self.begin()
         while self.progress < 1.0 and not self.stop_requested:
             if self._sampling_is_due():
                 yield self._event(sampling=self._sample())
-            record = self.learner.update(
-                self.store.batches(
-                    self.source.draw(self.config.optimiser.batch_size, self.batch_rng)
-                ),
-                self.progress,
-            )
-            yield self._event(training=record)
+            yield self._event(training=self.train(self.progress))
             if self.learner.step % self.config.validate_every == 0:
                 validation = self._validate()
                 yield self._event(validation=validation)
@@ -217,6 +214,16 @@ class Trainer:
                     return
         if not self.stop_requested and self.learner.step % self.config.validate_every:
             yield self._event(validation=self._validate())
+
+    def begin(self) -> None:
+        """Where neither frames nor samples are there yet, make rattled copies to start from."""
+        if not self.source.frames and not self.source.samples:
+            self._start_from_rattled_copies()
+
+    def train(self, progress: float) -> StepRecord:
+        """One training step at this share of the schedule."""
+        keys = self.source.draw(self.config.optimiser.batch_size, self.batch_rng)
+        return self.learner.update(self.store.batches(keys), progress)
 
     def _event(self, **what: Any) -> Event:
         return Event(
@@ -249,13 +256,14 @@ class Trainer:
         if not self.config.self_refine:
             return False
         if not self.counters.sampling and self.learner.step % 50 == 0 and self.learner.step > 0:
-            self.counters.sampling = self._bracket_is_safe()
+            self.counters.sampling = self.bracket_is_safe()
             if self.counters.sampling:
                 self._start_walkers()
         due = self.learner.step % self.config.train_steps_per_round == 0
         return self.counters.sampling and due
 
-    def _bracket_is_safe(self) -> bool:
+    def bracket_is_safe(self) -> bool:
+        """Whether dynamics on the averaged model may start, by held-out frames."""
         batches = self.validation_store.batches(self.validation[:4])
         width = mean_bracket(self.learner.averaged, batches, self.workers)[1]
         return width < self.config.safe_width_mEh * 1e-3

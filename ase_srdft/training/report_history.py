@@ -1,0 +1,259 @@
+"""What a run has written down, read back: ``metrics.jsonl`` and ``config.yaml``.
+
+Reading never fails on what a crash leaves behind: lines that are torn or incomplete are left out
+and counted, and steps that a resumed run repeated count once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+__all__ = ["End", "History", "Sampling", "Start", "Training", "Validation", "read_history"]
+
+_Record = TypeVar("_Record", "Start", "Training", "Sampling", "Validation", "End")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A session began.
+
+    Attributes:
+        step: training steps done before.
+        elapsed_s: seconds of training before.
+        molecules: chemical formulas.
+        level: level of theory, in words.
+        nparameters: of the model.
+        nframes: given frames to train on.
+        nvalidation: frames held out.
+        version: of this package.
+    """
+
+    step: int
+    elapsed_s: float
+    molecules: tuple[str, ...]
+    level: str
+    nparameters: int
+    nframes: int
+    nvalidation: int
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Averages over the last steps of training.
+
+    Attributes:
+        step: training steps done.
+        elapsed_s: seconds of training.
+        energy_hartree: mean over the batches.
+        bracket_width_uEh: mean over the batches (microhartree).
+        learning_rate: the last.
+        steps_per_s: training steps per second.
+    """
+
+    step: int
+    elapsed_s: float
+    energy_hartree: float
+    bracket_width_uEh: float
+    learning_rate: float
+    steps_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """One round of dynamics.
+
+    Attributes:
+        step: training steps done.
+        elapsed_s: seconds of training.
+        nsamples: geometries sampled so far, this round included.
+        energies_hartree: of this round's samples, by the model that sampled them.
+        molecules: of which molecule each sample is, as an index.
+        acceptance: share of the moves that were accepted, or of the samples that were kept.
+        temperature_K: of the walkers; NaN where there is no estimate.
+        resets: walkers reset in this round, by reason.
+    """
+
+    step: int
+    elapsed_s: float
+    nsamples: int
+    energies_hartree: tuple[float, ...]
+    molecules: tuple[int, ...]
+    acceptance: float
+    temperature_K: float
+    resets: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The averaged model on held-out geometries.
+
+    Attributes:
+        step: training steps done.
+        elapsed_s: seconds of training.
+        energy_hartree: mean.
+        bracket_width_uEh: mean: the certified error (microhartree).
+        best: whether this became the saved model.
+    """
+
+    step: int
+    elapsed_s: float
+    energy_hartree: float
+    bracket_width_uEh: float
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """A session ended in good order.
+
+    Attributes:
+        step: training steps done.
+        elapsed_s: seconds of training.
+        reason: why it ended.
+    """
+
+    step: int
+    elapsed_s: float
+    reason: str
+
+
+@dataclass(kw_only=True)
+class History:
+    """A run so far, sessions joined.
+
+    Attributes:
+        start: the latest session's beginning; None for an empty run.
+        nsessions: how often it was started or resumed.
+        training: in the order of steps.
+        sampling: in the order of steps.
+        validation: in the order of steps.
+        end: of the latest session; None while it runs, or if it was cut off.
+        nunreadable: lines left out.
+        settings: of ``config.yaml``, nested; empty without one.
+    """
+
+    start: Start | None = None
+    nsessions: int = 0
+    training: list[Training] = field(default_factory=list)
+    sampling: list[Sampling] = field(default_factory=list)
+    validation: list[Validation] = field(default_factory=list)
+    end: End | None = None
+    nunreadable: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, kind: object, values: dict[str, Any]) -> None:
+        """Take in one line; kinds from a later version are passed over.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what its kind should be.
+        """
+        if kind == "start":
+            self._resume(_record(Start, values))
+        elif kind == "training":
+            self.training.append(_record(Training, values))
+        elif kind == "sampling":
+            self.sampling.append(_record(Sampling, values))
+        elif kind == "validation":
+            self.validation.append(_record(Validation, values))
+        elif kind == "end":
+            self.end = _record(End, values)
+
+    def _resume(self, start: Start) -> None:
+        """A session continues from a checkpoint: what came after it will be done again."""
+        self.start, self.end = start, None
+        self.nsessions += 1
+        self.training = [r for r in self.training if r.step <= start.step]
+        self.sampling = [r for r in self.sampling if r.step <= start.step]
+        self.validation = [r for r in self.validation if r.step <= start.step]
+
+    @property
+    def last(self) -> Start | Training | Sampling | Validation | End | None:
+        """The record furthest on in steps and time."""
+        tails = [self.training[-1:], self.sampling[-1:], self.validation[-1:]]
+        records: list[Start | Training | Sampling | Validation | End] = [
+            record for tail in tails for record in tail
+        ]
+        records += [record for record in (self.start, self.end) if record is not None]
+        return max(records, key=lambda r: (r.step, r.elapsed_s), default=None)
+
+    @property
+    def certified(self) -> Validation | None:
+        """The validation of the model that is saved.
+
+        That is the last of the best ones: when samples replace held-out geometries, the count
+        of the best begins anew.
+        """
+        best = [record for record in self.validation if record.best]
+        return best[-1] if best else None
+
+    @property
+    def resets(self) -> Counter[str]:
+        """Walkers reset over the run, by reason; reasons that never came up are left out."""
+        total: Counter[str] = Counter()
+        for record in self.sampling:
+            total.update(record.resets)
+        return +total
+
+    def setting(self, *names: str) -> Any:
+        """A setting by the path of its names; None if it is not there."""
+        value: Any = self.settings
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
+
+
+_READERS: dict[str, Any] = {
+    "int": int,
+    "float": _number,
+    "str": str,
+    "bool": bool,
+    "tuple[str, ...]": lambda values: tuple(map(str, values)),
+    "tuple[int, ...]": lambda values: tuple(map(int, values)),
+    "tuple[float, ...]": lambda values: tuple(map(_number, values)),
+    "dict[str, int]": lambda values: {str(k): int(v) for k, v in values.items()},
+}
+
+
+def _record(cls: type[_Record], values: dict[str, Any]) -> _Record:
+    """A record of the named fields; others on the line are for other readers."""
+    return cls(**{f.name: _READERS[str(f.type)](values[f.name]) for f in fields(cls)})
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8", errors="replace"))
+    except (FileNotFoundError, yaml.YAMLError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def read_history(directory: Path) -> History:
+    """Read ``metrics.jsonl`` and ``config.yaml`` of a run's directory; both may be missing."""
+    history = History(settings=_settings(directory / "config.yaml"))
+    try:
+        text = (directory / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        text = ""
+    for line in filter(str.strip, text.splitlines()):
+        try:
+            values = json.loads(line)
+            history.add(values["kind"], values)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            history.nunreadable += 1
+    return history
