@@ -235,4 +235,5 @@ def too_close(
     first, second = np.triu_indices(len(numbers), 1)
     distances = np.linalg.norm(safe[:, first] - safe[:, second], axis=-1)
     clash: np.ndarray = (distances < 0.5 * (radii[first] + radii[second])).any(axis=1)
-    return ~finite | clash
+    hopeless: np.ndarray = ~finite | clash
+    return hopeless

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -17,7 +17,7 @@ from ase_srdft.dft.projector import inverse_square_root
 from ase_srdft.dft.xc import Quadrature
 from ase_srdft.errors import BadInput
 
-__all__ = ["Geometry", "concatenate", "prepare", "select"]
+__all__ = ["Geometry", "concatenate", "copied", "detached", "prepare", "select"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +90,7 @@ def prepare(
     Raises:
         BadInput: positions not finite or not of this molecule; atoms too close together.
     """
-    if positions.shape[1] != molecule.natoms or positions.dtype != torch.float64:
+    if positions.shape[1:] != (molecule.natoms, 3) or positions.dtype != torch.float64:
         raise BadInput(
             f"positions of shape {tuple(positions.shape)} and type {positions.dtype} for the "
             f"{molecule.natoms} atoms of {molecule.formula}: give float64 (batch, natoms, 3)"
@@ -115,6 +115,32 @@ def _tensors(geometry: Geometry) -> list[Tensor]:
     named = [getattr(integrals, field.name) for field in fields(Integrals)]
     own = [geometry.positions, geometry.orthogonaliser, geometry.guess_fock]
     return [t for t in [*named, *own, grid.points, grid.weights] if t is not None]
+
+
+def _mapped(geometry: Geometry, change: Callable[[Tensor], Tensor]) -> Geometry:
+    """The geometry with every tensor changed."""
+    integrals = {
+        field.name: None if (t := getattr(geometry.integrals, field.name)) is None else change(t)
+        for field in fields(Integrals)
+    }
+    return replace(
+        geometry,
+        positions=change(geometry.positions),
+        integrals=Integrals(**integrals),  # type: ignore[arg-type]
+        grid=Grid(points=change(geometry.grid.points), weights=change(geometry.grid.weights)),
+        orthogonaliser=change(geometry.orthogonaliser),
+        guess_fock=change(geometry.guess_fock),
+    )
+
+
+def detached(geometry: Geometry) -> Geometry:
+    """The same numbers without their history."""
+    return _mapped(geometry, Tensor.detach)
+
+
+def copied(geometry: Geometry) -> Geometry:
+    """The same numbers in memory of their own, not views of a larger batch."""
+    return _mapped(geometry, Tensor.clone)
 
 
 def concatenate(geometries: Sequence[Geometry]) -> Geometry:
@@ -143,15 +169,4 @@ def concatenate(geometries: Sequence[Geometry]) -> Geometry:
 
 def select(geometry: Geometry, index: slice) -> Geometry:
     """Some geometries of a batch, as views."""
-    integrals = {
-        field.name: None if (t := getattr(geometry.integrals, field.name)) is None else t[index]
-        for field in fields(Integrals)
-    }
-    return replace(
-        geometry,
-        positions=geometry.positions[index],
-        integrals=Integrals(**integrals),
-        grid=Grid(points=geometry.grid.points[index], weights=geometry.grid.weights[index]),
-        orthogonaliser=geometry.orthogonaliser[index],
-        guess_fock=geometry.guess_fock[index],
-    )
+    return _mapped(geometry, lambda tensor: tensor[index])

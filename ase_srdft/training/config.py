@@ -162,7 +162,7 @@ class TrainingConfig:
         return asdict(self)
 
 
-def from_plain(cls: type[_Config], values: Any, where: str = "") -> _Config:
+def from_plain(cls: type[_Config], values: object, where: str = "") -> _Config:
     """A configuration from plain nested values; what is not given keeps its default.
 
     Raises:
@@ -176,7 +176,7 @@ def from_plain(cls: type[_Config], values: Any, where: str = "") -> _Config:
         label = f"{where}.{name}" if where else str(name)
         if name not in known:
             raise BadInput(f"unknown setting {label!r}: use one of {', '.join(known)}")
-        factory = known[name].default_factory
+        factory: Any = known[name].default_factory
         if isinstance(factory, type) and is_dataclass(factory):
             prepared[name] = from_plain(factory, value, label)
         else:

@@ -97,7 +97,7 @@ class Learner:
     def _average(self) -> None:
         # early on, average over the steps there have been
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        averaged = [p for p in self.averaged.parameters() if p.is_floating_point()]
+        averaged: list[Tensor] = list(self.averaged.parameters())
         torch._foreach_lerp_(averaged, list(self.model.parameters()), 1.0 - decay)
 
 

@@ -266,7 +266,7 @@ class Sampler:
         spread = self.config.energy_spike * (sqrt(2.0 * nmodes) + 2.0)
         limit = group.lowest_energy + 0.5 * self._thermal_energy * (nmodes + spread)
         calm = finite & (np.where(finite, state.energy, np.inf) < limit)
-        bonded = calm.copy()
+        bonded: np.ndarray = calm.copy()
         if not self.config.allow_reactions:
             bonded &= same_connectivity(
                 group.numbers,
