@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+# One thread for each operation: the arrays are small, and on a busy machine the threads of an
+# operation wait for each other.  Must be said before torch and PySCF are loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if "ase_srdft" in sys.modules:
     raise RuntimeError("ase_srdft was imported before its shape checks could be installed")
 install_import_hook("ase_srdft", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
