@@ -20,7 +20,7 @@ __all__ = ["Grid", "GridTemplate", "build_grid"]
 
 _SMALLEST_SHARE = 1.0e-60
 #: Elements of the largest temporary of one block, (batch x npair x npoints).
-_BLOCK_ELEMENTS = {"cpu": 131_072, "cuda": 67_108_864}
+_BLOCK_ELEMENTS = {"cpu": 49_152, "cuda": 67_108_864}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,37 +84,49 @@ class _Pairs:
         first, second = torch.triu_indices(natoms, natoms, 1, device=device)
         self.natoms, self.first, self.second = natoms, first, second
         self.adjustment = template.size_adjustment[first, second][:, None]
-        npair = len(first)
-        # Row k of the table lists the shares s_kj: s of pair (k, j) or 1 - s of pair (j, k).
-        table = torch.full((natoms, natoms), 2 * npair, device=device)
-        numbering = torch.arange(npair, device=device)
+        self.npair = len(first)
+        # Row k of the table lists the shares s_kj: s of pair (k, j) or the other of pair (j, k).
+        table = torch.full((natoms, natoms), 2 * self.npair, device=device)
+        numbering = torch.arange(self.npair, device=device)
         table[first, second] = numbering
-        table[second, first] = numbering + npair
-        self.table = table
-        self.incidence = torch.zeros(natoms, npair, dtype=torch.float64, device=device)
+        table[second, first] = numbering + self.npair
+        self.table = table.flatten()
+        self.incidence = torch.zeros(natoms, self.npair, dtype=torch.float64, device=device)
         self.incidence[first, numbering] = 1.0
         self.incidence[second, numbering] = -1.0
 
-    def smoothed(self, distances: Tensor, separations: Tensor) -> tuple[Tensor, ...]:
-        """Elliptic coordinate mu and the three iterates of p(x) = 1.5 x - 0.5 x^3."""
-        mu = (distances[:, self.first] - distances[:, self.second]) / separations[..., None]
-        x0 = mu + self.adjustment * (1.0 - mu * mu)
-        x1 = x0 * (1.5 - 0.5 * x0 * x0)
-        x2 = x1 * (1.5 - 0.5 * x1 * x1)
-        x3 = x2 * (1.5 - 0.5 * x2 * x2)
-        return mu, x0, x1, x2, x3
+    def smoothed(self, distances: Tensor, separations: Tensor) -> list[Tensor]:
+        """Elliptic coordinate mu, x0 and the three iterates of p(x) = 1.5 x - 0.5 x^3."""
+        mu = (self.incidence / separations[:, None]).transpose(1, 2) @ distances
+        x = (mu + self.adjustment).addcmul_(mu * mu, self.adjustment, value=-1.0)
+        iterates = [mu, x]
+        for _ in range(3):
+            x = (1.5 * x).addcmul_(x * x, x, value=-0.5)
+            iterates.append(x)
+        return iterates
 
     def cell_functions(self, x3: Tensor) -> tuple[Tensor, Tensor]:
-        """Shares s (batch, 2 npair + 1, n) and normalised cells p_k (batch, natoms, n)."""
-        one = x3.new_ones((len(x3), 1, x3.shape[-1]))
-        shares = torch.cat([0.5 * (1.0 - x3), 0.5 * (1.0 + x3), one], 1)
-        cells = shares[:, self.table].prod(2)
+        """Shares 2 s (batch, 2 npair + 1, n) and normalised cells p_k (batch, natoms, n).
+
+        The factors of two cancel in the cells.
+        """
+        shares = x3.new_ones((len(x3), 2 * self.npair + 1, x3.shape[-1]))
+        shares[:, : self.npair] -= x3
+        shares[:, self.npair : -1] += x3
+        factors = shares.index_select(1, self.table).unflatten(1, (self.natoms, self.natoms))
+        cells = factors.prod(2)
         return shares, cells / cells.sum(1, keepdim=True)
 
 
 def _separations(positions: Tensor, pairs: _Pairs) -> tuple[Tensor, Tensor]:
     vectors = positions[:, pairs.first] - positions[:, pairs.second]
     return vectors, vectors.norm(dim=-1)
+
+
+def _displacements(positions: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+    """From every atom to every point, (batch, natoms, 3, n), and their lengths."""
+    vectors = points.transpose(1, 2).contiguous()[:, None] - positions[..., None]
+    return vectors, vectors.square().sum(2).sqrt()
 
 
 def _blocks(template: GridTemplate, batch: int) -> list[slice]:
@@ -131,7 +143,7 @@ class _BeckeWeights(torch.autograd.Function):
         _, separations = _separations(positions, pairs)
         shares = []
         for block in _blocks(template, len(positions)):
-            distances = (points[:, block][:, None] - positions[:, :, None]).norm(dim=-1)
+            _, distances = _displacements(positions, points[:, block])
             *_, x3 = pairs.smoothed(distances, separations)
             _, cells = pairs.cell_functions(x3)
             owners = template.owners[block].expand(len(positions), 1, -1)
@@ -152,19 +164,17 @@ class _BeckeWeights(torch.autograd.Function):
         by_atom = torch.zeros_like(positions)
         by_separation = torch.zeros_like(separations)
         for block in _blocks(template, len(positions)):
-            towards = points[:, block][:, None] - positions[:, :, None]
-            distances = towards.norm(dim=-1)
+            towards, distances = _displacements(positions, points[:, block])
             slope, mu = _log_weight_slope(
                 pairs, distances, separations, template.owners[block], scaled[:, block]
             )
-            slope = slope / separations[..., None]
-            by_distance = pairs.incidence @ slope  # (batch, natoms, n)
-            pull = towards * (by_distance / distances)[..., None]
-            by_point[:, block] = pull.sum(1)
-            by_atom -= pull.sum(2)
-            by_separation -= (slope * mu).sum(-1)
+            by_distance = (pairs.incidence / separations[:, None]) @ slope  # (batch, natoms, n)
+            pull = towards * (by_distance / distances)[:, :, None]
+            by_point[:, block] = pull.sum(1).transpose(1, 2)
+            by_atom -= pull.sum(-1)
+            by_separation -= (slope * mu).sum(-1) / separations
         along = vectors * (by_separation / separations)[..., None]
-        by_atom += torch.einsum("kp,zpc->zkc", pairs.incidence, along)
+        by_atom += pairs.incidence @ along
         return by_atom, by_point, None
 
 
@@ -175,18 +185,19 @@ def _log_weight_slope(
 
     ln w_g = ln p_owner, and d ln p_o = sum_k (delta_ok - p_k) d ln P_k, P_k = prod_j s_kj.
     """
-    mu, x0, x1, x2, x3 = pairs.smoothed(distances, separations)
+    mu, *iterates, x3 = pairs.smoothed(distances, separations)
     shares, cells = pairs.cell_functions(x3)
     gain = -cells
     gain.scatter_add_(1, owners.expand(len(mu), 1, -1), torch.ones_like(gain[:, :1]))
     gain *= scaled[:, None]
-    npair = len(pairs.first)
-    shares = shares.clamp(min=_SMALLEST_SHARE)
-    difference = gain[:, pairs.first] / shares[:, :npair]
-    difference -= gain[:, pairs.second] / shares[:, npair : 2 * npair]
-    # ds/dx3 = -1/2, and p'(x) = 1.5 (1 - x^2) for each of the three iterations.
-    chain = -0.5 * 1.5**3 * (1.0 - x0 * x0) * (1.0 - x1 * x1) * (1.0 - x2 * x2)
-    return difference * chain * (1.0 - 2.0 * pairs.adjustment * mu), mu
+    shares = shares.clamp_(min=_SMALLEST_SHARE)
+    # d ln s_kj/dx3 = -1 / (1 - x3) and d ln s_jk/dx3 = 1 / (1 + x3)
+    slope = gain.index_select(1, pairs.second) / shares[:, pairs.npair : -1]
+    slope -= gain.index_select(1, pairs.first) / shares[:, : pairs.npair]
+    slope *= 1.5**3 - (2.0 * 1.5**3 * pairs.adjustment) * mu  # dx0/dmu, and 1.5 of each p'
+    for x in iterates:
+        slope.addcmul_(slope, x * x, value=-1.0)  # p'(x) = 1.5 (1 - x^2)
+    return slope, mu
 
 
 def build_grid(positions: Float[Tensor, "batch natoms 3"], template: GridTemplate) -> Grid:
