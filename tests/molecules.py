@@ -6,10 +6,12 @@ from ase import Atoms
 from ase.build import molecule as ase_molecule
 from ase.units import Bohr
 
+from ase_srdft.dft.basis import element_basis
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import occupied_projector
+from ase_srdft.models.angular import spherical_harmonics
 
 
 def atoms_named(name):
@@ -73,3 +75,20 @@ def rotation_matrix(seed=0, improper=False):
     matrix = matrix * np.sign(np.diag(triangular))
     sign = -1.0 if improper else 1.0
     return torch.tensor(matrix * np.linalg.det(matrix) * sign)
+
+
+def harmonics_rotation(angular, matrix):
+    """D with Y(M d) = D Y(d) for the harmonics of one l, from their values."""
+    points = torch.tensor(np.random.default_rng(0).standard_normal((40, 3)))
+    points = points / points.norm(dim=-1, keepdim=True)
+    columns = slice(angular**2, (angular + 1) ** 2)
+    here, there = (spherical_harmonics(p, angular)[:, columns] for p in (points, points @ matrix.T))
+    return torch.linalg.lstsq(here, there).solution.T
+
+
+def orbital_rotation(basis, numbers, matrix):
+    """U, the orbitals of atoms under an orthogonal matrix; in PySCF's order p is (x, y, z)."""
+    unit = torch.eye(1, dtype=torch.float64)
+    by_angular = {0: unit, 1: matrix, 2: harmonics_rotation(2, matrix)}
+    shells = [angular for n in numbers for angular in element_basis(basis, n).angular_momenta]
+    return torch.block_diag(*(by_angular[angular] for angular in shells))

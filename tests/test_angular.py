@@ -15,7 +15,7 @@ from ase_srdft.models.angular import (
     spherical_harmonics,
 )
 from ase_srdft.models.schnetpack_shim import schnetpack_modules
-from tests.molecules import rotation_matrix
+from tests.molecules import harmonics_rotation, rotation_matrix
 
 LMAX = 4
 TRIPLES = [
@@ -32,13 +32,7 @@ def directions(n=60, seed=0):
 
 def harmonics_matrix(rotation):
     """D with Y(R d) = D Y(d), block-diagonal in l, (ncomponents, ncomponents)."""
-    points = directions()
-    blocks = []
-    for angular in range(LMAX + 1):
-        columns = component_slice(angular)
-        here = spherical_harmonics(points, LMAX)[:, columns]
-        there = spherical_harmonics(points @ rotation.T, LMAX)[:, columns]
-        blocks.append(torch.linalg.lstsq(here, there).solution.T)
+    blocks = [harmonics_rotation(angular, rotation) for angular in range(LMAX + 1)]
     return torch.block_diag(*blocks).numpy()
 
 

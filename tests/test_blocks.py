@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from ase_srdft.dft.basis import element_basis
-from ase_srdft.models.angular import spherical_harmonics
 from ase_srdft.models.blocks import block_layout, highest_angular_momentum, placements
-from tests.molecules import rotation_matrix, system
+from tests.molecules import harmonics_rotation, orbital_rotation, rotation_matrix, system
 
 PAIRS = [(1, 1), (1, 8), (8, 1), (6, 8), (17, 6)]
 
@@ -31,16 +29,6 @@ def test_paths_fill_the_assembly(pair):
     assert {parity for _, parity in layout.keys} == {0, 1}
 
 
-def shell_rotation(basis, number, matrix):
-    """The orbitals of an atom under a rotation, in PySCF's order: p as (x, y, z), d by m."""
-    points = torch.tensor(np.random.default_rng(0).standard_normal((30, 3)))
-    points = points / points.norm(dim=-1, keepdim=True)
-    here, there = (spherical_harmonics(p, 2)[:, 4:] for p in (points, points @ matrix.T))
-    quadratic = torch.linalg.lstsq(here, there).solution.T
-    by_angular = {0: torch.eye(1, dtype=torch.float64), 1: matrix, 2: quadratic}
-    return torch.block_diag(*(by_angular[x] for x in element_basis(basis, number).angular_momenta))
-
-
 @pytest.mark.parametrize("improper", [False, True])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_each_path_turns_as_its_tensor(pair, improper):
@@ -48,18 +36,12 @@ def test_each_path_turns_as_its_tensor(pair, improper):
     basis = "def2-svp"
     matrix = rotation_matrix(1, improper)
     layout = block_layout(basis, *pair)
-    left, right = (shell_rotation(basis, number, matrix).numpy() for number in pair)
-    points = torch.tensor(np.random.default_rng(2).standard_normal((60, 3)))
-    points = points / points.norm(dim=-1, keepdim=True)
+    left, right = (orbital_rotation(basis, [number], matrix).numpy() for number in pair)
     start = 0
     for (angular, parity), npaths in zip(layout.keys, layout.npaths, strict=True):
         size = (2 * angular + 1) * npaths
         rows = layout.assembly[start : start + size]
-        columns = slice(angular**2, (angular + 1) ** 2)
-        here, there = (
-            spherical_harmonics(p, angular)[:, columns] for p in (points, points @ matrix.T)
-        )
-        turn = torch.linalg.lstsq(here, there).solution.T.numpy()
+        turn = harmonics_rotation(angular, matrix).numpy()
         tensors = np.random.default_rng(angular).standard_normal((2 * angular + 1, npaths))
         block = (tensors.ravel() @ rows).reshape(len(left), len(right))
         turned = ((turn @ tensors).ravel() @ rows).reshape(len(left), len(right))
