@@ -160,7 +160,7 @@ class History:
         elif kind == "training":
             self.training.append(_record(Training, values))
         elif kind == "sampling":
-            self.sampling.append(_record(Sampling, values))
+            self._sampled(_record(Sampling, values))
         elif kind == "validation":
             self.validation.append(_record(Validation, values))
         elif kind == "end":
@@ -174,14 +174,21 @@ class History:
         self.sampling = [r for r in self.sampling if r.step <= start.step]
         self.validation = [r for r in self.validation if r.step <= start.step]
 
+    def _sampled(self, record: Sampling) -> None:
+        """A round at a checkpoint's own step may be there twice: the later one counts."""
+        before = record.nsamples - len(record.energies_hartree)
+        while self.sampling and self.sampling[-1].nsamples > before:
+            self.sampling.pop()
+        self.sampling.append(record)
+
     @property
     def last(self) -> Start | Training | Sampling | Validation | End | None:
         """The record furthest on in steps and time."""
-        tails = [self.training[-1:], self.sampling[-1:], self.validation[-1:]]
-        records: list[Start | Training | Sampling | Validation | End] = [
-            record for tail in tails for record in tail
-        ]
+        records: list[Start | Training | Sampling | Validation | End] = []
         records += [record for record in (self.start, self.end) if record is not None]
+        records += self.training[-1:]
+        records += self.sampling[-1:]
+        records += self.validation[-1:]
         return max(records, key=lambda r: (r.step, r.elapsed_s), default=None)
 
     @property

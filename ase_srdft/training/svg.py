@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 __all__ = ["Axis", "Figure", "Mark", "markup", "number"]
 
@@ -166,10 +167,10 @@ class Figure:
     def strips(self, points: Sequence[tuple[float, str]]) -> None:
         """Invisible upright strips about given x, each with a tooltip."""
         centres = [self._at_x(x) for x, _ in points]
-        middles = [(a + b) / 2.0 for a, b in zip(centres, centres[1:], strict=False)]
+        middles = [(a + b) / 2.0 for a, b in pairwise(centres)]
         ends = [_LEFT, *middles, _WIDTH - _RIGHT]
         height = self.height - _TOP - _BOTTOM
-        for (_, title), left, right in zip(points, ends, ends[1:], strict=False):
+        for (_, title), (left, right) in zip(points, pairwise(ends), strict=False):
             self._parts.append(
                 f'<rect class="strip" x="{left:.1f}" y="{_TOP}" width="{max(0, right - left):.1f}" '
                 f'height="{height}"><title>{markup(title)}</title></rect>'
