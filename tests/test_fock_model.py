@@ -272,6 +272,20 @@ def test_different_molecules_in_one_batch_are_what_they_are_alone(model):
         assert_close(matrix, model([geometry])[0].density_matrix[0], 1e-11)
 
 
+@pytest.mark.parametrize("guess", ["minao", "sap"])
+def test_a_single_atom_has_a_state_and_no_force(guess):
+    model = FockModel(LevelOfTheory(grid_level=0), (2,), replace(SMALL, guess=guess)).double()
+    for projection in projections(model):
+        torch.nn.init.normal_(projection, std=0.05)
+    geometry = geometry_of(model, "He")
+    assert float(correction_of(model, geometry)[0].abs().max()) > 1e-3
+    start = geometry.positions.clone().requires_grad_()
+    energy = energy_at(model, geometry.molecule, start)
+    assert -3.0 < energy.item() < -2.5
+    (gradient,) = torch.autograd.grad(energy.sum(), start)
+    np.testing.assert_allclose(gradient, np.zeros((1, 1, 3)), atol=1e-9)
+
+
 # forces
 
 
@@ -334,3 +348,22 @@ def test_single_precision_follows_double():
     single = energy_of(model.float(), geometry)
     assert single.dtype == torch.float64
     assert single.item() == pytest.approx(double, abs=1e-6)
+
+
+def test_casting_to_single_precision_and_back_leaves_the_tables_exact():
+    # only the weights may be rounded: with weights that single precision holds exactly, a model
+    # cast down and up again gives the same correction to rounding
+    torch.manual_seed(3)
+    level = LevelOfTheory(basis="sto-3g")
+    model = FockModel(level, (1, 8), FockConfig(features=8, layers=1))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    molecule = Molecule(numbers=(8, 1, 1), level=level)
+    positions = torch.tensor([[[0.0, 0, 0.2], [0, 1.4, -0.9], [0, -1.5, -0.9]]]).double()
+    geometry = prepare(molecule, positions)
+    fresh = FockModel(level, (1, 8), FockConfig(features=8, layers=1)).double()
+    fresh.load_state_dict(model.state_dict())
+    expected = fresh.correction([geometry])[0]
+    found = model.double().float().double().correction([geometry])[0]
+    assert expected.abs().max() > 1e-3
+    assert (found - expected).abs().max() < 1e-14

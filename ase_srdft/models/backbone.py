@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from ase_srdft.models.angular import (
 )
 from ase_srdft.models.graph import Graph
 from ase_srdft.models.schnetpack_shim import schnetpack_modules
+from ase_srdft.models.tables import ExactTables
 
 __all__ = ["Backbone", "PairBasis"]
 
@@ -80,35 +82,24 @@ class Backbone(nn.Module):
             radial_basis=snn.GaussianRBF(n_rbf=nradial, cutoff=cutoff_bohr, start=0.8),
             cutoff_fn=SmoothCutoff(cutoff_bohr),
         )
-        for name in ("even_table", "odd_table"):
-            self.register_buffer(name, torch.empty(0), persistent=False)
-        self._set_tables()
+        self._tables = ExactTables(
+            even=_columns_by_angular_momentum(lmax, 0), odd=_columns_by_angular_momentum(lmax, 1)
+        )
+        self._set_product_table()
 
-    def _set_tables(self) -> None:
-        """Coupling tables, exact in the precision of the weights."""
+    def _set_product_table(self) -> None:
+        """The couplings of SO3net's own product, exact in the precision of the weights."""
         reference = self.net.embedding.weight
         table = torch.tensor(coupling_table(self.lmax, 0), device=reference.device)
         index = torch.nonzero(table).unbind(1)
         product = self.net.so3product
         product.idx_in_1, product.idx_in_2, product.idx_out = index
         product.clebsch_gordan = table[index].to(reference.dtype)
-        self.even_table = self._columns_by_angular_momentum(0).to(reference)
-        self.odd_table = self._columns_by_angular_momentum(1).to(reference)
-
-    def _columns_by_angular_momentum(self, parity: int) -> Tensor:
-        """C(s1, s2; s) as rows s1 and columns (s, l1, s2)."""
-        table = torch.tensor(coupling_table(self.lmax, parity))
-        size = ncomponents(self.lmax)
-        spread = torch.zeros(size, size, self.lmax + 1, size, dtype=torch.float64)
-        for l1 in range(self.lmax + 1):
-            rows = component_slice(l1)
-            spread[rows, :, l1] = table[rows].permute(0, 2, 1)
-        return spread.flatten(1)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
-        # A cast to float32 and back would leave rounded tables: make them anew.
+        # A cast to float32 and back would leave a rounded table: make it anew.
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._set_tables()
+        self._set_product_table()
         return self
 
     def pair_basis(self, graph: Graph) -> PairBasis:
@@ -122,8 +113,8 @@ class Backbone(nn.Module):
         return PairBasis(
             radial=self.net.radial_basis(distances)[:, 0],
             envelope=envelope,
-            couplings=(harmonics @ self.even_table).unflatten(1, (size, -1)),
-            odd_couplings=(harmonics @ self.odd_table).unflatten(1, (size, -1)),
+            couplings=(harmonics @ self._tables.get("even", harmonics)).unflatten(1, (size, -1)),
+            odd_couplings=(harmonics @ self._tables.get("odd", harmonics)).unflatten(1, (size, -1)),
         )
 
     def forward(self, graph: Graph, basis: PairBasis) -> Float[Tensor, "natoms ncomponents c"]:
@@ -142,6 +133,17 @@ class Backbone(nn.Module):
             dx = gating(mixing2(dx))
             x = x + mixing3(dx)
         return x
+
+
+def _columns_by_angular_momentum(lmax: int, parity: int) -> np.ndarray:
+    """C(s1, s2; s) as rows s1 and columns (s, l1, s2)."""
+    table = coupling_table(lmax, parity)
+    size = ncomponents(lmax)
+    spread = np.zeros((size, size, lmax + 1, size))
+    for l1 in range(lmax + 1):
+        rows = component_slice(l1)
+        spread[rows, :, l1] = table[rows].transpose(0, 2, 1)
+    return spread.reshape(size, -1)
 
 
 def couple(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from ase_srdft.models.backbone import Backbone, PairBasis, couple
 from ase_srdft.models.blocks import block_layout, highest_angular_momentum, placements
 from ase_srdft.models.graph import Graph, build_graph
 from ase_srdft.models.state import ElectronicState, ElectronicStateModel, register
+from ase_srdft.models.tables import ExactTables
 
 __all__ = ["FockConfig", "FockModel"]
 
@@ -86,14 +88,13 @@ class AtomHead(nn.Module):
         self.right = nn.Linear(features, features, bias=False)
         self.gate = Gate(features, lmax)
         size = ncomponents(lmax)
-        tables = [torch.tensor(coupling_table(lmax, parity)) for parity in (0, 1)]
-        joined = torch.cat(tables, 2).reshape(size * size, 2 * size)
-        self.register_buffer("table", joined, persistent=False)
+        joined = np.concatenate([coupling_table(lmax, parity) for parity in (0, 1)], 2)
+        self._tables = ExactTables(product=joined.reshape(size * size, 2 * size))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (natoms, ncomponents, c) to the same shape, even and odd."""
         products = self.left(features)[:, :, None] * self.right(features)[:, None]
-        table = self.table.to(features.dtype)
+        table = self._tables.get("product", features)
         products = torch.einsum("nsc,st->ntc", products.flatten(1, 2), table)
         even, odd = products.chunk(2, 1)
         gated: tuple[Tensor, Tensor] = self.gate(features + even, odd)
@@ -130,12 +131,13 @@ class Projection(nn.Module):
         super().__init__()
         self.basis = basis
         self.weights = nn.ParameterDict()
+        self._tables = ExactTables(
+            **{self._name(pair): block_layout(basis, *pair).assembly for pair in pairs}
+        )
         for pair in pairs:
             layout = block_layout(basis, *pair)
             for key, npaths in zip(layout.keys, layout.npaths, strict=True):
                 self.weights[self._name(pair, key)] = nn.Parameter(torch.zeros(features, npaths))
-            assembly = torch.tensor(layout.assembly)
-            self.register_buffer(self._name(pair), assembly, persistent=False)
 
     @staticmethod
     def _name(pair: tuple[int, int], key: tuple[int, int] | None = None) -> str:
@@ -150,8 +152,8 @@ class Projection(nn.Module):
             for key in layout.keys
             for weight in [self.weights[self._name(pair, key)]]
         ]
-        assembly: Tensor = getattr(self, self._name(pair))
-        return torch.cat(coefficients, 1).to(assembly.dtype) @ assembly
+        joined = torch.cat(coefficients, 1)
+        return joined @ self._tables.get(self._name(pair), joined)
 
 
 @register
