@@ -21,12 +21,12 @@ SMALL = FockConfig(features=8, layers=2, nradial=10, guess="sap")
 BASES = ["6-31g", "def2-svp"]
 
 
-def model_of(basis="6-31g", scale=0.05, **config):
+def model_of(basis="6-31g", *, scale=0.05, fitting=True, elements=ELEMENTS, **config):
     """A float64 model; with scale 0 as it is born, else with random projections."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        level = LevelOfTheory(basis=basis, grid_level=0)
-        model = FockModel(level, ELEMENTS, replace(SMALL, **config)).double()
+        level = LevelOfTheory(basis=basis, grid_level=0, density_fitting=fitting)
+        model = FockModel(level, elements, replace(SMALL, **config)).double()
         if scale:
             for projection in projections(model):
                 torch.nn.init.normal_(projection, std=scale)
@@ -216,17 +216,12 @@ def test_moving_everything_changes_nothing(model):
 
 def test_two_far_molecules_do_not_know_of_each_other():
     """Beyond the cutoff, energies add; exact integrals, as fitted ones miss a charge of 1e-6."""
-    level = LevelOfTheory(basis="sto-3g", grid_level=0, density_fitting=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = FockModel(level, ELEMENTS, SMALL).double()
-        for projection in projections(model):
-            torch.nn.init.normal_(projection, std=0.05)
+    model = model_of("sto-3g", fitting=False)
     (methane, first), (hydrogen, second) = (
         system(name, stretch=0.0, basis="sto-3g", grid_level=0, density_fitting=False)
         for name in ("CH4", "H2")
     )
-    both = Molecule(numbers=methane.numbers + hydrogen.numbers, level=level, guess="sap")
+    both = Molecule(numbers=methane.numbers + hydrogen.numbers, level=model.level, guess="sap")
     shift = torch.tensor([57.0, 0.0, 0.0], dtype=torch.float64)
     together = torch.cat([first, second + shift], 1)
     alone = [energy_at(model, m, x).item() for m, x in ((methane, first), (hydrogen, second))]
@@ -274,9 +269,7 @@ def test_different_molecules_in_one_batch_are_what_they_are_alone(model):
 
 @pytest.mark.parametrize("guess", ["minao", "sap"])
 def test_a_single_atom_has_a_state_and_no_force(guess):
-    model = FockModel(LevelOfTheory(grid_level=0), (2,), replace(SMALL, guess=guess)).double()
-    for projection in projections(model):
-        torch.nn.init.normal_(projection, std=0.05)
+    model = model_of(elements=(2,), guess=guess)
     geometry = geometry_of(model, "He")
     assert float(correction_of(model, geometry)[0].abs().max()) > 1e-3
     start = geometry.positions.clone().requires_grad_()
