@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from math import isfinite
 from typing import Any, TypeVar
 
 from ase_srdft.dft.level import LevelOfTheory
@@ -15,9 +16,27 @@ DYNAMICS = ("overdamped", "metropolis", "langevin")
 _Config = TypeVar("_Config")
 
 
+#: What both numpy and torch take as a seed.
+_SEEDS = 2**63
+#: Limits of a run that may be absent.
+_OPTIONAL = ("minutes", "target_error_uEh")
+
+
 def _require(condition: bool, name: str, value: object, what: str) -> None:
     if not condition:
         raise BadInput(f"{name} is {value!r}: use {what}")
+
+
+def _require_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(0 < value and isfinite(value), name, value, "a positive number")
+
+
+def _require_at_least(lowest: int, config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(lowest <= value and isfinite(value), name, value, f"at least {lowest}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +70,10 @@ class SamplingConfig:
 
     def __post_init__(self) -> None:
         _require(self.dynamics in DYNAMICS, "dynamics", self.dynamics, " or ".join(DYNAMICS))
-        for name in ("temperature_K", "step_size", "timestep_fs", "friction_per_fs"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "a positive number")
-        for name in ("walkers", "steps_per_round"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require_positive(self, "temperature_K", "step_size", "timestep_fs", "friction_per_fs")
+        _require_positive(self, "energy_spike")
+        _require_at_least(1, self, "walkers", "steps_per_round")
         _require(self.step_size < 2.0, "step_size", self.step_size, "less than 2, its limit")
-        _require(self.energy_spike > 0, "energy_spike", self.energy_spike, "a positive number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +99,10 @@ class OptimiserConfig:
     average_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
+        _require_positive(self, "learning_rate", "gradient_clip")
+        _require_at_least(1, self, "batch_size", "warmup_steps")
+        _require_at_least(0, self, "final_learning_rate", "weight_decay")
         _require(0 < self.average_decay < 1, "average_decay", self.average_decay, "0 to 1")
-        _require(self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "a positive number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,22 +157,12 @@ class TrainingConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "train_steps_per_round",
-            "pretraining_frames",
-            "buffer_size",
-            "validation_frames",
-            "validate_every",
-            "threads",
-        ):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("minutes", "target_error_uEh"):
-            value = getattr(self, name)
-            _require(value is None or value > 0, name, value, "a positive number")
+        _require_at_least(1, self, "steps", "train_steps_per_round", "pretraining_frames")
+        _require_at_least(1, self, "buffer_size", "validation_frames", "validate_every", "threads")
+        _require_positive(self, "memory_gb", "safe_width_mEh")
+        _require_positive(self, *(n for n in _OPTIONAL if getattr(self, n) is not None))
         _require(0 <= self.data_fraction <= 1, "data_fraction", self.data_fraction, "0 to 1")
-        _require(self.memory_gb > 0, "memory_gb", self.memory_gb, "a positive number")
-        _require(self.safe_width_mEh > 0, "safe_width_mEh", self.safe_width_mEh, "a positive one")
+        _require(0 <= self.seed < _SEEDS, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
     def to_plain(self) -> dict[str, Any]:
         """Plain nested values, for YAML and JSON."""
