@@ -31,7 +31,7 @@ from ase_srdft.dft.orbitals import (
 __all__ = ["Quadrature", "electron_density", "xc_energy", "xc_potential"]
 
 #: Elements of one (batch, nao, npoints) array of a block.
-_BLOCK_ELEMENTS = {"cpu": 131_072, "cuda": 33_554_432}
+_BLOCK_ELEMENTS = {"cpu": 196_608, "cuda": 33_554_432}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
