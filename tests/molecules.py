@@ -15,8 +15,10 @@ from ase_srdft.models.angular import spherical_harmonics
 
 
 def atoms_named(name):
-    """A molecule of ASE's collection, or a single atom."""
-    return Atoms(name) if name in ("He", "Ne", "Ar") else ase_molecule(name)
+    """A molecule of ASE's collection, a single atom, or what that lacks."""
+    if name == "KH":
+        return Atoms(name, positions=[[0.0, 0.0, 0.0], [0.0, 0.0, 2.24]])
+    return Atoms(name) if name in ("He", "Ne") else ase_molecule(name)
 
 
 def system(name, *, stretch=0.1, seed=0, guess="sap", **level):

@@ -20,7 +20,8 @@ def grid_of(molecule, positions, level=0):
     return build_grid(positions, molecule.grid_template(level, CPU))
 
 
-@pytest.mark.parametrize("name", ["H2O", "CH3CH2OH", "SO2", "NaCl", "Ne"])
+# of KH the radii differ so much that the shift of the cell boundary is cut
+@pytest.mark.parametrize("name", ["H2O", "CH3CH2OH", "SO2", "NaCl", "KH", "Ne"])
 @pytest.mark.parametrize("level", [0, 1, 3])
 def test_points_and_weights_are_pyscfs(name, level):
     molecule, positions = system(name)
@@ -77,7 +78,7 @@ def test_counts_the_electrons(level):
     assert total == pytest.approx(10.0, abs=5e-3 if level == COARSE_GRID else 1e-3)
 
 
-@pytest.mark.parametrize(("name", "level"), [("H2", 0), ("H2CO", COARSE_GRID), ("NaCl", 0)])
+@pytest.mark.parametrize(("name", "level"), [("H2", 0), ("H2CO", COARSE_GRID), ("KH", 0)])
 def test_weight_derivatives_by_finite_differences(name, level):
     molecule, positions = system(name)
     start = positions.clone().requires_grad_()
