@@ -1,7 +1,19 @@
-"""Names of the elements, from ASE."""
+"""Names of the elements and formulas of molecules, from ASE."""
 
 from __future__ import annotations
 
-from ase.data import chemical_symbols
+from collections.abc import Sequence
 
-__all__ = ["chemical_symbols"]
+from ase.data import chemical_symbols
+from ase.formula import Formula
+
+__all__ = ["chemical_symbols", "hill_formula"]
+
+
+def hill_formula(numbers: Sequence[int]) -> str:
+    """Carbon, hydrogen, then the alphabet.
+
+    >>> hill_formula([8, 1, 1])
+    'H2O'
+    """
+    return str(Formula("".join(chemical_symbols[number] for number in numbers)).format("hill"))

@@ -102,7 +102,7 @@ def test_positions_that_are_not_finite_are_refused(value):
 @pytest.mark.parametrize("natoms", [2, 4])
 def test_positions_of_another_molecule_are_refused(natoms):
     molecule, _ = system("H2O")
-    with pytest.raises(BadInput, match=rf"shape \(1, {natoms}, 3\) .* 3 atoms of OHH"):
+    with pytest.raises(BadInput, match=rf"shape \(1, {natoms}, 3\) .* 3 atoms of H2O"):
         prepare(molecule, torch.zeros(1, natoms, 3, dtype=torch.float64))
 
 

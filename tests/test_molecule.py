@@ -18,7 +18,7 @@ def molecule_of(symbols, guess="minao", **level):
 def test_counts():
     water = molecule_of("O H H")
     assert (water.natoms, water.nelectron, water.nocc, water.nao) == (3, 10, 5, 13)
-    assert water.formula == "OHH"
+    assert water.formula == "H2O"
     assert water.charges.tolist() == [8.0, 1.0, 1.0]
 
 
@@ -42,7 +42,7 @@ def test_minimal_atoms_are_neutral(symbols):
     [
         ("", {}, "no atoms"),
         ("H", {}, "H with charge 0 has 1 electrons, an open shell"),
-        ("O H H", {"charge": 1}, "OHH with charge 1 has 9 electrons, an open shell"),
+        ("O H H", {"charge": 1}, "H2O with charge 1 has 9 electrons, an open shell"),
         ("H H", {"charge": 2}, "charge 2 leaves 0 electrons"),
         ("H H", {"charge": 4}, "charge 4 leaves -2 electrons"),
         ("Rb H", {}, "atomic number 37: H to Kr"),

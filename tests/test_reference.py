@@ -82,7 +82,7 @@ def test_forces_are_the_slope_of_the_energy():
 def test_not_converged_is_an_error(monkeypatch):
     molecule, positions = system("H2O", grid_level=0)
     monkeypatch.setattr(SCF, "max_cycle", 1)
-    with pytest.raises(ReferenceNotConverged, match=r"OHH at PBE/6-31g .* did not converge") as e:
+    with pytest.raises(ReferenceNotConverged, match=r"H2O at PBE/6-31g .* did not converge") as e:
         reference_scf(molecule, positions_of(positions))
     assert "Hartree" in str(e.value)
 

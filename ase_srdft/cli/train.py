@@ -207,3 +207,5 @@ def _say_what_there_is(output: Path, trainer: Trainer, reason: str) -> None:
         f"certified error {width:.1f} microhartree (mean bracket width, held out)"
     )
     print(f"model: {output / 'model.srdft'}   report: {output / 'report.html'}")
+    if reason == "interrupted":
+        print("the same command goes on from here")

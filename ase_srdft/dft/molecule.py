@@ -15,7 +15,7 @@ from ase_srdft.dft.integrals import IntegralProvider
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.libcint import LibcintProvider
 from ase_srdft.dft.orbitals import Basis
-from ase_srdft.elements import chemical_symbols
+from ase_srdft.elements import hill_formula
 from ase_srdft.errors import BadInput
 
 __all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule"]
@@ -69,8 +69,8 @@ class Molecule:
 
     @property
     def formula(self) -> str:
-        """Symbols in the order given, for messages."""
-        return "".join(chemical_symbols[number] for number in self.numbers)
+        """Hill's formula, for messages."""
+        return hill_formula(self.numbers)
 
     @property
     def natoms(self) -> int:

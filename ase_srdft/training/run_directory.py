@@ -119,9 +119,7 @@ class RunDirectory:
             "kind": "start",
             "step": trainer.learner.step,
             "elapsed_s": trainer.counters.elapsed,
-            "molecules": [
-                Atoms(molecule.numbers).get_chemical_formula() for molecule in trainer.molecules
-            ],
+            "molecules": [molecule.formula for molecule in trainer.molecules],
             "level": str(trainer.config.level),
             "nparameters": sum(p.numel() for p in parameters),
             "nframes": len(trainer.source.frames),
