@@ -30,13 +30,13 @@ def _require(condition: bool, name: str, value: object, what: str) -> None:
 def _require_positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        _require(0 < value and isfinite(value), name, value, "a positive number")
+        _require(value > 0 and isfinite(value), name, value, "a positive number")
 
 
 def _require_at_least(lowest: int, config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        _require(lowest <= value and isfinite(value), name, value, f"at least {lowest}")
+        _require(value >= lowest and isfinite(value), name, value, f"at least {lowest}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,20 +69,24 @@ class Learner:
         return warmup * (lowest + (highest - lowest) * cosine)
 
     def update(self, batches: Sequence[Geometry], progress: float) -> StepRecord:
-        """One step on a batch, given as one geometry batch for each molecule in it."""
+        """One step on a batch, given as one geometry batch for each molecule in it.
+
+        Raises:
+            FloatingPointError: the weights have gone astray: no orbitals, or no finite gradient.
+        """
         rate = self.learning_rate(progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        total, widths = _energies_and_widths(self.model, batches, self.workers)
+        try:
+            total, widths = _energies_and_widths(self.model, batches, self.workers)
+        except torch.linalg.LinAlgError as err:  # type: ignore[attr-defined]
+            raise FloatingPointError(self._astray("Fock matrix", rate)) from err
         energy = total.mean()
         self.optimiser.zero_grad(set_to_none=True)
         energy.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         if not bool(torch.isfinite(norm)):
-            raise FloatingPointError(
-                f"the gradient of step {self.step} is not finite: lower the learning rate "
-                f"({rate:.1e}) or the temperature"
-            )
+            raise FloatingPointError(self._astray("gradient", rate))
         self.optimiser.step()
         self.step += 1
         self._average()
@@ -91,6 +95,12 @@ class Learner:
             bracket_width=float(widths.mean()),
             gradient_norm=float(norm),
             learning_rate=rate,
+        )
+
+    def _astray(self, what: str, rate: float) -> str:
+        return (
+            f"the {what} of step {self.step} is not finite: lower the learning rate ({rate:.1e}) "
+            "or the temperature"
         )
 
     @torch.no_grad()
