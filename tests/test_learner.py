@@ -1,0 +1,221 @@
+"""The energy minimisation step: gradient, schedule, average, several molecules, threads."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule as ase_molecule
+from ase.units import Bohr
+
+from ase_srdft.dft.certificate import energy_bracket
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft.reference import reference_scf
+from ase_srdft.models.evaluate import molecule_of
+from ase_srdft.parallel import Workers
+from ase_srdft.training.config import OptimiserConfig
+from ase_srdft.training.learner import Learner, mean_bracket
+from tests.small_models import small_model
+from tests.small_training import rattled
+
+LEVEL = {"xc": "LDA", "basis": "sto-3g", "grid_level": 0}
+CONFIG = OptimiserConfig(warmup_steps=4, learning_rate=1e-2, final_learning_rate=1e-4)
+
+
+def model_for_water(seed=0):
+    return small_model(seed=seed, **LEVEL)
+
+
+def batch_of(model, frames):
+    positions = torch.tensor(np.array([atoms.positions for atoms in frames]) / Bohr)
+    with torch.no_grad():
+        return prepare(molecule_of(model, tuple(int(n) for n in frames[0].numbers)), positions)
+
+
+def learner_on_water(nframes=3, nthreads=1, config=CONFIG, seed=0):
+    model = model_for_water(seed)
+    batches = [batch_of(model, rattled(nframes))]
+    return Learner(model, config, Workers(nthreads)), batches
+
+
+def mean_energy(model, batches):
+    with torch.no_grad():
+        totals = [
+            kohn_sham(geometry, state.density_matrix)[0].total
+            for geometry, state in zip(batches, model(batches), strict=True)
+        ]
+    return float(torch.cat(totals).mean())
+
+
+def gradients_of(model):
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def weights_of(model):
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+@pytest.mark.parametrize("nthreads", [1, 2])
+def test_gradient_is_that_of_the_mean_energy(nthreads):
+    unclipped = OptimiserConfig(gradient_clip=100.0)
+    learner, batches = learner_on_water(nthreads=nthreads, config=unclipped)
+    learner.model.double()  # single precision would drown the finite differences
+    learner.averaged.double()
+    before = copy.deepcopy(learner.model)
+    record = learner.update(batches, 0.0)
+    gradients = gradients_of(learner.model)
+    norm = torch.sqrt(sum((g**2).sum() for g in gradients.values()))
+    assert 0.1 < record.gradient_norm < unclipped.gradient_clip
+    assert record.gradient_norm == pytest.approx(float(norm), rel=1e-12)
+    largest = sorted(gradients, key=lambda name: -float(gradients[name].abs().max()))
+    for name in largest[:8]:
+        index = int(gradients[name].abs().argmax())
+        energies = []
+        for step in (1e-4, -1e-4):
+            changed = copy.deepcopy(before)
+            dict(changed.named_parameters())[name].data.view(-1)[index] += step
+            energies.append(mean_energy(changed, batches))
+        slope = float(gradients[name].view(-1)[index])
+        assert abs(slope) > 1e-5
+        assert slope == pytest.approx((energies[0] - energies[1]) / 2e-4, rel=1e-4)
+
+
+def test_record_is_of_the_state_before_the_step():
+    learner, batches = learner_on_water()
+    energy, width = mean_bracket(learner.model, batches, learner.workers)
+    assert energy == mean_energy(learner.model, batches)
+    geometry = batches[0]
+    with torch.no_grad():
+        density_matrix = learner.model(batches)[0].density_matrix
+        terms, fock = kohn_sham(geometry, density_matrix)
+    expected = energy_bracket(geometry, terms.total, density_matrix, fock).width.mean()
+    assert width > 1e-3
+    assert width == pytest.approx(float(expected), rel=1e-12)
+    record = learner.update(batches, 0.0)
+    assert record.energy == pytest.approx(energy, abs=1e-12)
+    assert record.bracket_width == pytest.approx(width, rel=1e-9)
+    assert learner.step == 1
+
+
+def test_energy_goes_down_to_the_self_consistent_one():
+    learner, batches = learner_on_water()
+    molecule, positions = batches[0].molecule, batches[0].positions.numpy()
+    expected = np.mean([reference_scf(molecule, each).energy for each in positions])
+    first = mean_bracket(learner.averaged, batches, learner.workers)
+    for step in range(60):
+        learner.update(batches, step / 60)
+    last = mean_bracket(learner.averaged, batches, learner.workers)
+    assert first[0] - expected > 0.05
+    assert 0.0 < last[0] - expected < last[1] < 0.01 * first[1]
+
+
+def test_gradient_is_clipped():
+    small = OptimiserConfig(gradient_clip=1e-3, warmup_steps=1)
+    learner, batches = learner_on_water(config=small)
+    record = learner.update(batches, 0.0)
+    clipped = torch.sqrt(sum((g**2).sum() for g in gradients_of(learner.model).values()))
+    assert record.gradient_norm > 2e-3
+    assert float(clipped) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda geometry: geometry.integrals.core_hamiltonian.mul_(1e100), "gradient"),
+        (lambda geometry: geometry.guess_fock.fill_(torch.nan), "Fock matrix"),
+    ],
+)
+def test_what_is_not_finite_stops_before_the_weights_are_spoilt(spoil, what):
+    learner, batches = learner_on_water()
+    spoil(batches[0])
+    before = weights_of(learner.model)
+    with pytest.raises(FloatingPointError, match=f"the {what} of step 0 is not finite: lower the"):
+        learner.update(batches, 0.0)
+    assert torch.equal(weights_of(learner.model), before)
+    assert learner.step == 0
+
+
+def test_learning_rate_warms_up_and_follows_a_cosine():
+    learner, _ = learner_on_water(nframes=1)
+    highest, lowest = CONFIG.learning_rate, CONFIG.final_learning_rate
+    rates = []
+    for step in range(6):
+        learner.step = step
+        rates.append(learner.learning_rate(0.0))
+    np.testing.assert_allclose(rates, highest * np.array([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]))
+    expected = {0.0: highest, 0.5: (highest + lowest) / 2, 1.0: lowest, 1.5: lowest}
+    for progress, rate in expected.items():
+        assert learner.learning_rate(progress) == pytest.approx(rate, rel=1e-12)
+    quarter = lowest + (highest - lowest) * (1 + np.sqrt(0.5)) / 2
+    assert learner.learning_rate(0.25) == pytest.approx(quarter, rel=1e-12)
+
+
+def test_learning_rate_is_used():
+    learner, batches = learner_on_water()
+    learner.step = 10
+    before = weights_of(learner.model)
+    record = learner.update(batches, 0.5)
+    moved = (weights_of(learner.model) - before).abs()
+    assert record.learning_rate == pytest.approx(5.05e-3)
+    # the first step of Adam moves every weight by the learning rate, whatever its gradient
+    assert float(moved.max()) == pytest.approx(record.learning_rate, rel=2e-2)
+
+
+def test_average_of_the_weights():
+    config = OptimiserConfig(warmup_steps=1, average_decay=0.3)
+    learner, batches = learner_on_water(config=config)
+    expected = weights_of(learner.averaged).double()
+    assert torch.equal(weights_of(learner.averaged), weights_of(learner.model))
+    decays = []
+    for step in range(1, 6):
+        learner.update(batches, 0.0)
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weights_of(learner.model).double()
+        decays.append(decay)
+        torch.testing.assert_close(
+            weights_of(learner.averaged).double(), expected, rtol=0.0, atol=1e-6
+        )
+    assert decays[0] == pytest.approx(2 / 11)
+    assert decays[-1] == 0.3
+    assert float((weights_of(learner.averaged) - weights_of(learner.model)).abs().max()) > 1e-4
+    assert not any(p.requires_grad for p in learner.averaged.parameters())
+
+
+def test_buffers_do_not_drift_between_model_and_average():
+    learner, batches = learner_on_water()
+    learner.update(batches, 0.0)
+    for (name, own), (_, averaged) in zip(
+        learner.model.named_buffers(), learner.averaged.named_buffers(), strict=True
+    ):
+        assert torch.equal(own, averaged), name
+
+
+def test_a_batch_of_two_molecules_is_their_weighted_mean():
+    model = model_for_water()
+    hydrogen = ase_molecule("H2")
+    hydrogen.positions *= 1.2
+    batches = [batch_of(model, rattled(3)), batch_of(model, [hydrogen])]
+    learner = Learner(model, CONFIG, Workers())
+    water, other = (mean_energy(learner.model, [batch]) for batch in batches)
+    assert abs(water - other) > 1.0
+    record = learner.update(batches, 0.0)
+    assert record.energy == pytest.approx((3 * water + other) / 4, abs=1e-9)
+    for step in range(30):
+        learner.update(batches, step / 30)
+    after = [mean_energy(learner.model, [batch]) for batch in batches]
+    assert after[0] < water - 0.01
+
+
+def test_threads_do_not_change_the_numbers():
+    runs = []
+    for nthreads in (1, 2):
+        learner, batches = learner_on_water(nframes=4, nthreads=nthreads)
+        records = [learner.update(batches, step / 5) for step in range(5)]
+        runs.append((weights_of(learner.model), records))
+    (one, first), (two, second) = runs
+    assert float((one - weights_of(model_for_water().float())).abs().max()) > 1e-3
+    torch.testing.assert_close(one, two, rtol=0.0, atol=1e-6)
+    for a, b in zip(first, second, strict=True):
+        assert a.energy == pytest.approx(b.energy, abs=1e-8)
+        assert a.bracket_width == pytest.approx(b.bracket_width, abs=1e-8)
