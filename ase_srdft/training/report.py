@@ -7,13 +7,10 @@ anything.  It can be written at any time of a run, also of one that has only beg
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ase_srdft.files import replace_atomically
 from ase_srdft.training.report_figures import (
-    CHEMICAL_ACCURACY_UEH,
     Plot,
     bracket_plot,
     energy_plot,
@@ -24,13 +21,19 @@ from ase_srdft.training.report_figures import (
 from ase_srdft.training.report_histogram import histogram_plot
 from ase_srdft.training.report_history import History, read_history
 from ase_srdft.training.report_style import STYLE
+from ase_srdft.training.report_summary import key_figures, settings
 from ase_srdft.training.svg import markup, number
-from ase_srdft.units import EV_PER_HARTREE, MICROHARTREE
 
 __all__ = ["write_report"]
 
 #: Molecules named in the title; the details name them all.
 _MOST_NAMED = 4
+_ENDS = {
+    "steps done": "The run has done all that was asked",
+    "time is up": "The run has used up its time",
+    "target reached": "The run has reached its target",
+    "interrupted": "The run was interrupted, and can be resumed",
+}
 
 
 def write_report(directory: Path) -> Path:
@@ -58,7 +61,6 @@ def _page(history: History) -> str:
         energy_plot(history),
         histogram_plot(history),
         temperature_plot(history),
-        learning_rate_plot(history),
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -68,9 +70,10 @@ def _page(history: History) -> str:
         f"<title>{markup(_names(history))}: training report</title>\n"
         f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f"<header>{_header(history)}</header>\n"
-        f'<dl class="figures">{"".join(_key_figures(history))}</dl>\n'
-        f'<div class="plots">{"".join(map(_plot, plots))}{_READING}</div>\n'
-        f"{_details(history)}\n{_footer(history)}</main>\n</body>\n</html>\n"
+        f'<dl class="figures">{"".join(key_figures(history))}</dl>\n'
+        f'<div class="plots">{"".join(map(_plot, plots))}{_READING}'
+        f"{_plot(learning_rate_plot(history))}</div>\n"
+        f"{settings(history)}\n{_footer(history)}</main>\n</body>\n</html>\n"
     )
 
 
@@ -114,7 +117,8 @@ def _state(history: History) -> str:
     if last is None:
         return "This run has not logged anything yet: metrics.jsonl is missing or empty."
     if history.end is not None:
-        state = f"The run ended after {number(last.step)} steps: {markup(history.end.reason)}."
+        told = _ENDS.get(history.end.reason, f"The run ended: {markup(history.end.reason)}")
+        state = f"{told}, after {number(last.step)} steps."
     else:
         state = (
             f"The run is still going on, or was cut off; this is what it had logged "
@@ -129,71 +133,12 @@ def _state(history: History) -> str:
     )
 
 
-def _card(name: str, value: str, more: str) -> str:
-    return (
-        f'<div class="card"><dt>{name}</dt><dd class="value">{value}</dd>'
-        f'<dd class="more">{more}</dd></div>'
-    )
-
-
-def _key_figures(history: History) -> Iterator[str]:
-    yield _certified_card(history)
-    last = history.last
-    limit = history.setting("steps")
-    more = f"of at most {number(limit)}" if isinstance(limit, int) else "no limit known"
-    if history.training:
-        more += f"; {number(history.training[-1].steps_per_s)} per second at last"
-    yield _card("Training steps", number(last.step if last else 0), more)
-    sampling = history.sampling
-    if sampling:
-        kept = sum(r.acceptance for r in sampling) / len(sampling)
-        more = f"in {number(len(sampling))} rounds; {number(100.0 * kept)} % accepted"
-    else:
-        more = "no dynamics yet"
-        if history.setting("self_refine") is False:
-            more = "given frames alone"
-    yield _card("Sampled geometries", number(sampling[-1].nsamples if sampling else 0), more)
-    sessions = f"in {history.nsessions} sessions" if history.nsessions > 1 else "in one session"
-    yield _card("Wall time", _duration(last.elapsed_s if last else 0.0), sessions if last else "")
-    resets = history.resets
-    reasons = "<br>".join(f"{number(n)} {markup(why)}" for why, n in resets.most_common())
-    yield _card("Walkers reset", number(resets.total()), reasons or "none left its molecule")
-
-
-def _certified_card(history: History) -> str:
-    certified = history.certified
-    if certified is None:
-        return _card("Certified error", "none yet", "not validated")
-    width = certified.bracket_width_uEh
-    within = width < CHEMICAL_ACCURACY_UEH
-    verdict = (
-        '<span class="good">✓ within chemical accuracy</span>'
-        if within
-        else '<span class="open">✗ not yet chemical accuracy</span>'
-    )
-    meV = width / MICROHARTREE * EV_PER_HARTREE * 1e3
-    return _card(
-        "Certified error",
-        f"{number(width)} µEh",
-        f"{number(meV)} meV, at step {number(certified.step)}<br>{verdict}",
-    )
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as people say them: two units at most."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def _plot(plot: Plot) -> str:
     if not plot.svg:
         return f'<section class="card"><h2>{plot.heading}</h2><p>{plot.caption}</p></section>'
     items = "".join(
-        f'<li><i class="key {style}"></i>{markup(name)}</li>' for style, name in plot.legend
+        f'<li><i class="key {style}"></i><span>{_formula(name)}</span></li>'
+        for style, name in plot.legend
     )
     legend = f'<ul class="legend">{items}</ul>' if items else ""
     return (
@@ -211,53 +156,11 @@ the one a converged calculation (SCF) at the same level of theory would find:</p
 The lower one comes from one diagonalisation of the Fock matrix of the model's own density; it is
 exact where the functional is convex in the density matrix, and in practice it has held for
 semilocal and hybrid functionals alike. The width of the bracket is therefore an upper limit of
-the error of the energy, known without a reference calculation. It does not speak of the error of
-the level of theory itself, and the forces' error is larger in proportion. Figures here are means
-over geometries: single ones can be worse, and each answer of the calculator comes with its own
-bracket.</p></section>
+the error of the energy, known without a reference calculation.</p>
+<p>It does not speak of the error of the level of theory itself, and the error of forces falls
+only with the square root of the energy's. Numbers here are means over geometries: single ones can
+be worse, and each answer of the calculator comes with its own bracket.</p></section>
 """
-
-
-def _details(history: History) -> str:
-    rows = [
-        f"<tr><th>{markup(name)}</th><td>{markup(value)}</td></tr>"
-        for name, value in _facts(history)
-    ]
-    groups = {k: v for k, v in history.settings.items() if isinstance(v, dict)}
-    plain = {k: v for k, v in history.settings.items() if k not in groups}
-    for name, values in (({"run": plain} if plain else {}) | groups).items():
-        rows.append(f'<tr class="group"><th colspan="2">{markup(name)}</th></tr>')
-        rows += [
-            f"<tr><th>{markup(key)}</th><td>{markup(_setting(value))}</td></tr>"
-            for key, value in values.items()
-        ]
-    if not history.settings:
-        rows.append('<tr><td colspan="2">There is no readable config.yaml beside it.</td></tr>')
-    return (
-        '<details class="card"><summary>All settings</summary>'
-        f"<table>{''.join(rows)}</table></details>"
-    )
-
-
-def _facts(history: History) -> Iterator[tuple[str, str]]:
-    start = history.start
-    if start is None:
-        return
-    yield "molecules", ", ".join(start.molecules)
-    yield "level of theory", start.level
-    yield "parameters of the model", number(start.nparameters)
-    yield "given frames to train on", number(start.nframes) if start.nframes else "none"
-    yield "held-out geometries", number(start.nvalidation)
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return "not set"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_setting(own)}" for key, own in value.items()) or "defaults"
-    return str(value)
 
 
 def _footer(history: History) -> str:

@@ -27,6 +27,7 @@ CHEMICAL_ACCURACY_UEH = 1593.6
 _STEPS = "training steps"
 #: Points of a line and tooltips on it: more would make the page slow and show nothing new.
 _MOST_POINTS, _MOST_STRIPS = 500, 100
+_TRAINING_LEGEND = (("training", "training batches"), ("validation", "held-out geometries"))
 
 Points = list[tuple[float, float]]
 
@@ -75,10 +76,12 @@ def micro_and_milli(width_uEh: float) -> str:
 def bracket_plot(history: History) -> Plot:
     """Bracket width against steps."""
     heading = "Certified error: width of the energy bracket"
+    all_widths = [r.bracket_width_uEh for r in (*history.training, *history.validation)]
+    widths = [width for width in all_widths if math.isfinite(width) and width > 0]
+    if not widths:
+        return Plot(heading=heading, caption="No bracket widths have been logged yet.")
     training = [(float(r.step), r.bracket_width_uEh) for r in history.training]
-    widths = [y for _, y in training] + [r.bracket_width_uEh for r in history.validation]
-    if not any(math.isfinite(width) and width > 0 for width in widths):
-        return Plot(heading=heading, caption="No training steps have been logged yet.")
+    training = [(x, y) for x, y in _finite(training) if y > 0]
     figure = Figure(
         "bracket",
         "Bracket width against training steps, logarithmic",
@@ -91,10 +94,10 @@ def bracket_plot(history: History) -> Plot:
     figure.strips(
         [
             (x, f"training, step {number(x)}: {micro_and_milli(y)}")
-            for x, y in _thinned(_finite(training), _MOST_STRIPS)
+            for x, y in _thinned(training, _MOST_STRIPS)
         ]
     )
-    figure.line(_thinned(_finite(training), _MOST_POINTS), "training")
+    figure.line(_thinned(training, _MOST_POINTS), "training")
     certified = history.certified
     figure.marks(
         Mark(
@@ -106,18 +109,18 @@ def bracket_plot(history: History) -> Plot:
         )
         for record in history.validation
     )
-    legend = [("training", "training batches"), ("validation", "held-out geometries")]
+    legend = _TRAINING_LEGEND[: 2 if history.validation else 1]
     if certified:
-        legend.append(("validation saved", "the saved model"))
-    return Plot(
-        heading=heading,
-        legend=tuple(legend),
-        svg=figure.render(),
-        caption="How far the model's energy can be from the converged SCF energy, on average over "
+        legend += (("validation saved", "the saved model"),)
+    caption = (
+        "How far the model's energy can be from the converged SCF energy, on average over "
         "geometries. Training batches are measured with the weights of the moment and on the "
         "training grid; held-out geometries with the averaged weights and on the grid of the "
-        "level of theory.",
+        "level of theory."
     )
+    if len(widths) < len(all_widths):
+        caption += f" Not shown: {len(all_widths) - len(widths)} that are not above zero."
+    return Plot(heading=heading, legend=legend, svg=figure.render(), caption=caption)
 
 
 def energy_plot(history: History) -> Plot:
@@ -128,8 +131,9 @@ def energy_plot(history: History) -> Plot:
     if not training and not held_out:
         return Plot(heading=heading, caption="No energies have been logged yet.")
     zero = min(y for _, y in held_out or training)
-    settled = np.quantile([y for _, y in training], 0.93) if training else zero
-    shown = [y for _, y in training if y <= settled] + [y for _, y in held_out]
+    several = history.start is not None and len(history.start.molecules) > 1
+    highest = _highest_shown([y for _, y in training], cut=not several)
+    shown = [y for _, y in training if y <= highest] + [y for _, y in held_out]
     scale, unit = (1.0, "Eh") if max(shown) - min(shown) > 1.0 else (1e3, "mEh")
     figure = Figure(
         "energy",
@@ -160,20 +164,27 @@ def energy_plot(history: History) -> Plot:
         "The energy is the loss: no labels are used, and it can only be too high. Batches hold "
         "other geometries than the held-out set, so that the two need not meet."
     )
-    if training and max(y for _, y in training) > figure.y.high / scale + zero:
-        highest = max(y for _, y in training) - zero
-        caption += f" The beginning, up to {number(highest * scale)} {unit}, is above the plot."
-    if history.start and len(history.start.molecules) > 1:
+    top = max((y for _, y in line), default=0.0)
+    if top > figure.y.high:
+        caption += f" The first steps, up to {number(top)} {unit}, are above the plot."
+    if several:
         caption += (
-            f" It is the mean over {len(history.start.molecules)} molecules of different energy: "
-            "which of them a batch holds moves it more than the training does."
+            " It is the mean over molecules of different energies: which of them a batch holds "
+            "moves it more than the training does."
         )
     return Plot(
         heading=heading,
-        legend=(("training", "training batches"), ("validation", "held-out geometries")),
+        legend=_TRAINING_LEGEND[: 2 if held_out else 1],
         svg=figure.render(),
         caption=caption,
     )
+
+
+def _highest_shown(energies: list[float], cut: bool) -> float:
+    """The top of the plot; the fall of the first steps would flatten all the rest."""
+    if len(energies) < 30 or not cut:
+        return math.inf
+    return float(np.quantile(energies, 0.93))
 
 
 def _hartree(energy: float) -> str:
@@ -222,7 +233,7 @@ def temperature_plot(history: History) -> Plot:
     )
     figure.line(_thinned(running, _MOST_POINTS), "running")
     if known:
-        figure.level(known[0], f"target: {number(known[0])} K")
+        figure.level(known[0], f"target: {number(known[0])} K", at_left=True)
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     spread = f" ± {number(error, 2)} K (standard error, rounds as independent)"
     return Plot(
@@ -247,7 +258,7 @@ def learning_rate_plot(history: History) -> Plot:
         "Learning rate against training steps",
         x=_steps_axis(history),
         y=Axis(label="learning rate", low=0.0, high=max(y for _, y in points) * 1.08 or 1.0),
-        height=200.0,
+        height=270.0,
     )
     figure.strips(
         [(x, f"step {number(x)}: {number(y)}") for x, y in _thinned(points, _MOST_STRIPS)]

@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import gammaincinv, gammaln
+from scipy.special import gammainc, gammaincinv
 
 from ase_srdft.training.report_figures import Plot, why_no_samples
 from ase_srdft.training.report_history import History, Sampling
 from ase_srdft.training.svg import Axis, Figure, Mark, number
 from ase_srdft.units import EV_PER_HARTREE, HARTREE_PER_KELVIN
 
-__all__ = ["histogram_plot", "vibrations"]
+__all__ = ["expected_counts", "histogram_plot", "vibrations"]
 
 #: Molecules that a histogram tells apart; the rest share a colour.
 _MOST_COLOURS = 5
@@ -46,18 +46,23 @@ def _relative_energies(sampling: Sequence[Sampling]) -> dict[int, np.ndarray]:
     }
 
 
-def _expected_counts(edges: np.ndarray, nsamples: int, modes: int, temperature_K: float) -> _Points:
-    """Counts per bin of a harmonic molecule, E ~ Gamma(modes / 2, kT), from its lowest of n.
+def expected_counts(
+    edges: np.ndarray, nsamples: int, median: float, modes: int, temperature_K: float
+) -> _Points:
+    """Counts per bin of a harmonic molecule, E ~ Gamma(modes / 2, kT), moved to this median (eV).
 
-    The lowest of n draws has its median where the distribution reaches 1 - 2^(-1/n).
+    How far the lowest sample is above the minimum is not known, so the zero cannot be compared.
     """
     shape = modes / 2.0
     thermal = HARTREE_PER_KELVIN * temperature_K * EV_PER_HARTREE
-    lowest = thermal * gammaincinv(shape, -math.expm1(-math.log(2.0) / nsamples))
+    below = thermal * gammaincinv(shape, 0.5) - median
+    half = 0.5 * (edges[1] - edges[0])
     x = np.linspace(edges[0], edges[-1], 160)
-    reduced = np.maximum((x + lowest) / thermal, 1e-12)
-    density = np.exp((shape - 1.0) * np.log(reduced) - reduced - gammaln(shape)) / thermal
-    counts = density * nsamples * (edges[1] - edges[0])
+
+    def share(energy: np.ndarray) -> np.ndarray:
+        return np.asarray(gammainc(shape, np.maximum(energy + below, 0.0) / thermal))
+
+    counts = nsamples * (share(x + half) - share(x - half))
     return list(zip(x.tolist(), counts.tolist(), strict=True))
 
 
@@ -76,8 +81,11 @@ def histogram_plot(history: History) -> Plot:
     modes = vibrations(molecules[0]) if len(molecules) == 1 else None
     expected: _Points = []
     if modes and isinstance(temperature, (int, float)) and temperature > 0:
-        expected = _expected_counts(edges, nsamples, modes, float(temperature))
-    names, counts = _stacked(energies, molecules, edges)
+        expected = expected_counts(
+            edges, nsamples, float(np.median(pooled)), modes, float(temperature)
+        )
+    series = _series(energies, molecules)
+    counts = [np.histogram(own, edges)[0] for _, own in series]
     tallest = max(float(np.sum(counts, axis=0).max()), max((y for _, y in expected), default=0.0))
     figure = Figure(
         "histogram",
@@ -85,9 +93,9 @@ def histogram_plot(history: History) -> Plot:
         x=Axis(label="energy above the lowest sampled (eV)", low=0.0, high=float(edges[-1])),
         y=Axis(label="geometries", low=0.0, high=tallest * 1.06),
     )
-    _draw_stack(figure, edges, names, counts)
+    _draw_stack(figure, edges, [name for name, _ in series], counts)
     figure.line(expected, "expected")
-    legend = [(f"bar bar-{i}", name) for i, name in enumerate(names)]
+    legend = [(f"bar bar-{i}", f"{name}: {number(len(e))}") for i, (name, e) in enumerate(series)]
     if expected:
         legend.append(("expected", f"harmonic molecule at {number(float(temperature))} K"))
     return Plot(
@@ -98,24 +106,20 @@ def histogram_plot(history: History) -> Plot:
     )
 
 
-def _stacked(
-    energies: dict[int, np.ndarray], molecules: Sequence[str], edges: np.ndarray
-) -> tuple[list[str], list[np.ndarray]]:
-    """Names of the series and their counts; the molecules that come late share the last."""
-    names: list[str] = []
-    counts: list[np.ndarray] = []
-    for index, own in energies.items():
-        name = molecules[index] if 0 <= index < len(molecules) else f"molecule {index + 1}"
-        count = np.histogram(own, edges)[0]
-        if len(names) < _MOST_COLOURS or len(energies) == _MOST_COLOURS + 1:
-            names.append(f"{name}: {number(len(own))}")
-            counts.append(count)
-        elif len(names) == _MOST_COLOURS:
-            names.append("others")
-            counts.append(count)
-        else:
-            counts[-1] = counts[-1] + count
-    return names, counts
+def _series(
+    energies: dict[int, np.ndarray], molecules: Sequence[str]
+) -> list[tuple[str, np.ndarray]]:
+    """Names and energies of what has a colour of its own; late molecules share the last."""
+    series = [
+        (molecules[index] if 0 <= index < len(molecules) else f"molecule {index + 1}", own)
+        for index, own in energies.items()
+    ]
+    if len(molecules) == 1:
+        return [("sampled", np.concatenate([own for _, own in series]))]
+    if len(series) <= _MOST_COLOURS + 1:
+        return series
+    rest = np.concatenate([own for _, own in series[_MOST_COLOURS:]])
+    return [*series[:_MOST_COLOURS], ("others", rest)]
 
 
 def _draw_stack(
@@ -137,10 +141,11 @@ def _histogram_caption(modes: int | None, nmolecules: int) -> str:
     caption = "Each energy is the model's own at the time of sampling"
     caption += ", above the lowest of its molecule." if nmolecules > 1 else "."
     if modes:
+        linear = " (a linear molecule has one more)" if modes in (3, 6) else ""
         caption += (
             f" The curve is the potential energy of a classical harmonic molecule with {modes} "
-            f"vibrations (a gamma distribution of shape {modes}/2 and scale kT), counted from "
-            "where the lowest of as many independent geometries is expected. Soft modes, several "
+            f"vibrations{linear}: a gamma distribution of shape {modes}/2 and scale kT, moved to "
+            "the same median, so that its width and form are what to compare. Soft modes, several "
             "conformers and the model's early errors make real molecules differ from it."
         )
     return caption

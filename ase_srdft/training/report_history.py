@@ -55,7 +55,6 @@ class Training:
         energy_hartree: mean over the batches.
         bracket_width_uEh: mean over the batches (microhartree).
         learning_rate: the last.
-        steps_per_s: training steps per second.
     """
 
     step: int
@@ -63,7 +62,6 @@ class Training:
     energy_hartree: float
     bracket_width_uEh: float
     learning_rate: float
-    steps_per_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +255,7 @@ def read_history(directory: Path) -> History:
         text = (directory / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         text = ""
-    for line in filter(str.strip, text.splitlines()):
+    for line in filter(str.strip, text.split("\n")):
         try:
             values = json.loads(line)
             history.add(values["kind"], values)

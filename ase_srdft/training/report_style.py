@@ -37,11 +37,13 @@ h2 { margin: 0; font-size: 16px; font-weight: 620; }
 p { margin: 0; }
 .level { color: var(--soft); margin-top: 4px; overflow-wrap: anywhere; }
 .state { margin-top: 16px; max-width: 78ch; font-size: 17px; }
+.state b { white-space: nowrap; }
 .warning { margin-top: 12px; color: var(--warn); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 14px;
   margin: 24px 0 0; padding: 0; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 10px;
-  padding: 16px 18px; margin: 0; min-width: 0; }
+  padding: 16px 18px; min-width: 0; }
+figure { margin: 0; }
 .figures dt { color: var(--soft); font-size: 14px; }
 .figures dd { margin: 0; }
 .figures .value { font-size: 25px; font-weight: 640; letter-spacing: -0.01em; line-height: 1.35; }
@@ -50,8 +52,7 @@ p { margin: 0; }
 .figures .open { color: var(--warn); }
 .plots { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 14px;
   margin-top: 14px; }
-.plots .card { display: flex; flex-direction: column; }
-figcaption { margin-top: auto; padding-top: 8px; color: var(--soft); font-size: 14px;
+figcaption { margin-top: 8px; color: var(--soft); font-size: 14px;
   line-height: 1.45; }
 .card > p { color: var(--soft); font-size: 14px; margin-top: 8px; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 6px 0 8px;
@@ -71,6 +72,7 @@ svg { display: block; width: 100%; height: auto; overflow: visible; margin-top: 
 svg text { font-size: 13px; fill: var(--soft); }
 svg .note { fill: var(--text); paint-order: stroke; stroke: var(--card); stroke-width: 4px;
   stroke-linejoin: round; }
+svg polyline, svg line { vector-effect: non-scaling-stroke; }
 svg .grid { stroke: var(--grid); } svg .axis, svg .tick { stroke: var(--axis); }
 svg .level { stroke: var(--soft); stroke-width: 1.3; stroke-dasharray: 6 4; }
 svg polyline { fill: none; stroke: var(--blue); stroke-width: 1.6; stroke-linejoin: round;
@@ -78,30 +80,35 @@ svg polyline { fill: none; stroke: var(--blue); stroke-width: 1.6; stroke-linejo
 svg polyline.running, svg polyline.expected { stroke: var(--orange); stroke-width: 2.2; }
 svg .validation { fill: var(--orange); stroke: var(--card); stroke-width: 1.2; }
 svg .saved { stroke: var(--text); stroke-width: 2.2; r: 5px; }
-svg .round { fill: var(--blue); fill-opacity: 0.45; r: 2.4px; }
+svg .round { fill: var(--blue); fill-opacity: 0.55; r: 2.4px; }
 svg circle:hover { stroke: var(--text); stroke-width: 2.2; }
 svg .strip { fill: transparent; } svg .strip:hover { fill: var(--axis); fill-opacity: 0.22; }
 svg .bar { fill: var(--s0); } svg .bar:hover { fill-opacity: 0.75; }
 svg .bar-1 { fill: var(--s1); } svg .bar-2 { fill: var(--s2); } svg .bar-3 { fill: var(--s3); }
 svg .bar-4 { fill: var(--s4); } svg .bar-5 { fill: var(--s5); }
-.reading p { color: inherit; font-size: 15px; }
+.reading p { color: var(--text); font-size: 15px; }
 .reading .plainly { font-size: 17px; text-align: center; margin: 12px 0; }
-details { margin-top: 14px; }
 summary { cursor: pointer; font-weight: 620; }
-table { border-collapse: collapse; margin-top: 10px; width: 100%; font-size: 14px; }
+.settings { columns: 2; column-gap: 32px; }
+table { border-collapse: collapse; margin: 10px 0 16px; width: 100%; font-size: 14px;
+  break-inside: avoid; }
+caption { text-align: left; font-weight: 620; padding-bottom: 4px; }
 th, td { text-align: left; vertical-align: top; padding: 4px 12px 4px 0;
   border-top: 1px solid var(--grid); overflow-wrap: anywhere; }
-th { font-weight: 400; color: var(--soft); width: 42%; }
-tr.group th { color: var(--text); font-weight: 620; padding-top: 14px; border-top: 0; }
+th { font-weight: 400; color: var(--soft); width: 46%; }
+details { margin-top: 14px; }
 footer { margin-top: 20px; color: var(--soft); font-size: 14px; }
 @media (max-width: 760px) {
   main { padding: 20px 14px 32px; }
   h1 { font-size: 25px; }
+  .settings { columns: 1; }
   .plots { grid-template-columns: minmax(0, 1fr); }
   .figures { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 10px; }
   .figures > :first-child { grid-column: 1 / -1; }
   .card { padding: 14px; }
   svg text { font-size: 17px; }
+  svg .validation { r: 5px; } svg .saved { r: 7px; } svg .round { r: 3.2px; }
+  .figures .value { font-size: 22px; }
 }
 @media print {
   body { background: none; } .card { break-inside: avoid; }

@@ -186,12 +186,13 @@ class Figure:
                     f"<title>{markup(mark.title)}</title></circle>"
                 )
 
-    def level(self, value: float, label: str) -> None:
-        """A dashed horizontal line with its name above it, at the right."""
+    def level(self, value: float, label: str, at_left: bool = False) -> None:
+        """A dashed horizontal line with its name above it, at the right or the left."""
+        end, anchor = (_LEFT + 6, "start") if at_left else (_WIDTH - _RIGHT - 4, "end")
         y = self._at_y(value)
         self._parts.append(
             f'<line class="level" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="note" x="{_WIDTH - _RIGHT - 4}" y="{y - 6:.1f}" text-anchor="end">'
+            f'<text class="note" x="{end}" y="{y - 6:.1f}" text-anchor="{anchor}">'
             f"{markup(label)}</text>"
         )
 
@@ -212,7 +213,8 @@ class Figure:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {self.height:g}" '
             f'role="img" aria-label="{markup(self.description)}">'
             f'<clipPath id="clip-{self.name}">'
-            f'<rect x="{_LEFT}" y="{_TOP - 4}" width="{width}" height="{height + 4}"/></clipPath>'
+            f'<rect x="{_LEFT - 6}" y="{_TOP - 4}" width="{width + 12}" '
+            f'height="{height + 4}"/></clipPath>'
             f'{self._grid()}<g clip-path="url(#clip-{self.name})">{"".join(self._parts)}</g></svg>'
         )
 
