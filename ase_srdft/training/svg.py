@@ -213,7 +213,7 @@ class Figure:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {self.height:g}" '
             f'role="img" aria-label="{markup(self.description)}">'
             f'<clipPath id="clip-{self.name}">'
-            f'<rect x="{_LEFT - 6}" y="{_TOP - 4}" width="{width + 12}" '
+            f'<rect x="{_LEFT - 9}" y="{_TOP - 4}" width="{width + 18}" '
             f'height="{height + 4}"/></clipPath>'
             f'{self._grid()}<g clip-path="url(#clip-{self.name})">{"".join(self._parts)}</g></svg>'
         )
