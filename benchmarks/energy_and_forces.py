@@ -1,0 +1,162 @@
+"""Energy and forces of ethanol (PBE/6-31G): a model's answer against PySCF's, in one run.
+
+Both sides start from a bare geometry, have the same threads, level of theory, auxiliary basis
+and grid (level 1), and take turns.  Ours is everything that the calculator does: integrals, grid,
+guess, network, energy, certified bracket, and forces that are the full derivative, grid included.
+PySCF's is a density-fitted SCF from its minao guess to --conv-tol, and its nuclear gradient
+without the response of the grid, which is its default and the cheaper choice.
+
+    python benchmarks/energy_and_forces.py
+    python benchmarks/energy_and_forces.py --model ethanol-pbe-6-31g
+
+Without --model the weights are fresh, which makes no difference to the time.  The frame is
+rMD17's from the folder that ASE_SRDFT_DATA names, else ASE's molecule rattled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+
+import torch
+from side_by_side import (
+    Stopwatch,
+    as_numpy,
+    bohr,
+    ethanol,
+    median_seconds,
+    print_seconds,
+    untrained,
+    use_threads,
+)
+
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft.grid import build_grid
+from ase_srdft.dft.integrals import evaluate_integrals
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.reference import mean_field
+from ase_srdft.models.evaluate import evaluate, molecule_of
+from ase_srdft.models.library import model_path
+from ase_srdft.models.model_file import load_model
+from ase_srdft.models.state import ElectronicStateModel
+
+BACKWARD = {
+    "_IntegralOperationBackward": "backward: integrals",
+    "_BeckeWeightsBackward": "backward: grid",
+    "_XCPotentialBackward": "backward: potential of the guess",
+}
+
+
+def pyscf(molecule: Molecule, positions: torch.Tensor, conv_tol: float) -> None:
+    """Converged SCF and gradient."""
+    scf = mean_field(molecule, as_numpy(positions))
+    scf.conv_tol = conv_tol
+    scf.kernel()
+    if not scf.converged:
+        raise RuntimeError(f"PySCF's SCF did not converge to {conv_tol:g} Hartree")
+    scf.nuc_grad_method().kernel()
+
+
+def graph(node: torch.autograd.graph.Node) -> Iterator[torch.autograd.graph.Node]:
+    """Every node of a backward graph once."""
+    seen, stack = {node}, [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        for child, _ in node.next_functions:
+            if child is not None and child not in seen:
+                seen.add(child)
+                stack.append(child)
+
+
+def time_nodes(energy: torch.Tensor, seconds: dict[str, float]) -> None:
+    """Have the named operations of a backward pass add their time."""
+    assert energy.grad_fn is not None
+    for node in graph(energy.grad_fn):
+        label = BACKWARD.get(node.name())
+        if label is None:
+            continue
+        started: list[float] = []
+
+        def start(_: object, started: list[float] = started) -> None:
+            started.append(time.perf_counter())
+
+        def stop(_: object, __: object, label: str = label, started: list[float] = started) -> None:
+            seconds[label] = seconds.get(label, 0.0) + time.perf_counter() - started.pop()
+
+        node.register_prehook(start)
+        node.register_hook(stop)
+
+
+def parts(model: ElectronicStateModel, molecule: Molecule, positions: torch.Tensor) -> Stopwatch:
+    """One evaluation in pieces; the guess is what preparing takes beyond integrals and grid."""
+    watch = Stopwatch()
+    level = molecule.level.grid_level
+    leaf = positions.clone().requires_grad_()
+    evaluate_integrals(leaf, molecule.provider)
+    watch.lap("integrals")
+    build_grid(leaf, molecule.grid_template(level, leaf.device))
+    watch.lap("grid")
+    geometry = prepare(molecule, leaf)
+    watch.lap("guess and orthogonaliser")
+    twice = watch.seconds["integrals"] + watch.seconds["grid"]
+    watch.seconds["guess and orthogonaliser"] = max(
+        0.0, watch.seconds["guess and orthogonaliser"] - twice
+    )
+    state = model([geometry])[0]
+    watch.lap("network and diagonalisation")
+    energies, _ = kohn_sham(geometry, state.density_matrix)
+    watch.lap("energy, and its derivatives on the grid")
+    total = energies.total.sum()
+    named: dict[str, float] = {}
+    time_nodes(total, named)
+    watch.start()
+    torch.autograd.grad(total, leaf)
+    watch.lap("backward: network and the rest")
+    watch.seconds["backward: network and the rest"] -= sum(named.values())
+    watch.seconds.update(named)
+    return watch
+
+
+def main() -> int:
+    """Time both sides, print the ratio and where our time goes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--conv-tol", type=float, default=1e-9, help="PySCF's, in Hartree")
+    parser.add_argument("--model", help="name or file of a model; default: fresh weights")
+    options = parser.parse_args()
+    use_threads(options.threads)
+    atoms = ethanol(1)[0]
+    positions = bohr(atoms)
+    numbers = tuple(int(number) for number in atoms.numbers)
+    if options.model is not None:
+        models = [load_model(model_path(options.model)).model]
+    else:
+        models = [untrained(LevelOfTheory(), atoms, guess) for guess in ("minao", "sap")]
+    names = {f"ours, guess {model.guess}": model for model in models}
+    molecules = {name: molecule_of(model, numbers) for name, model in names.items()}
+    reference = next(iter(molecules.values()))
+    sides = {"PySCF": lambda: pyscf(reference, positions, options.conv_tol)}
+    for name, model in names.items():
+        sides[name] = lambda m=model, mol=molecules[name]: evaluate(m, mol, positions)
+    seconds = median_seconds(sides, options.repeats)
+    print(f"{reference.formula}, {reference.level}, {options.threads} thread(s), medians")
+    for name, value in seconds.items():
+        ratio = seconds["PySCF"] / value
+        print(f"  {name:<24}{1e3 * value:9.0f} ms {ratio:7.1f} times PySCF's speed")
+    for name, model in names.items():
+        watches = [parts(model, molecules[name], positions) for _ in range(options.repeats)]
+        fastest = min(watches, key=lambda watch: sum(watch.seconds.values()))
+        print_seconds(f"where the time goes ({name})", fastest.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

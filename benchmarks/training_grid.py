@@ -1,0 +1,135 @@
+"""States converged on the coarse training grid are stationary on level 1 to a microhartree.
+
+Training takes its energies on a grid of less than half the points of level 1.  What matters is
+not that the two grids give the same energy, but that a state that minimises the one energy also
+minimises the other: the error of the state is of second order in the difference of the two Fock
+matrices.  So for each molecule PySCF converges an SCF on either grid, and the table gives
+
+    coarse - 1   energy on the coarse grid less that on level 1, each converged on its own
+    P(coarse)    what training on the coarse grid costs, E_1[P(coarse)] - E_1[P(1)] >= 0
+
+and, since time is why, that of our energies and Fock matrices on either grid.
+
+    python benchmarks/training_grid.py
+    python benchmarks/training_grid.py --frames 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+import torch
+from ase import Atoms
+from side_by_side import as_numpy, bohr, ethanol, median_seconds, rattled, use_threads
+
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.reference import mean_field
+from ase_srdft.elements import chemical_symbols
+from ase_srdft.units import MICROHARTREE
+
+CONV_TOL = 1e-11  # Hartree; what is shown is ten thousand times larger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One molecule on both grids.
+
+    Attributes:
+        grids: E(coarse) - E(1), each of its own state (Hartree).
+        state: E_1[P(coarse)] - E_1[P(1)] (Hartree).
+        npoints: of the coarse grid and of level 1.
+        seconds: of an energy and Fock matrix on either, by label.
+    """
+
+    grids: float
+    state: float
+    npoints: tuple[int, int]
+    seconds: dict[str, float]
+
+
+def converged(molecule: Molecule, positions: torch.Tensor, coarse: bool) -> tuple[float, object]:
+    """Energy (Hartree) and density matrix of PySCF's SCF on one of the grids."""
+    scf = mean_field(molecule, as_numpy(positions))
+    if coarse:
+        # what grid_template.atomic_grid says of COARSE_GRID, for the first three periods
+        scf.grids.atom_grid = {
+            chemical_symbols[z]: (20, 50) if z <= 2 else (25 if z <= 10 else 30, 110)
+            for z in molecule.numbers
+        }
+    scf.conv_tol = CONV_TOL
+    scf.kernel()
+    if not scf.converged:
+        raise RuntimeError(f"PySCF's SCF of {molecule.formula} did not converge")
+    return float(scf.e_tot), scf.make_rdm1()
+
+
+def compare(molecule: Molecule, positions: torch.Tensor, repeats: int) -> Comparison:
+    """Both SCFs, the energy of the coarse state on level 1, and the time of either grid."""
+    coarse_energy, coarse_state = converged(molecule, positions, coarse=True)
+    fine_energy, fine_state = converged(molecule, positions, coarse=False)
+    level = molecule.level.grid_level
+    coarse, fine = (prepare(molecule, positions, grid) for grid in (COARSE_GRID, level))
+    states = [torch.as_tensor(state)[None] for state in (coarse_state, fine_state)]
+    ours = kohn_sham(coarse, states[0])[0].total
+    if abs(float(ours) - coarse_energy) > 1e-8:
+        raise RuntimeError(f"PySCF's coarse grid is not ours: {float(ours)} and {coarse_energy}")
+    energies = [float(kohn_sham(fine, state)[0].total) for state in states]
+    seconds = median_seconds(
+        {
+            "coarse": lambda: kohn_sham(coarse, states[0]),
+            "level 1": lambda: kohn_sham(fine, states[1]),
+        },
+        repeats,
+    )
+    return Comparison(
+        grids=coarse_energy - fine_energy,
+        state=energies[0] - energies[1],
+        npoints=(coarse.grid.weights.shape[1], fine.grid.weights.shape[1]),
+        seconds=seconds,
+    )
+
+
+def structures(nframes: int) -> list[tuple[str, Atoms]]:
+    """Frames of ethanol, then two small molecules."""
+    frames = [(f"ethanol {i}", atoms) for i, atoms in enumerate(ethanol(nframes))]
+    return [*frames, ("water", rattled("H2O", 0)), ("formaldehyde", rattled("H2CO", 0))]
+
+
+def main() -> int:
+    """Compare, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5, help="timings; the energies need one")
+    parser.add_argument("--frames", type=int, default=2, help="of ethanol")
+    options = parser.parse_args()
+    use_threads(options.threads)
+    print(f"6-31G, microhartree; times with {options.threads} thread(s)")
+    print(f"{'':<22}{'coarse - 1':>12}{'P(coarse)':>12}{'points':>16}{'time':>8}")
+    worst = 0.0
+    for xc in ("PBE", "B3LYP"):
+        for name, atoms in structures(options.frames):
+            numbers = tuple(int(number) for number in atoms.numbers)
+            molecule = Molecule(numbers=numbers, level=LevelOfTheory(xc=xc), guess="sap")
+            result = compare(molecule, bohr(atoms), options.repeats)
+            worst = max(worst, result.state)
+            points = f"{result.npoints[0]}/{result.npoints[1]}"
+            ratio = result.seconds["coarse"] / result.seconds["level 1"]
+            print(
+                f"{f'{name} {xc}':<22}{MICROHARTREE * result.grids:12.1f}"
+                f"{MICROHARTREE * result.state:12.3f}{points:>16}{ratio:8.2f}",
+                flush=True,
+            )
+    print(f"largest error of a coarse-grid state: {MICROHARTREE * worst:.2f} microhartree")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

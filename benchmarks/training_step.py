@@ -1,0 +1,122 @@
+"""One training step on a batch of ethanol (PBE/6-31G) against as many SCFs of PySCF, in one run.
+
+A step that learns from new geometries prepares them (integrals, coarse grid, guess), predicts
+their states, and has loss and gradient from one Fock build each.  A geometry that comes back out
+of the replay buffer keeps its integrals.  What a labelled method would need instead is a converged
+SCF for each geometry (density-fitted, from minao, level-1 grid); training on the labels comes on
+top.  Both sides have the same threads and take turns.
+
+    python benchmarks/training_step.py
+    python benchmarks/training_step.py --batch-size 8 --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import torch
+from side_by_side import (
+    Stopwatch,
+    as_numpy,
+    bohr,
+    ethanol,
+    median_seconds,
+    print_seconds,
+    untrained,
+    use_threads,
+)
+
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.reference import mean_field
+from ase_srdft.models.evaluate import molecule_of
+from ase_srdft.parallel import Workers
+from ase_srdft.training.config import OptimiserConfig
+from ase_srdft.training.learner import Learner
+from ase_srdft.training.store import GeometryStore
+
+
+def filled_store(
+    molecule: Molecule, frames: list[torch.Tensor], workers: Workers
+) -> tuple[GeometryStore, list[int]]:
+    """A replay buffer's store with nothing prepared yet, and the keys of the frames."""
+    cpu = torch.device("cpu")
+    store = GeometryStore([molecule], 2**31, coarse_grid=True, device=cpu, workers=workers)
+    return store, [store.add(0, as_numpy(positions)) for positions in frames]
+
+
+def pyscf(molecule: Molecule, frames: list[torch.Tensor], conv_tol: float) -> None:
+    """Converged SCFs."""
+    for positions in frames:
+        scf = mean_field(molecule, as_numpy(positions))
+        scf.conv_tol = conv_tol
+        scf.kernel()
+
+
+def split(learner: Learner, molecule: Molecule, frames: list[torch.Tensor]) -> Stopwatch:
+    """One step on new geometries, in pieces, on the calling thread."""
+    store, keys = filled_store(molecule, frames, Workers())
+    watch = Stopwatch()
+    (geometry,) = store.batches(keys)
+    watch.lap("integrals, grids, guesses (new geometries)")
+    state = learner.model([geometry])[0]
+    watch.lap("network and diagonalisation")
+    energies, _ = kohn_sham(geometry, state.density_matrix)
+    watch.lap("energies and Fock matrices")
+    learner.optimiser.zero_grad(set_to_none=True)
+    energies.total.mean().backward()
+    watch.lap("backward through the network")
+    learner.optimiser.step()
+    watch.lap("optimiser")
+    return watch
+
+
+def main() -> int:
+    """Time both sides, print the ratios and where our time goes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--guess", choices=("minao", "sap", "core"), default="minao")
+    parser.add_argument("--conv-tol", type=float, default=1e-9, help="PySCF's, in Hartree")
+    options = parser.parse_args()
+    use_threads(options.threads)
+    structures = ethanol(options.batch_size)
+    frames = [bohr(atoms) for atoms in structures]
+    model = untrained(LevelOfTheory(), structures[0], options.guess)
+    molecule = molecule_of(model, tuple(int(number) for number in structures[0].numbers))
+    workers = Workers(options.threads)
+    # A rate this small leaves the weights in place: every step is the same work.
+    optimiser = OptimiserConfig(learning_rate=1e-9, final_learning_rate=1e-9)
+    learner = Learner(model, optimiser, workers)
+    buffer, known = filled_store(molecule, frames, workers)
+
+    def new() -> None:
+        store, keys = filled_store(molecule, frames, workers)
+        learner.update(store.batches(keys), 0.0)
+
+    sides = {
+        f"PySCF, {options.batch_size} SCFs": lambda: pyscf(molecule, frames, options.conv_tol),
+        "a step, new geometries": new,
+        "a step, geometries revisited": lambda: learner.update(buffer.batches(known), 0.0),
+    }
+    seconds = median_seconds(sides, options.repeats)
+    print(
+        f"{molecule.formula}, {molecule.level}, guess {molecule.guess}, batch of "
+        f"{options.batch_size}, {options.threads} thread(s), medians"
+    )
+    theirs = next(iter(seconds.values()))
+    for name, value in seconds.items():
+        print(f"  {name:<30}{1e3 * value:9.0f} ms {theirs / value:7.1f} times PySCF's speed")
+    watches = [split(learner, molecule, frames) for _ in range(options.repeats)]
+    fastest = min(watches, key=lambda watch: sum(watch.seconds.values()))
+    print_seconds("where the time of a step goes (one worker)", fastest.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
