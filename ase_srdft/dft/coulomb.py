@@ -67,15 +67,17 @@ def coulomb_matrix(
 def exchange_matrix(
     integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
 ) -> Float[Tensor, "batch nao nao"]:
-    """K[P]_mn = sum_ls (ml|sn) P_ls (Hartree); fitted with the same metric as J."""
+    """K[P]_mn = sum_ls (ml|sn) P_ls (Hartree); fitted: sum_Q B_mlQ P_ls B_nsQ, B B^T = (ml|sn).
+
+    B = (ml|Q) L^-T, where L L^T = V is the Cholesky decomposition of the metric.
+    """
     nao = density_matrix.shape[-1]
     if integrals.four_center is not None:
         return torch.einsum("zmlsn,zls->zmn", integrals.four_center, density_matrix)
     assert integrals.three_center is not None
     assert integrals.metric is not None
-    full = unpack(integrals.three_center, nao)  # (batch, nao, nao, naux)
-    transformed = torch.einsum("zmlq,zls->zmsq", full, density_matrix)
-    flat = full.flatten(1, 2).transpose(1, 2)
-    fitted = _MetricSolve.apply(integrals.metric, flat)  # type: ignore[no-untyped-call]
-    fitted = fitted.transpose(1, 2).unflatten(1, (nao, nao))
-    return torch.einsum("zmsq,znsq->zmn", transformed, fitted)
+    factor = torch.linalg.cholesky(integrals.metric).transpose(1, 2)
+    packed = torch.linalg.solve_triangular(factor, integrals.three_center, upper=True, left=False)
+    fitted = unpack(packed, nao)  # B, (batch, nao, nao, naux)
+    half = density_matrix.transpose(1, 2)[:, None] @ fitted  # sum_l P_ls B_mlQ, m first
+    return half.flatten(2) @ fitted.flatten(2).transpose(1, 2)
