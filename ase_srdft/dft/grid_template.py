@@ -35,9 +35,10 @@ def atomic_grid(number: int, level: int) -> AtomicGrid:
 
     Level 0 to 9 are PySCF's.  ``COARSE_GRID`` is for training only: 20 radial shells with 50
     angular points on hydrogen and helium, 25 (and 5 more per further period) with 110 on others,
-    pruned like the rest: 1,216 points on H and 2,066 on C, against 2,472 and 5,180 of level 1.  A state that is
-    stationary on it is stationary on level 1 to 1 microhartree (``benchmarks/training_grid.py``),
-    because the energy is of second order in the difference of the two Fock matrices.
+    pruned like the rest: 1,216 points on H and 2,066 on C, against 2,472 and 5,180 of level 1.
+    A state that is stationary on it is stationary on level 1 to 1 microhartree
+    (``benchmarks/training_grid.py``), because the energy is of second order in the difference of
+    the two Fock matrices.
     """
     from pyscf import dft, gto
 
