@@ -111,6 +111,12 @@ class WalkerGroup:
         """Internal degrees of freedom."""
         return int(3 * len(self.numbers) - rigid_motions(self.reference).shape[1])
 
+    def note_lowest_energy(self) -> None:
+        """Keep the lowest finite energy seen so far."""
+        energy = self.state.energy
+        lowest = np.min(energy, where=np.isfinite(energy), initial=np.inf)
+        self.lowest_energy = min(self.lowest_energy, float(lowest))
+
 
 def thermal_copies(
     molecule: Molecule,
@@ -185,14 +191,14 @@ class Sampler:
                 lowest_energy=np.inf,
             )
             group.state = self._integrator(group).init(start, self._calls(group), rng)
-            group.lowest_energy = float(np.min(group.state.energy))
+            group.note_lowest_energy()
             self.groups.append(group)
 
     def update(self) -> None:
         """The weights have changed: energies and forces of all walkers anew."""
         for group in self.groups:
             group.state = group.state.refresh(self._calls(group))
-            group.lowest_energy = min(group.lowest_energy, float(np.min(group.state.energy)))
+            group.note_lowest_energy()
 
     def sample(self, nsteps: int, rng: np.random.Generator) -> SamplingRound:
         """Advance every walker; each step of each walker that passes the guards is a sample."""
@@ -259,9 +265,7 @@ class Sampler:
         """Which walkers are where a sample may be; the reasons of the others are counted."""
         state, nmodes = group.state, group.nmodes
         finite = np.isfinite(state.energy) & np.isfinite(state.forces).all((1, 2))
-        group.lowest_energy = min(
-            group.lowest_energy, float(np.min(state.energy, where=finite, initial=np.inf))
-        )
+        group.note_lowest_energy()
         # half kT times a chi-squared variable of so many degrees of freedom, and some room
         spread = self.config.energy_spike * (sqrt(2.0 * nmodes) + 2.0)
         limit = group.lowest_energy + 0.5 * self._thermal_energy * (nmodes + spread)
