@@ -21,10 +21,10 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import SamplingFailed
 from ase_srdft.models.evaluate import Evaluation, evaluate, merged
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.state import ElectronicStateModel, family
 from ase_srdft.parallel import Workers
 from ase_srdft.training.buffer import BatchSource
-from ase_srdft.training.config import TrainingConfig
+from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import Learner, StepRecord, mean_bracket
 from ase_srdft.training.sampler import Sampler, SamplingRound, thermal_copies
@@ -100,7 +100,12 @@ class Counters:
 
 
 def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateModel:
-    """A fresh model for the elements of a dataset; the seed decides its weights."""
+    """A fresh model for the elements of a dataset; the seed decides its weights.
+
+    Raises:
+        BadInput: an unknown family, or a configuration that it does not take.
+    """
+    from_plain(family(config.model).Config, config.model_config, "model_config")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return build_model(config.model, config.level, dataset.elements, config.model_config)
@@ -128,6 +133,7 @@ class Trainer:
         self.molecules: list[Molecule] = dataset.molecules(config.level, model.guess)
         for molecule in self.molecules:
             model.check_elements(molecule.numbers)
+            _ = molecule.provider  # an unknown auxiliary basis shows here
         self.workers = Workers(config.threads)
         self.learner = Learner(model.to(self.device), config.optimiser, self.workers)
         self.best = copy.deepcopy(self.learner.averaged.state_dict())
