@@ -18,7 +18,7 @@ import torch
 
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.errors import SamplingFailed
+from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.evaluate import Evaluation, evaluate, merged
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel, family
@@ -120,7 +120,7 @@ class Trainer:
         model: start from these weights instead of fresh ones.
 
     Raises:
-        BadInput: molecules that the level of theory or the model refuses.
+        BadInput: molecules that the level of theory or the model refuses, or a single frame.
     """
 
     def __init__(
@@ -158,6 +158,8 @@ class Trainer:
     def _given_frames(self) -> list[int]:
         """Keys of the frames to train on; the last ones are held out."""
         frames = self.dataset.frames
+        if len(frames) == 1:
+            raise BadInput("a single frame: give at least two, one is held out, or none")
         nheld = min(self.config.validation_frames, len(frames) // 2)
         for molecule, positions in frames[len(frames) - nheld :]:
             self.validation.append(self.validation_store.add(molecule, positions))
