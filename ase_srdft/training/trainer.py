@@ -211,15 +211,12 @@ class Trainer:
         """
         self._started = time.monotonic()
         self.begin()
-        while self.progress < 1.0 and not self.stop_requested:
+        while self.progress < 1.0 and not self.stop_requested and not self._target_reached():
             if self._sampling_is_due():
                 yield self._event(sampling=self._sample())
             yield self._event(training=self.train(self.progress))
             if self.learner.step % self.config.validate_every == 0:
-                validation = self._validate()
-                yield self._event(validation=validation)
-                if self._target_reached(validation):
-                    return
+                yield self._event(validation=self._validate())
         if not self.stop_requested and self.learner.step % self.config.validate_every:
             yield self._event(validation=self._validate())
 
@@ -344,12 +341,12 @@ class Trainer:
             self.best = copy.deepcopy(self.learner.averaged.state_dict())
         return Validation(energy=energy, bracket_width=width, best=best)
 
-    def _target_reached(self, validation: Validation) -> bool:
+    def _target_reached(self) -> bool:
         target = self.config.target_error_uEh
         # with sampling to come, the set is not yet the one that counts
         final = bool(self.dataset.frames) or self.counters.nheld_out == len(self.validation)
         ready = final or not self.config.self_refine
-        return target is not None and ready and validation.bracket_width < target * 1e-6
+        return target is not None and ready and self.counters.best_width < target * 1e-6
 
     def counters_to_plain(self) -> dict[str, Any]:
         """Counters with the time of this session added, as plain values."""
