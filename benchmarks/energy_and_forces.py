@@ -35,9 +35,11 @@ from side_by_side import (
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.grid import build_grid
+from ase_srdft.dft.guess import guess_fock
 from ase_srdft.dft.integrals import evaluate_integrals
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.projector import inverse_square_root
 from ase_srdft.dft.reference import mean_field
 from ase_srdft.models.evaluate import evaluate, molecule_of
 from ase_srdft.models.library import model_path
@@ -93,20 +95,18 @@ def time_nodes(energy: torch.Tensor, seconds: dict[str, float]) -> None:
 
 
 def parts(model: ElectronicStateModel, molecule: Molecule, positions: torch.Tensor) -> Stopwatch:
-    """One evaluation in pieces; the guess is what preparing takes beyond integrals and grid."""
-    watch = Stopwatch()
-    level = molecule.level.grid_level
+    """One evaluation in pieces."""
     leaf = positions.clone().requires_grad_()
-    evaluate_integrals(leaf, molecule.provider)
-    watch.lap("integrals")
-    build_grid(leaf, molecule.grid_template(level, leaf.device))
-    watch.lap("grid")
     geometry = prepare(molecule, leaf)
+    watch = Stopwatch()
+    # once more, what preparing does
+    integrals = evaluate_integrals(leaf, molecule.provider)
+    watch.lap("integrals")
+    build_grid(leaf, molecule.grid_template(molecule.level.grid_level, leaf.device))
+    watch.lap("grid")
+    guess_fock(molecule, integrals, geometry.quadrature)
+    inverse_square_root(integrals.overlap)
     watch.lap("guess and orthogonaliser")
-    twice = watch.seconds["integrals"] + watch.seconds["grid"]
-    watch.seconds["guess and orthogonaliser"] = max(
-        0.0, watch.seconds["guess and orthogonaliser"] - twice
-    )
     state = model([geometry])[0]
     watch.lap("network and diagonalisation")
     energies, _ = kohn_sham(geometry, state.density_matrix)

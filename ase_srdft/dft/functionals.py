@@ -2,7 +2,9 @@
 
 Every function takes the spin-summed density ``rho`` (Bohr^-3) and, for gradient corrections,
 ``sigma = |grad rho|^2`` (Bohr^-8), any shape, and returns the energy per volume (Hartree/Bohr^3).
-Derivatives come from autograd.  Constants are those of libxc, so that energies agree with PySCF.
+Constants are those of libxc, so that energies agree with PySCF.  These are the definitions, with
+derivatives by autograd; the quadrature runs :mod:`ase_srdft.dft.functional_derivatives`, which
+the tests hold against them.
 """
 
 from __future__ import annotations
