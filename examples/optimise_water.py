@@ -1,0 +1,54 @@
+"""Optimise the geometry of water with a trained calculator.
+
+    ase-srdft-train water.xyz -o run
+    python examples/optimise_water.py run/model.srdft
+
+The start is a distorted molecule; BFGS is ASE's own.  Without a model file an untrained
+calculator is used: it has a minimum as well, but the bracket says how little that is worth.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from ase.build import molecule
+from ase.optimize import BFGS
+
+from ase_srdft import SRDFTCalculator
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="Optimise the geometry of water.")
+    parser.add_argument("model", nargs="?", help="model.srdft of a training run")
+    parser.add_argument("--basis", help="of an untrained calculator (6-31g)")
+    parser.add_argument("--fmax", type=float, default=0.01, help="largest force left, eV/Å")
+    options = parser.parse_args(arguments)
+
+    atoms = molecule("H2O")  # the oxygen comes first
+    atoms.set_distance(0, 1, 1.05, fix=0)
+    atoms.set_angle(1, 0, 2, 98.0)
+    atoms.calc = SRDFTCalculator(options.model, basis=options.basis)
+    energy_before = atoms.get_potential_energy()
+
+    converged = BFGS(atoms).run(fmax=options.fmax, steps=100)
+
+    lengths = atoms.get_distances(0, [1, 2])
+    angle = atoms.get_angle(1, 0, 2)
+    force = np.linalg.norm(atoms.get_forces(), axis=1).max()
+    lower, upper = atoms.calc.energy_bracket
+    energy = atoms.get_potential_energy()
+    print(f"At the minimum the O-H bonds are {lengths[0]:.4f} and {lengths[1]:.4f} Å long,")
+    print(f"the H-O-H angle is {angle:.2f} degrees, and no force exceeds {force:.4f} eV/Å.")
+    print(f"The energy there is {energy:.5f} eV, {energy_before - energy:.4f} eV below the start.")
+    print(f"An SCF would converge to between {lower:.5f} and {upper:.5f} eV:")
+    print(f"the model is off by {1000 * (upper - lower):.4f} meV at most.")
+
+    assert converged
+    assert force < options.fmax
+    assert energy < energy_before
+    assert abs(lengths[0] - lengths[1]) < 0.01, "the molecule has lost its symmetry"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)  # the molecule is small: threads would get in each other's way
+    main()
