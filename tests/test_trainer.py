@@ -1,0 +1,426 @@
+"""The synchronous engine: what starts when, what is held out, what ends a run, and seeds."""
+
+import itertools
+import math
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from ase.units import Bohr
+
+from ase_srdft.errors import BadInput, SamplingFailed
+from ase_srdft.models.evaluate import evaluate
+from ase_srdft.training import trainer as trainer_module
+from ase_srdft.training.trainer import Trainer, initial_model
+from tests.small_models import small_model
+from tests.small_training import events_of, rattled, small_config, small_dataset, small_trainer
+
+#: Sampling from step 50 on, the first time that it is looked at, whatever the bracket.
+SAFE = {"safe_width_mEh": 1e3}
+
+
+def weights_of(model):
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def held_positions(trainer):
+    return [trainer.validation_store.positions_of(key) for key in trainer.validation]
+
+
+# Without data
+
+
+def test_begins_with_thermal_copies_some_held_out():
+    trainer = small_trainer(pretraining_frames=6, validation_frames=3)
+    trainer.begin()
+    copies = [trainer.store.positions_of(key) for key in trainer.source.samples]
+    held = held_positions(trainer)
+    assert (len(copies), len(held)) == (6, 3)
+    everything = np.array([*copies, *held])
+    assert len(np.unique(everything[:, 1, 1])) == 9
+    moved = np.abs(everything - molecule("H2O").positions / Bohr).max((1, 2))
+    assert moved.min() > 1e-3
+    assert moved.max() < 1.0
+    trainer.begin()  # there is something to train on now
+    assert len(trainer.source.samples) == 6
+
+
+def test_copies_of_every_molecule():
+    trainer = small_trainer(small_dataset("H2O", "H2"), pretraining_frames=5, validation_frames=4)
+    trainer.begin()
+    molecules = Counter(trainer.store.molecule_of(key) for key in trainer.source.samples)
+    held = Counter(trainer.validation_store.molecule_of(key) for key in trainer.validation)
+    assert molecules == {0: 5, 1: 5}
+    assert held == {0: 2, 1: 2}
+    keys = list(trainer.source.samples)
+    assert {len(trainer.store.batches(keys))} == {2}
+    assert len(events_of(small_trainer(trainer.dataset, steps=2), "training")) == 2
+
+
+def test_training_lowers_the_energy_and_narrows_the_bracket():
+    trainer = small_trainer(steps=40)
+    records = [record for _, record in events_of(trainer, "training")]
+    assert len(records) == trainer.learner.step == 40
+    assert records[0].bracket_width > 0.1
+    assert records[-1].bracket_width < 0.02 * records[0].bracket_width
+    assert trainer.counters.best_width < 0.02 * records[0].bracket_width
+    # the schedule: 5 steps of warm-up, then a cosine over the run
+    rates = [record.learning_rate for record in records]
+    np.testing.assert_allclose(rates[0], 1e-2 / 5, rtol=1e-2)
+    assert np.argmax(rates) == 4
+    assert rates[-1] < 1e-3
+
+
+@pytest.fixture(scope="module")
+def sampled():
+    """A run that samples: the trainer after it, and all of its events."""
+    trainer = small_trainer(steps=90, **SAFE)
+    return trainer, list(trainer.run())
+
+
+def test_sampling_starts_when_the_bracket_is_safe(sampled):
+    trainer, events = sampled
+    steps = [event.step for event in events if event.sampling]
+    assert steps == [56, 64, 72, 80, 88]  # rounds every 8 steps after the look at step 50
+    assert trainer.counters.sampling
+    never = small_trainer(steps=60, safe_width_mEh=1e-9)
+    assert events_of(never, "sampling") == []
+    assert not never.counters.sampling
+    assert never.counters.nsamples == 0
+
+
+def test_samples_join_the_buffer_with_their_integrals(sampled):
+    trainer, events = sampled
+    samples = [s for event in events if event.sampling for s in event.sampling.samples]
+    assert len(samples) == trainer.counters.nsamples >= 18
+    assert events[-1].nsamples == len(samples)
+    kept = [s.positions for i, s in enumerate(samples, start=1) if i % 12]
+    buffer = [trainer.store.positions_of(key) for key in trainer.source.samples][8:]
+    np.testing.assert_array_equal(buffer, kept)
+    key = trainer.source.samples[-1]
+    assert key in trainer.store._prepared
+    (remembered,) = trainer.store.batches([key])
+    fresh = trainer.store._prepare(key)
+    torch.testing.assert_close(remembered.guess_fock, fresh.guess_fock, atol=1e-12, rtol=0)
+    assert remembered.grid.points.shape == fresh.grid.points.shape
+    assert not remembered.guess_fock.requires_grad
+
+
+def test_held_out_copies_are_replaced_by_samples(sampled):
+    trainer, events = sampled
+    samples = [s for event in events if event.sampling for s in event.sampling.samples]
+    expected = [s.positions for i, s in enumerate(samples, start=1) if i % 12 == 0]
+    assert trainer.counters.nheld_out == len(expected) == 1
+    np.testing.assert_array_equal(held_positions(trainer)[0], expected[0])
+    assert len(trainer.validation) == 4
+
+
+def test_another_validation_set_is_another_yardstick(sampled):
+    _, events = sampled
+    validations = [(e.step, e.validation) for e in events if e.validation]
+    assert [step for step, _ in validations] == [20, 40, 60, 80, 90]
+    assert validations[0][1].best
+    # the first sample was held out between 72 and 80: what was best before no longer counts
+    assert validations[3][1].best
+
+
+def test_bars_and_counters_of_events(sampled):
+    _, events = sampled
+    for event in events:
+        kinds = [event.training, event.sampling, event.validation]
+        assert sum(kind is not None for kind in kinds) == 1
+        assert event.progress == pytest.approx(event.step / 90)
+    assert all(a.elapsed <= b.elapsed for a, b in itertools.pairwise(events))
+    assert all(a.step <= b.step for a, b in itertools.pairwise(events))
+
+
+def test_walkers_are_spread_over_the_molecules():
+    trainer = small_trainer(small_dataset("H2O", "H2"), sampling={"walkers": 3})
+    trainer.begin()
+    trainer._start_walkers()
+    assert [len(group.state.energy) for group in trainer.sampler.groups] == [2, 1]
+    alone = small_trainer(small_dataset("H2O", "H2"), sampling={"walkers": 1})
+    alone.begin()
+    alone._start_walkers()  # one each at least
+    assert [len(group.state.energy) for group in alone.sampler.groups] == [1, 1]
+
+
+def test_walkers_move_on_the_averaged_model(sampled):
+    trainer, events = sampled
+    last = [event.sampling for event in events if event.sampling][-1].samples[-1]
+    average = trainer.averaged_model()
+    again = evaluate(average, trainer.molecules[0], torch.tensor(last.positions)[None], False, -1)
+    own = evaluate(
+        trainer.learner.model.double(),
+        trainer.molecules[0],
+        torch.tensor(last.positions)[None],
+        False,
+        -1,
+    )
+    trainer.learner.model.float()
+    # two steps of a tiny learning rate later it is still nearly what the walker saw
+    assert abs(last.energy - float(again.energy)) < 1e-5
+    assert float(own.energy) != float(again.energy)
+
+
+# Given frames
+
+
+def test_last_frames_are_held_out_and_never_trained_on(monkeypatch):
+    frames = rattled(9)
+    trainer = small_trainer(small_dataset(frames=frames), self_refine=False)
+    drawn = []
+    original = trainer.store.batches
+    monkeypatch.setattr(trainer.store, "batches", lambda keys: drawn.extend(keys) or original(keys))
+    events = list(trainer.run())
+    assert len(held_positions(trainer)) == 4
+    for (_, expected), found in zip(
+        trainer.dataset.frames[5:], held_positions(trainer), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    trained = {trainer.store.positions_of(key).tobytes() for key in drawn}
+    assert trained == {positions.tobytes() for _, positions in trainer.dataset.frames[:5]}
+    assert len(drawn) == 20 * 4
+    assert {count for count in Counter(drawn).values()} == {16}  # each as often as any other
+    assert not any(event.sampling for event in events)
+    assert len(trainer.source.samples) == 0
+
+
+@pytest.mark.parametrize(("nframes", "nheld"), [(2, 1), (5, 2), (8, 4), (40, 4)])
+def test_number_of_frames_held_out(nframes, nheld):
+    trainer = small_trainer(small_dataset(frames=rattled(nframes)))
+    assert len(trainer.validation) == nheld
+    assert len(trainer.source.frames) == nframes - nheld
+
+
+def test_a_single_frame_is_refused():
+    with pytest.raises(BadInput, match="a single frame: give at least two"):
+        small_trainer(small_dataset(frames=rattled(1)))
+
+
+def test_frames_and_samples_are_mixed_as_told():
+    frames = rattled(12)
+    trainer = small_trainer(
+        small_dataset(frames=frames),
+        steps=66,
+        data_fraction=0.25,
+        optimiser={"batch_size": 4},
+        **SAFE,
+    )
+    drawn = []
+    original = trainer.source.draw
+    trainer.source.draw = lambda size, rng: drawn.append(original(size, rng)) or drawn[-1]
+    for _ in trainer.run():
+        pass
+    given = set(trainer.source.frames)
+    shares = [sum(key in given for key in batch) for batch in drawn]
+    assert shares[:56] == [4] * 56  # no samples yet
+    assert shares[56:] == [1] * 10
+    assert trainer.counters.nheld_out == 0  # the frames given remain the validation set
+
+
+# What ends a run
+
+
+def test_target_error_stops():
+    frames = small_dataset(frames=rattled(8))
+    config = {"self_refine": False, "steps": 400, "validate_every": 10}
+    trainer = small_trainer(frames, target_error_uEh=300.0, **config)
+    validations = [v for _, v in events_of(trainer, "validation")]
+    assert trainer.learner.step < 200
+    assert validations[-1].bracket_width < 3e-4 < validations[-2].bracket_width
+    assert len(validations) == trainer.learner.step / 10
+    # asked again, it has nothing left to do
+    assert list(trainer.run()) == []
+
+
+def test_target_error_waits_for_a_validation_set_of_samples():
+    trainer = small_trainer(
+        steps=100, validate_every=10, target_error_uEh=1e6, validation_frames=1, **SAFE
+    )
+    events = list(trainer.run())
+    first = min(e.step for e in events if e.sampling and e.nsamples >= 12)
+    assert 50 < first < trainer.learner.step < 100
+    assert trainer.counters.nheld_out == 1
+
+
+def test_stop_request_ends_after_the_step_in_hand():
+    trainer = small_trainer()
+    for event in trainer.run():
+        if event.step == 7:
+            trainer.stop_requested = True
+    assert trainer.learner.step == 7
+    assert event.training is not None  # and no validation of an unfinished run
+
+
+def test_time_limit_and_its_schedule(monkeypatch):
+    seconds = itertools.count(1000.0)
+    monkeypatch.setattr(trainer_module.time, "monotonic", lambda: next(seconds))
+    trainer = small_trainer(minutes=1.0, steps=1000)
+    events = list(trainer.run())
+    assert 10 <= trainer.learner.step <= 60
+    assert trainer.progress == 1.0
+    assert events[-1].validation is not None
+    rates = [e.training.learning_rate for e in events if e.training]
+    assert rates[-1] < 0.1 * max(rates)  # the cosine is over when the time is
+
+
+def test_steps_limit_whatever_the_time():
+    trainer = small_trainer(minutes=1000.0, steps=3)
+    assert [step for step, _ in events_of(trainer, "training")] == [1, 2, 3]
+
+
+def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
+    monkeypatch.setattr(trainer_module, "_FRUITLESS_ROUNDS", 5)
+    trainer = small_trainer(steps=1000, train_steps_per_round=1)
+    trainer.begin()
+    trainer._start_walkers()
+    trainer.counters.sampling = True
+    original = trainer.sampler.surface
+
+    def broken(index, positions):
+        evaluation = original(index, positions)
+        return replace(evaluation, energy=evaluation.energy + torch.nan)
+
+    trainer.sampler.surface = broken
+    with pytest.raises(SamplingFailed, match=r"no sample in 5 rounds .* times not finite or too"):
+        for _ in trainer.run():
+            pass
+    assert trainer.learner.step == 4
+    # two walkers, two steps a round
+    assert trainer.counters.resets == {"not finite or too close": 20}
+    assert trainer.counters.nsamples == 0
+
+
+# Seeds, threads, models
+
+
+def run_numbers(**changes):
+    trainer = small_trainer(steps=64, **SAFE, **changes)
+    samples = []
+    for event in trainer.run():
+        if event.sampling:
+            samples += [s.positions for s in event.sampling.samples]
+    return weights_of(trainer.learner.averaged), np.array(samples)
+
+
+def test_same_seed_same_numbers_other_seed_others():
+    first, samples = run_numbers()
+    again, samples_again = run_numbers()
+    assert len(samples) == 4
+    assert torch.equal(first, again)
+    np.testing.assert_array_equal(samples, samples_again)
+    other, samples = run_numbers(seed=1)
+    assert float((first - other).abs().max()) > 1e-2
+    assert np.abs(samples - samples_again).max() > 1e-2
+
+
+def test_threads_do_not_change_the_numbers():
+    first, samples = run_numbers()
+    second, samples_again = run_numbers(threads=2)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(samples, samples_again, atol=1e-4)
+
+
+def test_global_generators_are_left_alone():
+    torch.manual_seed(5)
+    np.random.seed(5)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(5)
+    np.random.seed(5)
+    for _ in small_trainer(steps=2).run():
+        pass
+    assert (torch.rand(1), np.random.rand()) == expected
+
+
+def test_initial_model_is_made_for_the_elements_by_the_seed():
+    data = small_dataset("H2O", "NH3")
+    models = [initial_model(small_config(seed=seed), data) for seed in (3, 3, 4)]
+    assert models[0].elements == (1, 7, 8)
+    assert models[0].level == small_config().level
+    assert models[0].config.features == 8
+    assert torch.equal(weights_of(models[0]), weights_of(models[1]))
+    assert not torch.equal(weights_of(models[0]), weights_of(models[2]))
+
+
+def test_a_model_that_is_given_is_trained_on():
+    model = small_model(xc="LDA", grid_level=0)
+    before = weights_of(model).clone()
+    trainer = Trainer(small_config(steps=1), small_dataset(), model)
+    torch.testing.assert_close(weights_of(trainer.learner.model), before.float())
+    for _ in trainer.run():
+        pass
+    assert not torch.equal(weights_of(trainer.learner.model), before.float())
+    with pytest.raises(BadInput, match="the model does not know N"):
+        Trainer(small_config(), small_dataset("NH3"), model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "oracle"}, "unknown model family 'oracle'"),
+        ({"model_config": {"feature": 8}}, "unknown setting 'model_config.feature'"),
+        ({"model_config": {"features": 2.5}}, "model_config.features is 2.5: use int"),
+        ({"model_config": {"guess": "huckel"}}, "unknown guess 'huckel'"),
+        ({"level": {"basis": "nonsense"}}, "no basis 'nonsense'"),
+        ({"level": {"basis": "cc-pvtz"}}, "functions with l = 3"),
+        ({"level": {"density_fitting": "nonsense"}}, "no basis 'nonsense'"),
+        ({"level": {"charge": 1}}, "an open shell"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_at_once(changes, message):
+    with pytest.raises(BadInput) as caught:
+        small_trainer(**changes)
+    assert message in str(caught.value)
+
+
+# Models that a run gives
+
+
+def test_best_model_is_that_of_the_narrowest_validation():
+    trainer = small_trainer(small_dataset(frames=rattled(8)), self_refine=False, steps=40)
+    untrained = weights_of(trainer.best_model())
+    for _ in range(15):
+        trainer.train(0.0)
+    first = trainer._validate()
+    best = weights_of(trainer.best_model())
+    assert first.best
+    assert not torch.equal(best, untrained)
+    assert torch.equal(best, weights_of(trainer.averaged_model()))
+    with torch.no_grad():
+        for parameter in trainer.learner.averaged.parameters():
+            parameter.add_(0.05)
+    second = trainer._validate()
+    assert second.bracket_width > first.bracket_width
+    assert not second.best
+    assert torch.equal(weights_of(trainer.best_model()), best)
+    assert trainer.counters.best_width == first.bracket_width
+    assert trainer.best_model().level == trainer.config.level
+    assert weights_of(trainer.best_model()).dtype == torch.float64
+
+
+def test_validation_is_the_mean_on_the_levels_own_grid():
+    frames = rattled(22)  # eleven held out: more than one batch
+    trainer = small_trainer(small_dataset(frames=frames), validation_frames=11)
+    trainer.train(0.0)
+    found = trainer._validate()
+    positions = torch.tensor(np.array([atoms.positions for atoms in frames[11:]]) / Bohr)
+    expected = evaluate(trainer.learner.averaged, trainer.molecules[0], positions, False)
+    coarse = evaluate(trainer.learner.averaged, trainer.molecules[0], positions, False, -1)
+    assert found.energy == pytest.approx(float(expected.energy.mean()), abs=1e-7)
+    assert found.bracket_width == pytest.approx(float(expected.bracket.width.mean()), abs=1e-7)
+    assert abs(found.energy - float(coarse.energy.mean())) > 1e-5
+
+
+def test_counters_as_plain_values_carry_the_time():
+    trainer = small_trainer(steps=2)
+    trainer.counters.elapsed = 100.0
+    for _ in trainer.run():
+        pass
+    plain = trainer.counters_to_plain()
+    assert plain["elapsed"] > 100.0
+    assert math.isfinite(plain["best_width"])
+    assert plain["nsamples"] == 0
