@@ -6,7 +6,8 @@ import torch
 from pyscf.scf import hf
 
 from ase_srdft.dft.geometry import prepare
-from ase_srdft.dft.guess import minimal_density_matrix
+from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.guess import guess_fock, minimal_density_matrix
 from ase_srdft.dft.guess_data import atomic_potential, minimal_basis
 from ase_srdft.dft.reference import mean_field
 from ase_srdft.elements import chemical_symbols
@@ -35,7 +36,19 @@ def test_minao_is_the_fock_matrix_of_pyscfs_minao_density(name, level):
     np.testing.assert_allclose(ours, density_matrix, rtol=0, atol=1e-10)
     fock = scf.get_fock(dm=density_matrix)
     assert np.abs(fock - scf.get_hcore()).max() > 0.1
-    np.testing.assert_allclose(geometry.guess_fock[0], fock, rtol=0, atol=1e-9)
+    on_the_levels_grid = guess_fock(geometry.molecule, geometry.integrals, geometry.quadrature)
+    np.testing.assert_allclose(on_the_levels_grid[0], fock, rtol=0, atol=1e-9)
+
+
+def test_the_guess_is_the_same_whatever_the_grid_of_the_energy():
+    molecule, positions = system("H2CO", guess="minao", grid_level=0)
+    coarse, zero, one = (prepare(molecule, positions, level) for level in (COARSE_GRID, None, 1))
+    assert coarse.grid.weights.shape != zero.grid.weights.shape
+    assert torch.equal(coarse.guess_fock, zero.guess_fock)
+    assert torch.equal(coarse.guess_fock, one.guess_fock)
+    # and near what the level's own grid would give
+    exact = guess_fock(molecule, one.integrals, one.quadrature)
+    assert 0.0 < (exact - one.guess_fock).abs().max() < 5e-3
 
 
 @pytest.mark.parametrize("name", ["H2CO", "SiH4"])

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.grid import Grid, build_grid
+from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.guess import guess_fock
 from ase_srdft.dft.integrals import Integrals, evaluate_integrals
 from ase_srdft.dft.molecule import Molecule
@@ -32,7 +33,7 @@ class Geometry:
         integrals: as the level of theory needs them.
         grid: quadrature.
         orthogonaliser: X = S^(-1/2).
-        guess_fock: F_guess(R) (Hartree).
+        guess_fock: F_guess(R) (Hartree), its quadrature on the coarse grid.
     """
 
     molecule: Molecule
@@ -106,8 +107,21 @@ def prepare(
         integrals=integrals,
         grid=grid,
         orthogonaliser=inverse_square_root(integrals.overlap),
-        guess_fock=guess_fock(molecule, integrals, _quadrature(molecule, positions, grid)),
+        guess_fock=_guess_fock(
+            molecule, positions, integrals, grid if level == COARSE_GRID else None
+        ),
     )
+
+
+def _guess_fock(
+    molecule: Molecule, positions: Tensor, integrals: Integrals, coarse_grid: Grid | None
+) -> Tensor:
+    """The guess, always on the coarse grid: cheaper, and the same in training and in use."""
+    if molecule.guess == "minao" and coarse_grid is None:
+        template = molecule.grid_template(COARSE_GRID, positions.device)
+        coarse_grid = build_grid(positions, template)
+    quadrature = None if coarse_grid is None else _quadrature(molecule, positions, coarse_grid)
+    return guess_fock(molecule, integrals, quadrature)
 
 
 def _tensors(geometry: Geometry) -> list[Tensor]:

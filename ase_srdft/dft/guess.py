@@ -25,13 +25,18 @@ def minimal_density_matrix(
 
 
 def guess_fock(
-    molecule: Molecule, integrals: Integrals, quadrature: Quadrature
+    molecule: Molecule, integrals: Integrals, quadrature: Quadrature | None
 ) -> Float[Tensor, "batch nao nao"]:
     """F_guess(R) (Hartree).
 
     ``minao``: the Fock matrix F[P] of the superposed atomic densities, at the level of theory.
     ``sap``: h plus superposed atomic potentials (Lehtola 2019), no quadrature.
     ``core``: h alone.
+
+    Args:
+        molecule: names the guess.
+        integrals: at the nuclei.
+        quadrature: for ``minao``, otherwise not needed.
     """
     core = integrals.core_hamiltonian
     if molecule.guess == "core":
@@ -39,6 +44,7 @@ def guess_fock(
     if molecule.guess == "sap":
         assert integrals.guess_potential is not None
         return core + integrals.guess_potential
+    assert quadrature is not None
     density_matrix = minimal_density_matrix(molecule, integrals)
     fock = core + coulomb_matrix(integrals, density_matrix)
     fraction = molecule.level.functional.exact_exchange
