@@ -424,3 +424,20 @@ def test_counters_as_plain_values_carry_the_time():
     assert plain["elapsed"] > 100.0
     assert math.isfinite(plain["best_width"])
     assert plain["nsamples"] == 0
+
+
+def test_a_structure_without_frames_joins_one_that_has_them():
+    dataset = small_dataset("H2O", "H2", frames=rattled(6))
+    trainer = small_trainer(dataset, validation_frames=2, pretraining_frames=3)
+    trainer.begin()
+    given = [trainer.store.molecule_of(key) for key in trainer.source.frames]
+    copies = [trainer.store.molecule_of(key) for key in trainer.source.samples]
+    held = Counter(trainer.validation_store.molecule_of(key) for key in trainer.validation)
+    assert given == [0] * 4
+    assert copies == [1] * 3
+    assert held == {0: 2, 1: 1}
+
+
+def test_nothing_to_train_on_is_refused():
+    with pytest.raises(BadInput, match="nothing to train on"):
+        small_trainer(self_refine=False)

@@ -76,7 +76,8 @@ def micro_and_milli(width_uEh: float) -> str:
 def bracket_plot(history: History) -> Plot:
     """Bracket width against steps."""
     heading = "Certified error: width of the energy bracket"
-    all_widths = [r.bracket_width_uEh for r in (*history.training, *history.validation)]
+    all_widths = [r.bracket_width_uEh for r in history.training]
+    all_widths += [r.bracket_width_uEh for r in history.validation]
     widths = [width for width in all_widths if math.isfinite(width) and width > 0]
     if not widths:
         return Plot(heading=heading, caption="No bracket widths have been logged yet.")

@@ -100,6 +100,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
             base,
             level=model.level,
             device=device,
+            self_refine=True,
             sampling=replace(base.sampling, temperature_K=float(self.temperature_K)),
         )
         return Trainer(settings, Dataset.of([self.atoms]), model)

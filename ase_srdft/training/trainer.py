@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -126,6 +126,8 @@ class Trainer:
     def __init__(
         self, config: TrainingConfig, dataset: Dataset, model: ElectronicStateModel | None = None
     ) -> None:
+        if not config.self_refine and not dataset.frames:
+            raise BadInput("nothing to train on: give frames, or let the run sample (self_refine)")
         self.config = config
         self.dataset = dataset
         self.device = torch.device(config.device)
@@ -221,9 +223,13 @@ class Trainer:
             yield self._event(validation=self._validate())
 
     def begin(self) -> None:
-        """Where neither frames nor samples are there yet, make rattled copies to start from."""
-        if not self.source.frames and not self.source.samples:
-            self._start_from_rattled_copies()
+        """Molecules without given frames start from rattled copies, unless samples are there."""
+        if self.source.samples or not self.config.self_refine:
+            return
+        given = {self.store.molecule_of(key) for key in self.source.frames}
+        bare = [index for index in range(len(self.molecules)) if index not in given]
+        if bare:
+            self._start_from_rattled_copies(bare)
 
     def train(self, progress: float) -> StepRecord:
         """One training step at this share of the schedule."""
@@ -239,16 +245,14 @@ class Trainer:
             **what,
         )
 
-    def _start_from_rattled_copies(self) -> None:
-        """No frames were given: thermal copies of the structures, some of them held out."""
+    def _start_from_rattled_copies(self, indices: Sequence[int]) -> None:
+        """Thermal copies of these molecules' structures, some of them held out."""
         config = self.config
-        for index, (molecule, reference) in enumerate(
-            zip(self.molecules, self.dataset.references, strict=True)
-        ):
-            nheld = max(1, config.validation_frames // len(self.molecules))
+        nheld = max(1, config.validation_frames // len(self.molecules))
+        for index in indices:
             copies = thermal_copies(
-                molecule,
-                reference,
+                self.molecules[index],
+                self.dataset.references[index],
                 config.pretraining_frames + nheld,
                 config.sampling.temperature_K,
                 self.sampler_rng,
@@ -269,7 +273,8 @@ class Trainer:
 
     def bracket_is_safe(self) -> bool:
         """Whether dynamics on the averaged model may start, by held-out frames."""
-        batches = self.validation_store.batches(self.validation[:4])
+        spread = self.validation[:: max(1, len(self.validation) // 8)]  # over all molecules
+        batches = self.validation_store.batches(spread)
         width = mean_bracket(self.learner.averaged, batches, self.workers)[1]
         return width < self.config.safe_width_mEh * 1e-3
 
