@@ -177,13 +177,23 @@ def _check_identity(directory: Path, old: dict[str, Any], new: dict[str, Any]) -
         raise BadInput(
             f"{directory} holds a run on other structures or frames: choose another directory"
         )
+    was, now = _flat(old["settings"]), _flat(new["settings"])
     differing = [
-        f"{name} was {old['settings'].get(name)!r} and is {value!r}"
-        for name, value in new["settings"].items()
-        if old["settings"].get(name) != value
+        f"{name} was {was.get(name)!r} and is {now.get(name)!r}"
+        for name in sorted({*was, *now})
+        if was.get(name) != now.get(name)
     ]
     if differing:
         raise BadInput(
             f"{directory} holds a run with other settings ({'; '.join(differing)}): use the same "
             "or choose another directory"
         )
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else None
+        flat |= {f"{prefix}{name}": value} if inner is None else inner
+    return flat
