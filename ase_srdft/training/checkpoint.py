@@ -6,6 +6,7 @@ read back.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,12 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
         "sample_molecules": _molecules(trainer, list(trainer.source.samples), trainer.store),
         "validation_molecules": _molecules(trainer, trainer.validation, trainer.validation_store),
     }
-    metadata = {"format": _FORMAT, "record": json.dumps(record)}
     path = directory / CHECKPOINT
     if path.exists():
         path.replace(directory / _PREVIOUS)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(record)
+    metadata = {"format": _FORMAT, "record": text, "sha256": _digest(text, contiguous)}
     replace_atomically(path, lambda beside: save_file(contiguous, beside, metadata))
     _read(path)
     (directory / _PREVIOUS).unlink(missing_ok=True)
@@ -157,7 +159,18 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if metadata.get("format") != _FORMAT:
             raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata.get("sha256") != _digest(metadata["record"], tensors):
+        raise ValueError("its checksum does not match its content")
     return tensors, json.loads(metadata["record"])
+
+
+def _digest(record: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(record.encode())
+    for name in sorted(tensors):
+        array = tensors[name].numpy()
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _read_first(paths: list[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
