@@ -86,8 +86,19 @@ class RunDirectory:
             )
             if event.validation.best:
                 self._save_model()
-        if time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS:
+        due = time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS
+        if due and self._is_between_steps(event):
             self.checkpoint()
+
+    def _is_between_steps(self, event: Event) -> bool:
+        """Whether a run that goes on from here does what an uninterrupted one would do next.
+
+        Not so after a round of sampling, which would be repeated, nor before a validation that
+        is due, which would be left out.
+        """
+        if event.training is not None:
+            return event.step % self.trainer.config.validate_every != 0
+        return event.validation is not None
 
     def checkpoint(self) -> None:
         """Make everything durable."""
