@@ -217,8 +217,9 @@ class RunDirectory:
             samples.unlink(missing_ok=True)
             return
         if metrics.exists():
-            step = self.trainer.learner.step
-            kept = [line for line in metrics.read_text().splitlines() if _up_to(line, step)]
+            lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+            step, nsamples = self.trainer.learner.step, self.trainer.counters.nsamples
+            kept = [line for line in lines if _up_to(line, step, nsamples)]
             text = "".join(line + "\n" for line in kept)
             replace_atomically(metrics, lambda p: _write_text(p, text))
         if samples.exists():
@@ -242,12 +243,14 @@ def _sampling_record(event: Event, sampling: SamplingRound) -> dict[str, Any]:
     }
 
 
-def _up_to(line: str, step: int) -> bool:
+def _up_to(line: str, step: int, nsamples: int) -> bool:
+    """Whether a line of the metrics is whole and was written before a checkpoint."""
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+        known = record.get("step", 0) <= step and record.get("nsamples", 0) <= nsamples
+    except (json.JSONDecodeError, AttributeError, TypeError):
         return False
-    return bool(record.get("step", 0) <= step and record.get("kind") != "end")
+    return bool(known and record.get("kind") != "end")
 
 
 def _trim_trajectory(path: Path, nframes: int) -> None:
