@@ -56,11 +56,11 @@ class RunDirectory:
         self._recent: list[Event] = []
         self._interval_started = time.monotonic()
         self._last_checkpoint = time.monotonic()
+        settings = yaml.safe_dump(trainer.config.to_plain(), sort_keys=False)
         if not self.resumed:
-            self._refuse_files_of_others()
+            self._refuse_files_of_others(settings)
         self._trim()
         if not self.resumed:
-            settings = yaml.safe_dump(trainer.config.to_plain(), sort_keys=False)
             replace_atomically(path / "config.yaml", lambda p: _write_text(p, settings))
         self._log(self._start_record())
         self.checkpoint()
@@ -199,14 +199,17 @@ class RunDirectory:
         )
         return atoms
 
-    def _refuse_files_of_others(self) -> None:
-        """Without a checkpoint, only what an unfinished start of ours left may be overwritten."""
-        ours = ("metrics.jsonl", "samples.traj", "model.srdft", "config.yaml", "report.html")
-        found = [name for name in ours if (self.path / name).exists()]
-        if found and "config.yaml" not in found:
-            raise BadInput(
-                f"{self.path} holds {found[0]}, but no run of ours: choose another directory"
-            )
+    def _refuse_files_of_others(self, settings: str) -> None:
+        """Without a checkpoint, only what an unfinished start of this run left may be lost."""
+        config = self.path / "config.yaml"
+        started = config.is_file() and config.read_bytes() == settings.encode()
+        ours = ("config.yaml", "metrics.jsonl", "samples.traj", "model.srdft", "report.html")
+        for name in ours[2 * started :]:
+            if (self.path / name).exists():
+                raise BadInput(
+                    f"{self.path} holds {name}, but no checkpoint to go on from: choose another "
+                    "directory, or move it away"
+                )
 
     def _trim(self) -> None:
         """Files of samples and metrics cut back to what the checkpoint knows of."""
