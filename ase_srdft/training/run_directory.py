@@ -110,7 +110,7 @@ class RunDirectory:
         self._log_training()
         self.checkpoint()
         if not (self.path / "model.srdft").exists():
-            self._save_model()
+            self._save_model(validated=math.isfinite(self.trainer.counters.best_width))
         best = self.trainer.counters.best_width * MICROHARTREE
         self._log(
             {
@@ -152,8 +152,11 @@ class RunDirectory:
             "version": ase_srdft.__version__,
         }
 
-    def _save_model(self) -> None:
-        save_model(self.path / "model.srdft", self.trainer.best_model(), self.training_record())
+    def _save_model(self, validated: bool = True) -> None:
+        """The best model so far, or that of now where none was validated yet."""
+        trainer = self.trainer
+        model = trainer.best_model() if validated else trainer.averaged_model()
+        save_model(self.path / "model.srdft", model, self.training_record())
 
     def _log(self, record: dict[str, Any]) -> None:
         with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
