@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory, TrajectoryReader
 
 import ase_srdft
-from ase_srdft.errors import BadInput
+from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.files import replace_atomically, writable_directory
 from ase_srdft.models.model_file import save_model
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
@@ -261,16 +261,22 @@ def _up_to(line: str, step: int, nsamples: int) -> bool:
 
 def _trim_trajectory(path: Path, nframes: int) -> None:
     """Keep the first frames of a trajectory; a torn end is what this is for."""
-    with TrajectoryReader(path) as reader:
-        if len(reader) <= nframes:
-            return
 
-        def write(beside: Path) -> None:
-            with Trajectory(beside, "w") as writer:
-                for index in range(nframes):
-                    writer.write(reader[index])
+    def write(beside: Path) -> None:
+        with Trajectory(beside, "w") as writer:
+            for index in range(nframes):
+                writer.write(reader[index])
 
-        replace_atomically(path, write)
+    try:
+        with TrajectoryReader(path) as reader:
+            if len(reader) > nframes:
+                replace_atomically(path, write)
+            elif len(reader):
+                reader[-1]  # all there?
+    except (OSError, ValueError, LookupError) as err:
+        raise DamagedFile(
+            f"{path} is damaged ({err}): the run can go on without it, so move it away"
+        ) from err
 
 
 def _write_text(path: Path, text: str) -> None:
