@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 __all__ = ["Workers"]
@@ -38,4 +39,4 @@ class Workers:
         """At most ``nthreads`` slices of nearly equal size that cover ``range(length)``."""
         npieces = max(1, min(self.nthreads, length))
         bounds = [length * piece // npieces for piece in range(npieces + 1)]
-        return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [slice(start, stop) for start, stop in pairwise(bounds)]

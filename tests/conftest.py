@@ -13,7 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if "ase_srdft" in sys.modules:
     raise RuntimeError("ase_srdft was imported before its shape checks could be installed")
-install_import_hook("ase_srdft", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+# is_pep484_tower: an int will do for a float
+install_import_hook(
+    "ase_srdft", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
