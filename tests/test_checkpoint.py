@@ -1,0 +1,284 @@
+"""Restart equals the uninterrupted run, and nothing else is gone on from."""
+
+import copy
+import os
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from ase_srdft.errors import BadInput, DamagedFile
+from ase_srdft.training.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
+from tests.small_training import rattled, small_dataset, small_trainer
+
+PREVIOUS = "checkpoint.previous.safetensors"
+#: Sampling starts at step 50.
+SETTINGS = {"steps": 72, "safe_width_mEh": 1e3}
+
+
+def run_until(trainer, step):
+    """Go on to a step and stop there as a signal does."""
+    trainer.stop_requested = False
+    for event in trainer.run():
+        trainer.stop_requested = event.step >= step
+    assert trainer.learner.step == step
+    return trainer
+
+
+def everything(trainer):
+    """All that decides how a run goes on, as arrays and plain values."""
+    learner, source = trainer.learner, trainer.source
+    arrays = {f"model.{n}": t for n, t in learner.model.state_dict().items()}
+    arrays |= {f"averaged.{n}": t for n, t in learner.averaged.state_dict().items()}
+    arrays |= {f"best.{n}": t for n, t in trainer.best.items()}
+    for index, entries in learner.optimiser.state_dict()["state"].items():
+        arrays |= {f"optimiser.{index}.{n}": t for n, t in entries.items()}
+    arrays |= trainer.sampler.to_arrays()
+    for i, key in enumerate(source.samples):
+        arrays[f"sample.{i}"] = trainer.store.positions_of(key)
+    for i, key in enumerate(trainer.validation):
+        arrays[f"validation.{i}"] = trainer.validation_store.positions_of(key)
+    counters = trainer.counters_to_plain()
+    plain = {
+        "counters": {name: value for name, value in counters.items() if name != "elapsed"},
+        "step": learner.step,
+        "pass_left": source.pass_left,
+        "carried": source.carried,
+        "molecules": [trainer.store.molecule_of(key) for key in source.samples],
+        "held": [trainer.validation_store.molecule_of(key) for key in trainer.validation],
+        "batch_rng": trainer.batch_rng.bit_generator.state,
+        "sampler_rng": trainer.sampler_rng.bit_generator.state,
+    }
+    return copy.deepcopy(({name: np.asarray(array) for name, array in arrays.items()}, plain))
+
+
+def assert_identical(first, second):
+    (arrays, plain), (others, other_plain) = first, second
+    assert sorted(arrays) == sorted(others)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, others[name], err_msg=name)
+    assert plain == other_plain
+
+
+def datasets():
+    return {
+        "water alone": small_dataset(),
+        "two molecules": small_dataset("H2O", "H2"),
+        "frames": small_dataset(frames=rattled(9)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "dynamics", "at"),
+    [
+        ("water alone", "overdamped", 30),
+        ("water alone", "overdamped", 65),
+        ("water alone", "langevin", 59),
+        ("water alone", "metropolis", 66),
+        ("two molecules", "overdamped", 63),
+        ("frames", "overdamped", 61),
+    ],
+)
+def test_restart_equals_the_uninterrupted_run(data, dynamics, at, tmp_path):
+    def fresh():
+        settings = SETTINGS | {"sampling": {"dynamics": dynamics}, "data_fraction": 0.3}
+        return small_trainer(datasets()[data], **settings)
+
+    whole = fresh()
+    for event in whole.run():
+        if event.step == at and event.training:
+            save_checkpoint(tmp_path, whole)
+            halfway = everything(whole)
+    assert whole.counters.nsamples > 0
+    resumed = fresh()
+    assert load_checkpoint(tmp_path, resumed)
+    assert_identical(everything(resumed), halfway)
+    assert resumed.counters.elapsed > 0.0
+    for _ in resumed.run():
+        pass
+    assert_identical(everything(resumed), everything(whole))
+    changed = [
+        name for name, array in halfway[0].items() if (array != everything(whole)[0][name]).any()
+    ]
+    assert len(changed) > 20
+
+
+def test_a_checkpoint_before_the_first_step(tmp_path):
+    first = small_trainer(steps=3)
+    save_checkpoint(tmp_path, first)
+    second = small_trainer(steps=3)
+    assert load_checkpoint(tmp_path, second)
+    assert_identical(everything(run_until(second, 3)), everything(run_until(first, 3)))
+
+
+def test_no_checkpoint(tmp_path):
+    trainer = small_trainer()
+    assert not load_checkpoint(tmp_path, trainer)
+    assert trainer.learner.step == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_time_adds_up(tmp_path):
+    first = small_trainer()
+    first.counters.elapsed = 1000.0
+    run_until(first, 2)
+    save_checkpoint(tmp_path, first)
+    second = small_trainer()
+    load_checkpoint(tmp_path, second)
+    assert second.elapsed > 1000.0
+    assert second.elapsed - 1000.0 < 500.0
+
+
+# Whose checkpoint it is
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 5}, "seed was 0 and is 5"),
+        ({"level": {"xc": "PBE"}}, "level.xc was 'LDA' and is 'PBE'"),
+        ({"level": {"density_fitting": False}}, "level.density_fitting was True and is False"),
+        ({"sampling": {"temperature_K": 300.0}}, "sampling.temperature_K was 500.0 and is 300.0"),
+        ({"optimiser": {"batch_size": 3}}, "optimiser.batch_size was 4 and is 3"),
+        ({"model_config": {"features": 4}}, "model_config.features was 8 and is 4"),
+        ({"model_config": {"guess": "sap"}}, "model_config.guess was None and is 'sap'"),
+        ({"validate_every": 7, "seed": 1}, "seed was 0 and is 1; validate_every was 20 and is 7"),
+    ],
+)
+def test_other_settings_are_refused_by_name(changes, message, tmp_path):
+    save_checkpoint(tmp_path, small_trainer())
+    other = small_trainer(**changes)
+    before = everything(other)[0]
+    with pytest.raises(BadInput) as caught:
+        load_checkpoint(tmp_path, other)
+    assert f"{tmp_path} holds a run with other settings ({message}): use the same" in str(
+        caught.value
+    )
+    for name, array in everything(other)[0].items():  # and nothing is half-loaded
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_other_data_are_refused(tmp_path):
+    save_checkpoint(tmp_path, small_trainer(small_dataset(frames=rattled(4))))
+    for data in (small_dataset(), small_dataset(frames=rattled(5)), small_dataset("H2O", "H2")):
+        with pytest.raises(BadInput, match="holds a run on other structures or frames"):
+            load_checkpoint(tmp_path, small_trainer(data))
+    assert load_checkpoint(tmp_path, small_trainer(small_dataset(frames=rattled(4))))
+
+
+def test_limits_and_the_machine_may_change(tmp_path):
+    save_checkpoint(tmp_path, run_until(small_trainer(), 2))
+    changes = {
+        "steps": 50,
+        "minutes": 3.0,
+        "target_error_uEh": 7.0,
+        "threads": 2,
+        "memory_gb": 1.0,
+    }
+    other = small_trainer(**changes)
+    assert load_checkpoint(tmp_path, other)
+    assert (other.learner.step, other.config.steps) == (2, 50)
+
+
+def test_identity_is_plain_and_leaves_the_limits_out():
+    trainer = small_trainer(steps=5)
+    identity = run_identity(trainer)
+    assert identity == run_identity(small_trainer(steps=9, minutes=1.0))
+    assert identity != run_identity(small_trainer(seed=1))
+    assert identity["settings"]["sampling"]["walkers"] == 2
+    assert identity["data"] == trainer.dataset.fingerprint
+
+
+# Damage
+
+
+@pytest.fixture(scope="module")
+def checkpointed():
+    return run_until(small_trainer(), 2)
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x10
+    path.write_bytes(bytes(content))
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+DAMAGE = {
+    "emptied": lambda path: os.truncate(path, 0),
+    "truncated": truncate,
+    "overwritten": lambda path: path.write_text("not a checkpoint"),
+    "a weight altered": lambda path: flip(path, -100),
+    "first byte altered": lambda path: flip(path, 0),
+    "record altered": lambda path: path.write_bytes(
+        path.read_bytes().replace(b'\\"nsamples\\": 0', b'\\"nsamples\\": 1')
+    ),
+    "of another version": lambda path: path.write_bytes(
+        path.read_bytes().replace(b"ase_srdft checkpoint 1", b"ase_srdft checkpoint 9")
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_found_and_the_previous_checkpoint_taken(damage, checkpointed, tmp_path):
+    save_checkpoint(tmp_path, checkpointed)
+    good = (tmp_path / CHECKPOINT).read_bytes()
+    damage(tmp_path / CHECKPOINT)
+    assert (tmp_path / CHECKPOINT).read_bytes() != good
+
+    trainer = small_trainer()
+    with pytest.raises(DamagedFile, match=r"damaged checkpoint: .*: restore it, or train in"):
+        load_checkpoint(tmp_path, trainer)
+    assert trainer.learner.step == 0
+
+    (tmp_path / PREVIOUS).write_bytes(good)
+    assert load_checkpoint(tmp_path, trainer)
+    assert_identical(everything(trainer), everything(checkpointed))
+
+    damage(tmp_path / PREVIOUS)
+    with pytest.raises(DamagedFile) as caught:
+        load_checkpoint(tmp_path, small_trainer())
+    assert CHECKPOINT in str(caught.value)
+    assert PREVIOUS in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_any_altered_byte_is_noticed(checkpointed, tmp_path):
+    save_checkpoint(tmp_path, checkpointed)
+    path = tmp_path / CHECKPOINT
+    good = path.read_bytes()
+    for position in np.random.default_rng(0).integers(len(good), size=40):
+        flip(path, int(position))
+        with pytest.raises(DamagedFile):
+            load_checkpoint(tmp_path, small_trainer())
+        path.write_bytes(good)
+    assert load_checkpoint(tmp_path, small_trainer())
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
+    checkpointed, tmp_path, monkeypatch
+):
+    save_checkpoint(tmp_path, small_trainer())
+
+    def fail(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("ase_srdft.training.checkpoint.save_file", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path, checkpointed)
+    trainer = small_trainer()
+    assert load_checkpoint(tmp_path, trainer)
+    assert trainer.learner.step == 0
+
+
+def test_only_one_file_remains(checkpointed, tmp_path):
+    for _ in range(2):
+        save_checkpoint(tmp_path, checkpointed)
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+    with safe_open(tmp_path / CHECKPOINT, framework="pt") as file:
+        assert {"format", "record", "sha256"} == set(file.metadata())
+        assert any(file.get_tensor(name).dtype == torch.float64 for name in file.keys())  # noqa: SIM118
