@@ -1,0 +1,70 @@
+"""What ``benchmarks/sampling_efficiency.py`` measures is what it says."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from ase_srdft.structures import bond_matrix
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("sampling_efficiency")
+
+
+def autoregressive(rho, nsteps, nwalkers=6):
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((nsteps, nwalkers))
+    for step in range(1, nsteps):
+        series[step] = rho * series[step - 1] + np.sqrt(1 - rho**2) * series[step]
+    return series
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_inefficiency_of_an_autoregressive_process(benchmark, rho):
+    memory = benchmark.inefficiency(autoregressive(rho, 8000))
+    assert memory.seen
+    assert memory.calls == pytest.approx((1 + rho) / (1 - rho), rel=0.2)
+
+
+def test_a_run_too_short_says_so(benchmark):
+    memory = benchmark.inefficiency(autoregressive(0.98, 400))
+    assert not memory.seen
+    assert str(memory).startswith(">")
+    assert memory.per_thousand.startswith("<")
+
+
+def test_a_slow_amplitude_is_not_hidden_by_a_fast_swing(benchmark):
+    amplitude = 1.0 + 0.5 * autoregressive(0.95, 8000)
+    swing = amplitude * np.cos(0.7 * np.arange(8000))[:, None]
+    assert benchmark.inefficiency(swing).calls < 5
+    assert benchmark.slower(swing).calls > 10
+
+
+def test_torsions_are_those_of_ase(benchmark):
+    atoms = molecule("CH3OH")
+    atoms.rattle(0.1, seed=1)
+    positions = atoms.positions[None, None]
+    phases = benchmark.torsions(positions, bond_matrix(atoms.numbers, atoms.positions))
+    angles = sorted(np.degrees(np.angle(phase.item())) % 360 for phase in phases)
+    hydrogens = [i for i in range(6) if i != 3 and atoms.numbers[i] == 1]
+    assert len(angles) == len(hydrogens) == 3
+    expected = sorted(atoms.get_dihedral(hydrogen, 0, 1, 3) for hydrogen in hydrogens)
+    np.testing.assert_allclose(angles, expected, atol=1e-8)
+
+
+def test_the_table_has_a_row_for_every_scheme(benchmark, capsys):
+    benchmark.main(["--molecule", "H2O", "--force-calls", "24", "--walkers", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-4:]] == [
+        "overdamped",
+        "metropolis",
+        "identity",
+        "langevin",
+    ]
