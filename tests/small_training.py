@@ -56,3 +56,12 @@ def rattled(nframes, name="H2O", stdev=0.02):
 def events_of(trainer, kind):
     """Run to the end; the records of one kind with the step each came at."""
     return [(e.step, getattr(e, kind)) for e in trainer.run() if getattr(e, kind) is not None]
+
+
+def sampling_trainer(dataset=None, **changes):
+    """A trainer that samples from its first step on, whatever the bracket."""
+    trainer = small_trainer(dataset, **changes)
+    trainer.begin()
+    trainer._start_walkers()
+    trainer.counters.sampling = True
+    return trainer

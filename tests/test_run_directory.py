@@ -1,0 +1,393 @@
+"""What a run leaves behind, what a resumed one finds, and what is never overwritten."""
+
+import json
+import os
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+import yaml
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import Bohr, Hartree
+
+from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.errors import BadInput, DamagedFile
+from ase_srdft.models.model_file import load_model
+from ase_srdft.training import run_directory
+from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.run_directory import RunDirectory
+from tests.small_training import (
+    rattled,
+    sampling_trainer,
+    small_dataset,
+    small_trainer,
+)
+
+FILES = [
+    "checkpoint.safetensors",
+    "config.yaml",
+    "metrics.jsonl",
+    "model.srdft",
+    "report.html",
+    "samples.traj",
+]
+#: Rounds of four samples at steps 0, 8, 16, 24 and validations at 10, 20, 30.
+SETTINGS = {"steps": 30, "validate_every": 10}
+
+
+def record_all(directory, trainer):
+    for event in trainer.run():
+        directory.record(event)
+    directory.finish("steps done")
+
+
+def metrics_of(path, kind=None):
+    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [r for r in records if kind in (None, r.get("kind"))]
+
+
+def without_times(records):
+    times = ("elapsed_s", "steps_per_s")
+    return [{k: v for k, v in r.items() if k not in times} for r in records]
+
+
+def contents(path):
+    return {p.name: p.read_bytes() for p in path.iterdir()}
+
+
+def weights_of(model):
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run: its folder, its trainer and its events."""
+    path = tmp_path_factory.mktemp("run") / "new" / "folder"
+    trainer = sampling_trainer(**SETTINGS)
+    directory = RunDirectory(path, trainer)
+    events = []
+    for event in trainer.run():
+        events.append(event)
+        directory.record(event)
+    directory.finish("steps done")
+    return path, trainer, events
+
+
+def samples_in(events):
+    return [s for event in events if event.sampling for s in event.sampling.samples]
+
+
+# What there is after a run
+
+
+def test_all_files_and_no_others(run):
+    path, _, _ = run
+    assert sorted(p.name for p in path.iterdir()) == FILES
+
+
+def test_samples_open_in_ase_with_energies_and_forces(run):
+    path, _, events = run
+    frames = ase.io.read(path / "samples.traj", ":")
+    samples = samples_in(events)
+    assert len(frames) == len(samples) >= 12
+    for atoms, sample in zip(frames, samples, strict=True):
+        assert str(atoms.symbols) == "OH2"
+        np.testing.assert_allclose(atoms.positions, sample.positions * Bohr, rtol=1e-12)
+        assert isinstance(atoms.calc, SinglePointCalculator)
+        energy = atoms.get_potential_energy()
+        assert -2100.0 < energy < -2000.0
+        assert energy == pytest.approx(sample.energy * Hartree, rel=1e-12)
+        assert atoms.get_potential_energy(force_consistent=True) == energy
+        assert np.abs(atoms.get_forces()).max() > 0.01
+        np.testing.assert_allclose(atoms.get_forces(), sample.forces * Hartree / Bohr, rtol=1e-12)
+
+
+def test_metrics(run):
+    path, trainer, events = run
+    records = metrics_of(path)
+    kinds = [r["kind"] for r in records]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+    assert [kinds.count(k) for k in ("start", "training", "sampling", "validation", "end")] == [
+        1,
+        2,
+        4,
+        3,
+        1,
+    ]
+    start = records[0]
+    assert start["molecules"] == ["H2O"]
+    assert start["level"].startswith("LDA/sto-3g")
+    assert start["nparameters"] == sum(p.numel() for p in trainer.learner.model.parameters())
+    assert (start["step"], start["nframes"]) == (0, 0)
+    for event, record in zip(
+        [e for e in events if e.sampling], metrics_of(path, "sampling"), strict=True
+    ):
+        assert record["step"] == event.step
+        assert record["energies_hartree"] == [s.energy for s in event.sampling.samples]
+        assert record["acceptance"] == event.sampling.acceptance
+        assert record["resets"] == dict(event.sampling.resets)
+    validation = metrics_of(path, "validation")[-1]
+    last = next(e for e in reversed(events) if e.validation).validation
+    assert validation["energy_hartree"] == last.energy
+    assert validation["bracket_width_uEh"] == pytest.approx(last.bracket_width * 1e6)
+    assert records[-1]["reason"] == "steps done"
+    assert records[-1]["best_bracket_width_uEh"] == pytest.approx(trainer.counters.best_width * 1e6)
+
+
+def test_training_is_logged_as_averages(run):
+    path, _, events = run
+    records = [e.training for e in events if e.training]
+    first, last = metrics_of(path, "training")
+    assert (first["step"], last["step"]) == (20, 30)
+    for logged, own in ((first, records[:20]), (last, records[20:])):
+        assert logged["energy_hartree"] == pytest.approx(np.mean([r.energy for r in own]))
+        width = 1e6 * np.mean([r.bracket_width for r in own])
+        assert logged["bracket_width_uEh"] == pytest.approx(width)
+        assert logged["learning_rate"] == own[-1].learning_rate
+        assert logged["steps_per_s"] > 0
+
+
+def test_model_is_the_best_and_tells_how_it_was_made(run):
+    path, trainer, _ = run
+    loaded = load_model(path / "model.srdft")
+    torch.testing.assert_close(
+        weights_of(loaded.model), weights_of(trainer.best_model()), rtol=0, atol=0
+    )
+    assert loaded.model.level == trainer.config.level
+    record = loaded.training
+    assert from_plain(TrainingConfig, record["config"]) == trainer.config
+    assert record["molecules"] == ["H2O"]
+    assert record["bracket_width_uEh"] == pytest.approx(1e6 * trainer.counters.best_width)
+    assert 0 < record["steps"] <= 30
+    atoms = ase.io.read(path / "samples.traj", 0)
+    atoms.calc = SRDFTCalculator(path / "model.srdft")
+    lower, upper = atoms.calc.energy_bracket if atoms.get_potential_energy() else (0, 0)
+    assert lower < upper < 0.0
+
+
+def test_settings_are_written_as_they_can_be_read(run):
+    path, trainer, _ = run
+    plain = yaml.safe_load((path / "config.yaml").read_text())
+    assert from_plain(TrainingConfig, plain) == trainer.config
+
+
+def test_report_is_one_page_without_network(run):
+    page = (run[0] / "report.html").read_text()
+    assert "<svg" in page
+    assert "H2O" in page
+    assert "src=" not in page
+    assert "href=" not in page.replace('href="#', "")
+
+
+def test_frames_alone_leave_no_samples(tmp_path):
+    trainer = small_trainer(small_dataset(frames=rattled(4)), self_refine=False, steps=3)
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f for f in FILES if f != "samples.traj"]
+    assert metrics_of(tmp_path, "start")[0]["nframes"] == 2
+
+
+def test_interrupted_before_any_validation_the_model_is_that_of_now(tmp_path):
+    trainer = small_trainer(validate_every=1000)
+    untrained = weights_of(trainer.averaged_model())
+    directory = RunDirectory(tmp_path, trainer)
+    for event in trainer.run():
+        directory.record(event)
+        trainer.stop_requested = event.step == 6
+    directory.finish("interrupted")
+    found = weights_of(load_model(tmp_path / "model.srdft").model)
+    assert torch.equal(found, weights_of(trainer.averaged_model()))
+    assert float((found - untrained).abs().max()) > 1e-3
+    end = metrics_of(tmp_path, "end")[0]
+    assert (end["step"], end["reason"], end["best_bracket_width_uEh"]) == (6, "interrupted", None)
+
+
+# Going on
+
+
+def test_finished_run_goes_on_where_it_stopped(tmp_path):
+    trainer = small_trainer(steps=4)
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    again = small_trainer(steps=6)
+    directory = RunDirectory(tmp_path, again)
+    assert directory.resumed
+    record_all(directory, again)
+    assert again.learner.step == 6
+    assert [r["step"] for r in metrics_of(tmp_path, "start")] == [0, 4]
+    assert [r["step"] for r in metrics_of(tmp_path, "end")] == [6]  # only one end
+    assert [r["step"] for r in metrics_of(tmp_path, "training")] == [4, 6]
+
+
+class Crash(Exception):
+    pass
+
+
+def crashing_run(path, trainer, until):
+    """Record events until one at which the process dies."""
+    directory = RunDirectory(path, trainer)
+    for event in trainer.run():
+        directory.record(event)
+        if until(event):
+            return
+    raise AssertionError("the run ended first")
+
+
+CRASHES = {
+    "after a round": lambda e: e.sampling and e.step == 16,
+    "after the step that follows": lambda e: e.training and e.step == 17,
+    "before a validation": lambda e: e.training and e.step == 20,
+    "after it": lambda e: e.validation and e.step == 20,
+    "before a round": lambda e: e.training and e.step == 24,
+}
+
+
+@pytest.mark.parametrize(
+    ("until", "seconds"),
+    [*((until, -1.0) for until in CRASHES.values()), (CRASHES["before a round"], 1000.0)],
+    ids=[*CRASHES, "before any checkpoint but the first"],
+)
+def test_a_killed_run_ends_like_an_uninterrupted_one(until, seconds, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_directory, "_CHECKPOINT_SECONDS", seconds)
+    path, whole, events = run
+    crashing_run(tmp_path, sampling_trainer(**SETTINGS), until)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "training", "st')  # the pen fell
+
+    trainer = small_trainer(**SETTINGS)
+    directory = RunDirectory(tmp_path, trainer)
+    assert directory.resumed
+    if (tmp_path / "samples.traj").exists():
+        assert len(ase.io.read(tmp_path / "samples.traj", ":")) == trainer.counters.nsamples
+    steps = [r["step"] for r in metrics_of(tmp_path)]
+    assert max(steps) <= trainer.learner.step
+    record_all(directory, trainer)
+
+    assert torch.equal(weights_of(trainer.learner.model), weights_of(whole.learner.model))
+    assert torch.equal(weights_of(trainer.best_model()), weights_of(whole.best_model()))
+    frames, expected = (ase.io.read(p / "samples.traj", ":") for p in (tmp_path, path))
+    assert len(frames) == len(expected) == len(samples_in(events))
+    for one, other in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(one.positions, other.positions)
+    for kind in ("sampling", "validation", "end"):
+        found = without_times(metrics_of(tmp_path, kind))
+        assert found == without_times(metrics_of(path, kind)), kind
+    found = load_model(tmp_path / "model.srdft").model
+    assert torch.equal(weights_of(found), weights_of(load_model(path / "model.srdft").model))
+    assert sorted(p.name for p in tmp_path.iterdir()) == FILES
+
+
+def test_metrics_that_are_no_text_are_left_out(tmp_path):
+    trainer = small_trainer(steps=2)
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\x00\n[1]\n{}\n17\n")
+    RunDirectory(tmp_path, small_trainer(steps=2))
+    kinds = [r.get("kind") for r in metrics_of(tmp_path)]
+    assert kinds == ["start", "validation", "training", None, "start"]
+
+
+@pytest.mark.parametrize("keep", [0, 20, 300, -10])
+def test_damaged_samples_are_refused_in_one_line(keep, run, tmp_path):
+    for name, content in contents(run[0]).items():
+        (tmp_path / name).write_bytes(content)
+    samples = tmp_path / "samples.traj"
+    os.truncate(samples, keep if keep >= 0 else samples.stat().st_size + keep)
+    damaged = samples.read_bytes()
+    with pytest.raises(DamagedFile) as caught:
+        RunDirectory(tmp_path, small_trainer(**SETTINGS))
+    assert str(caught.value).startswith(f"{samples} is damaged (")
+    assert len(str(caught.value).splitlines()) == 1
+    assert samples.read_bytes() == damaged
+    samples.unlink()  # as the message says
+    assert RunDirectory(tmp_path, small_trainer(**SETTINGS)).resumed
+
+
+# Never overwritten
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 3}, "seed was 0 and is 3"),
+        ({"level": {"basis": "6-31g"}}, "level.basis was 'sto-3g' and is '6-31g'"),
+    ],
+)
+def test_a_run_with_other_settings_is_left_as_it_is(changes, message, run):
+    path, _, _ = run
+    before = contents(path)
+    with pytest.raises(BadInput) as caught:
+        RunDirectory(path, small_trainer(**SETTINGS | changes))
+    assert message in str(caught.value)
+    assert contents(path) == before
+
+
+def test_a_run_on_other_data_is_left_as_it_is(run):
+    path, _, _ = run
+    before = contents(path)
+    with pytest.raises(BadInput, match="other structures or frames"):
+        RunDirectory(path, small_trainer(small_dataset("H2"), **SETTINGS))
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_files_without_a_checkpoint_are_left_as_they_are(name, tmp_path):
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(BadInput, match=rf"holds {name}, but no checkpoint to go on from: choose"):
+        RunDirectory(tmp_path, small_trainer())
+    assert contents(tmp_path) == {name: b"precious"}
+
+
+@pytest.mark.parametrize("name", ["model.srdft", "samples.traj", "report.html"])
+def test_results_whose_checkpoint_was_removed_are_left_as_they_are(name, run, tmp_path):
+    for kept in ("config.yaml", "metrics.jsonl", name):
+        (tmp_path / kept).write_bytes((run[0] / kept).read_bytes())
+    before = contents(tmp_path)
+    with pytest.raises(BadInput, match=f"holds {name}, but no checkpoint"):
+        RunDirectory(tmp_path, small_trainer(**SETTINGS))
+    assert contents(tmp_path) == before
+
+
+def test_an_unfinished_start_is_begun_again(tmp_path):
+    RunDirectory(tmp_path, small_trainer())
+    (tmp_path / "checkpoint.safetensors").unlink()
+    directory = RunDirectory(tmp_path, small_trainer())
+    assert not directory.resumed
+    assert [r["kind"] for r in metrics_of(tmp_path)] == ["start"]
+
+
+def test_other_files_are_nobodys_business(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    RunDirectory(tmp_path, small_trainer())
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_file_in_the_way(tmp_path):
+    path = tmp_path / "run"
+    path.write_text("mine")
+    for wanted in (path, path / "below"):
+        with pytest.raises(BadInput, match="cannot write to the directory"):
+            RunDirectory(wanted, small_trainer())
+    assert contents(tmp_path) == {"run": b"mine"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_directory(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(BadInput, match="cannot write to the directory"):
+            RunDirectory(tmp_path, small_trainer())
+        assert contents(tmp_path) == {}
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_two_molecules_share_a_directory(tmp_path):
+    trainer = sampling_trainer(
+        small_dataset("H2O", "H2"), steps=9, sampling={"allow_reactions": True}
+    )
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    frames = ase.io.read(tmp_path / "samples.traj", ":")
+    assert {str(atoms.symbols) for atoms in frames} == {"OH2", "H2"}
+    assert metrics_of(tmp_path, "start")[0]["molecules"] == ["H2O", "H2"]
+    assert {m for r in metrics_of(tmp_path, "sampling") for m in r["molecules"]} == {0, 1}
