@@ -140,7 +140,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as err:
         raise BadInput(f"cannot read {path}: {err.strerror}; check the path") from err
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
+    except (yaml.YAMLError, ValueError) as err:  # impossible dates and bytes are ValueErrors
         reason = " ".join(str(err).split())
         raise BadInput(f"{path} is no YAML ({reason}): use name: value lines") from err
     if not isinstance(plain, dict):
@@ -149,9 +149,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _set(plain: dict[str, Any], path: str, value: Any) -> None:
+    """Set a value by its dotted name; what stands in the way is for `from_plain` to refuse."""
     *parents, name = path.split(".")
     for parent in parents:
-        plain = plain.setdefault(parent, {})
+        inner = plain.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            return
+        plain = inner
     plain[name] = value
 
 
