@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ase_srdft.cli.common import Parser, run_command
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from ase_srdft.training.config import TrainingConfig
     from ase_srdft.training.trainer import Trainer
 
@@ -161,17 +163,35 @@ def _set(plain: dict[str, Any], path: str, value: Any) -> None:
 
 def _dataset(options: argparse.Namespace, config: TrainingConfig) -> Any:
     from ase_srdft.errors import BadInput
-    from ase_srdft.structures import read_frames, read_structures
     from ase_srdft.training.dataset import Dataset
 
     if not options.structures and not options.data:
         raise BadInput("nothing to train on: give a structure file, or frames with --data")
     if not config.self_refine and not options.data:
         raise BadInput("--no-self-refine without --data leaves nothing to train on: give frames")
-    frames = [atoms for path in options.data for atoms in read_frames(path)]
+    frames = _read(options.data, config.level.charge)
     if options.data and len(frames) < 2:
         raise BadInput(f"{len(frames)} frame in --data: give at least 2, one is held out")
-    return Dataset.of(read_structures(options.structures), frames)
+    return Dataset.of(_read(options.structures, config.level.charge), frames)
+
+
+def _read(paths: Sequence[str], charge: int) -> list[Atoms]:
+    """The structures of all files, whose charges and spins must be those of the run."""
+    from ase.calculators.calculator import InputError
+
+    from ase_srdft.calculator_input import total_charge
+    from ase_srdft.errors import BadInput
+    from ase_srdft.structures import read_frames
+
+    structures = []
+    for path in paths:
+        for atoms in read_frames(path):
+            try:
+                total_charge(atoms, charge, multiplicity=None)
+            except InputError as err:
+                raise BadInput(f"{path}: {err} (--charge)") from err
+            structures.append(atoms)
+    return structures
 
 
 @contextmanager
