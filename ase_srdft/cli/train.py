@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ Train a calculator of Kohn-Sham quality from structures alone: a network predict
 state, its Kohn-Sham energy is the loss, and the geometries come from Langevin dynamics on the
 model's own energy.  The same command in the same directory goes on where it stopped.
 Exit codes: 0 done, 2 bad input, 75 interrupted (run it again to go on), 1 failed."""
+_PROGRAM = "ase-srdft-train"
 _INTERRUPTED = 75
 
 #: Options that set one value of the configuration: flag, path in it, type, help.
@@ -53,7 +55,7 @@ _SETTINGS: tuple[tuple[str, str, type, str], ...] = (
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="ase-srdft-train", description=_DESCRIPTION)
+    parser = Parser(prog=_PROGRAM, description=_DESCRIPTION)
     parser.add_argument(
         "structures", nargs="*", metavar="STRUCTURE", help="one or more, any format of ASE"
     )
@@ -92,6 +94,7 @@ def _train(options: argparse.Namespace) -> int:
     import torch
 
     from ase_srdft.cli.progress import progress_display
+    from ase_srdft.errors import SamplingFailed
     from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
@@ -100,13 +103,18 @@ def _train(options: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     trainer = Trainer(config, dataset)
     directory = RunDirectory(options.output, trainer)
-    with progress_display(trainer, directory) as show, _stopping(trainer):
-        for event in trainer.run():
-            directory.record(event)
-            show(event)
+    first = trainer.learner.step
+    try:
+        with progress_display(trainer, directory) as show, _stopping(trainer):
+            for event in trainer.run():
+                directory.record(event)
+                show(event)
+    except (SamplingFailed, FloatingPointError) as err:
+        print(f"{_PROGRAM}: error: {err}", file=sys.stderr)
+        return 1
     reason = _reason(trainer)
     directory.finish(reason)
-    _say_what_there_is(options.output, trainer, reason)
+    _say_what_there_is(options.output, trainer, reason, idle=trainer.learner.step == first)
     return _INTERRUPTED if reason == "interrupted" else 0
 
 
@@ -224,11 +232,13 @@ def _reason(trainer: Trainer) -> str:
     return "interrupted" if trainer.stop_requested else "target reached"
 
 
-def _say_what_there_is(output: Path, trainer: Trainer, reason: str) -> None:
+def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) -> None:
     width = trainer.counters.best_width * 1e6
+    certified = f"{width:.1f} microhartree (mean bracket width, held out)"
     print(
+        f"{'nothing left to do, ' if idle and reason != 'interrupted' else ''}"
         f"{reason}: {trainer.learner.step} steps, {trainer.counters.nsamples} samples, "
-        f"certified error {width:.1f} microhartree (mean bracket width, held out)"
+        f"certified error {certified if math.isfinite(width) else 'not validated yet'}"
     )
     print(f"model: {output / 'model.srdft'}   report: {output / 'report.html'}")
     if reason == "interrupted":
