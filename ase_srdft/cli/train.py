@@ -243,3 +243,7 @@ def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) 
     print(f"model: {output / 'model.srdft'}   report: {output / 'report.html'}")
     if reason == "interrupted":
         print("the same command goes on from here")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
