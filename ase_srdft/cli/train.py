@@ -197,7 +197,7 @@ def _read(paths: Sequence[str], charge: int) -> list[Atoms]:
             try:
                 total_charge(atoms, charge, multiplicity=None)
             except InputError as err:
-                raise BadInput(f"{path}: {err} (--charge)") from err
+                raise BadInput(f"{path}: {err}") from err
             structures.append(atoms)
     return structures
 

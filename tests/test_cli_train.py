@@ -1,0 +1,522 @@
+"""ase-srdft-train: what it leaves behind, how it stops and goes on, one line where it fails."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+import yaml
+from ase import Atoms
+from ase.build import molecule
+
+from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.cli import progress
+from ase_srdft.cli.train import main
+from ase_srdft.errors import SamplingFailed
+from ase_srdft.models.model_file import load_model
+from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.run_directory import RunDirectory
+from ase_srdft.training.trainer import Trainer
+from tests.small_training import PLAIN, plain_with, rattled
+
+FILES = ["checkpoint.safetensors", "config.yaml", "metrics.jsonl", "model.srdft", "report.html"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    """The command sets both for its process, which here is everyone's."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The current directory: a structure, frames, and the settings of a small run."""
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("water.xyz", molecule("H2O"))
+    ase.io.write("frames.traj", rattled(4))
+    positions = np.array([atoms.positions for atoms in rattled(4)])
+    np.savez("frames.npz", nuclear_charges=molecule("H2O").numbers, coords=positions)
+    write_settings()
+    return tmp_path
+
+
+def write_settings(**changes):
+    with open("small.yaml", "w", encoding="utf-8") as file:
+        yaml.safe_dump(plain_with({"steps": 3, "threads": 1} | changes), file)
+
+
+def train(*more, structures=("water.xyz",)):
+    """Run the command as a shell would; returns the exit code."""
+    try:
+        return main([*structures, "--config", "small.yaml", "-o", "run", *more])
+    except SystemExit as leaving:
+        return leaving.code
+
+
+def metrics(kind):
+    with open("run/metrics.jsonl", encoding="utf-8") as file:
+        return [r for r in map(json.loads, file) if r["kind"] == kind]
+
+
+def weights(path="run/model.srdft"):
+    return torch.nn.utils.parameters_to_vector(load_model(Path(path)).model.parameters()).detach()
+
+
+# What there is in the end
+
+
+def test_from_one_structure_to_a_calculator(folder, capsys):
+    assert train() == 0
+    assert sorted(os.listdir("run")) == FILES
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    lines = printed.out.splitlines()
+    assert lines[0] == "H2O at LDA/sto-3g (def2-universal-jfit, grid level 0), into run"
+    assert any(line.startswith(" 33 %  step 1  E -7") for line in lines)
+    assert lines[-2].startswith("steps done: 3 steps, 0 samples, certified error ")
+    assert lines[-2].endswith(" microhartree (mean bracket width, held out)")
+    assert lines[-1] == "model: run/model.srdft   report: run/report.html"
+    atoms = molecule("H2O")
+    atoms.calc = SRDFTCalculator("run/model.srdft")
+    assert -2100 < atoms.get_potential_energy() < -2000
+    assert np.abs(atoms.get_forces()).max() > 1e-3
+
+
+def test_samples_are_written(folder, monkeypatch):
+    monkeypatch.setattr(Trainer, "_sampling_is_due", sampling_from_the_start)
+    assert train("--walkers", "3", "--temperature", "300", "--steps", "9") == 0
+    assert sorted(os.listdir("run")) == [*FILES, "samples.traj"]
+    frames = ase.io.read("run/samples.traj", ":")
+    # three walkers, two steps a round, rounds before steps 1 and 9
+    assert len(frames) == sum(len(r["energies_hartree"]) for r in metrics("sampling")) == 12
+    assert frames[0].get_potential_energy() < -2000
+    assert np.abs(frames[0].get_forces()).max() > 0.01
+
+
+def sampling_from_the_start(trainer):
+    if not trainer.counters.sampling:
+        trainer._start_walkers()
+        trainer.counters.sampling = True
+    return trainer.learner.step % trainer.config.train_steps_per_round == 0
+
+
+@pytest.mark.parametrize("data", ["frames.traj", "frames.npz"])
+def test_from_frames_alone(data, folder):
+    assert train("--no-self-refine", "--data", data, structures=()) == 0
+    (start,) = metrics("start")
+    assert (start["nframes"], start["nvalidation"]) == (2, 2)
+    assert "samples.traj" not in os.listdir("run")
+
+
+def test_flags_win_over_the_file_and_all_is_written_down(folder):
+    flags = {
+        "--xc": ("level.xc", "PBE"),
+        "--charge": ("level.charge", 0),
+        "--grid-level": ("level.grid_level", 1),
+        "--temperature": ("sampling.temperature_K", 320.0),
+        "--dynamics": ("sampling.dynamics", "langevin"),
+        "--walkers": ("sampling.walkers", 3),
+        "--data-fraction": ("data_fraction", 0.25),
+        "--steps": ("steps", 2),
+        "--minutes": ("minutes", 9.0),
+        "--target-error": ("target_error_uEh", 1.5),
+        "--batch-size": ("optimiser.batch_size", 2),
+        "--learning-rate": ("optimiser.learning_rate", 0.005),
+        "--validation-frames": ("validation_frames", 2),
+        "--memory-gb": ("memory_gb", 0.5),
+        "--device": ("device", "cpu"),
+        "--threads": ("threads", 2),
+        "--seed": ("seed", 7),
+        "--density-fitting": ("level.density_fitting", "def2-universal-jkfit"),
+        "--guess": ("model_config.guess", "sap"),
+    }
+    words = [word for flag, (_, value) in flags.items() for word in (flag, str(value))]
+    assert train("--allow-reactions", *words) == 0
+    with open("run/config.yaml", encoding="utf-8") as file:
+        plain = yaml.safe_load(file)
+    for path, value in flags.values():
+        found = plain
+        for name in path.split("."):
+            found = found[name]
+        assert found == value, path
+    assert plain["sampling"]["allow_reactions"] is True
+    assert plain["model_config"]["features"] == PLAIN["model_config"]["features"]
+    assert plain["optimiser"]["warmup_steps"] == PLAIN["optimiser"]["warmup_steps"]
+    from_plain(TrainingConfig, plain)
+
+
+def test_exact_integrals(folder):
+    assert train("--density-fitting", "off", "--steps", "1") == 0
+    assert load_model(Path("run/model.srdft")).model.level.density_fitting is False
+
+
+def test_settings_that_were_written_can_be_used_again(folder):
+    assert train() == 0
+    os.rename("run", "first")
+    assert main(["water.xyz", "--config", "first/config.yaml", "-o", "run"]) == 0
+    assert torch.equal(weights("first/model.srdft"), weights())
+
+
+def test_without_a_settings_file_the_threads_are_the_cores(folder, monkeypatch):
+    seen = []
+
+    def refuse(config, dataset):
+        seen.append(config)
+        raise SystemExit(17)
+
+    monkeypatch.setattr("ase_srdft.training.trainer.Trainer", refuse)
+    with pytest.raises(SystemExit):
+        main(["water.xyz", "-o", "run"])
+    assert seen[0] == TrainingConfig(threads=len(os.sched_getaffinity(0)))
+    assert not os.path.exists("run")
+
+
+# Stopping and going on
+
+
+def test_a_finished_run_has_nothing_left_to_do(folder, capsys):
+    assert train() == 0
+    before = weights()
+    capsys.readouterr()
+    assert train() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(", going on in run")
+    assert lines[-2].startswith("nothing left to do, steps done: 3 steps")
+    assert torch.equal(weights(), before)
+    assert train("--steps", "5") == 0
+    assert "nothing left" not in capsys.readouterr().out
+    assert [r["step"] for r in metrics("end")] == [5]
+
+
+def test_a_run_that_reached_its_target_has_nothing_left_to_do(folder, capsys):
+    write_settings(validate_every=1)
+    words = ("--no-self-refine", "--data", "frames.traj", "--target-error", "1e9")
+    for beginning in ("target reached: 1 steps", "nothing left to do, target reached: 1 steps"):
+        assert train(*words) == 0
+        assert capsys.readouterr().out.splitlines()[-2].startswith(beginning)
+
+
+def test_time_is_up(folder, capsys):
+    assert train("--minutes", "1e-6") == 0
+    printed = capsys.readouterr().out
+    assert "time is up: 0 steps, 0 samples, certified error not validated yet" in printed
+    assert sorted(os.listdir("run")) == FILES
+
+
+@pytest.fixture
+def signals(monkeypatch):
+    """Signals that arrive at the first events of a run, one by one."""
+    pending = []
+    original = RunDirectory.record
+
+    def record(self, event):
+        original(self, event)
+        if pending:
+            os.kill(os.getpid(), pending.pop(0))
+
+    monkeypatch.setattr(RunDirectory, "record", record)
+    return pending
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_and_it_can_go_on(number, folder, signals, capsys):
+    assert train() == 0
+    os.rename("run", "whole")
+    before = signal.getsignal(number)
+    signals.append(number)
+    assert train() == 75
+    assert signal.getsignal(number) == before
+    printed = capsys.readouterr()
+    assert printed.err == "stopping after this step; once more to stop at once\n"
+    assert "interrupted: 1 steps" in printed.out
+    assert metrics("end")[0]["reason"] == "interrupted"
+    assert sorted(os.listdir("run")) == FILES
+    assert train() == 0
+    assert "nothing left" not in capsys.readouterr().out
+    assert torch.equal(weights(), weights("whole/model.srdft"))
+
+
+def test_a_second_signal_stops_at_once(folder, monkeypatch, capsys):
+    original = RunDirectory.record
+
+    def record(self, event):
+        original(self, event)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)
+
+    monkeypatch.setattr(RunDirectory, "record", record)
+    assert train() == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "ase-srdft-train: error: interrupted"
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SamplingFailed("no sample in 25 rounds: lower it"), FloatingPointError("step 3: lower it")],
+)
+def test_a_run_that_fails_says_so_in_one_line(error, folder, monkeypatch, capsys):
+    def fail(self, progress):
+        raise error
+
+    monkeypatch.setattr(Trainer, "train", fail)
+    assert train() == 1
+    assert capsys.readouterr().err == f"ase-srdft-train: error: {error}\n"
+
+
+def test_weights_that_go_astray_are_one_line(folder, capsys):
+    assert train("--learning-rate", "1e6", "--steps", "30") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not finite: lower the learning rate (" in line
+
+
+# Bad input
+
+
+def bad_inputs(folder):
+    """Files that cannot be used, written where the test runs."""
+    water = molecule("H2O")
+    open("empty.xyz", "w").close()
+    with open("garbage.xyz", "w", encoding="utf-8") as file:
+        file.write("not a structure\n" * 3)
+    periodic = water.copy()
+    periodic.set_cell([9, 9, 9])
+    periodic.pbc = True
+    ase.io.write("periodic.extxyz", periodic)
+    ase.io.write("odd.xyz", water[:2])
+    ase.io.write("radical.xyz", molecule("OH"))
+    ase.io.write("xenon.xyz", Atoms("Xe"))
+    close = water.copy()
+    close.positions[2] = close.positions[1] + 0.05
+    ase.io.write("close.xyz", close)
+    broken = water.copy()
+    broken.positions[1, 1] = np.nan
+    ase.io.write("nan.xyz", broken)
+    ion = water.copy()
+    ion.set_initial_charges([-2.0, 0.0, 0.0])
+    ase.io.write("ion.traj", ion)
+    ase.io.write("triplet.traj", molecule("O2"))
+    ase.io.write("one.xyz", water)
+    positions = np.array([water.positions])
+    objects = np.array([positions, None], dtype=object)
+    np.savez("pickled.npz", nuclear_charges=water.numbers, coords=objects, allow_pickle=True)
+    for name, text in {
+        "list.yaml": "- 1\n- 2\n",
+        "broken.yaml": "steps: [1\n",
+        "date.yaml": "steps: 2020-13-45\n",
+        "unknown.yaml": "stepz: 3\n",
+        "inner.yaml": "sampling: {walker: 3}\n",
+        "flat.yaml": "level: 5\n",
+        "empty-inner.yaml": "sampling:\n",
+        "type.yaml": "steps: many\n",
+        "features.yaml": "model_config: {features: 2.5}\n",
+        "nan.yaml": "sampling: {temperature_K: .nan}\n",
+    }.items():
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+    with open("latin.yaml", "wb") as file:
+        file.write(b"steps: \xff\xfe\n")
+    with open("file", "w", encoding="utf-8") as file:
+        file.write("mine")
+
+
+BAD = [
+    ("missing.xyz", "there is no file missing.xyz"),
+    ("empty.xyz", "ASE cannot read empty.xyz"),
+    ("garbage.xyz", "ASE cannot read garbage.xyz"),
+    ("periodic.extxyz", "is periodic"),
+    ("odd.xyz", "with charge 0 has 9 electrons, an open shell"),
+    ("water.xyz --charge 1", "with charge 1 has 9 electrons, an open shell"),
+    ("water.xyz --charge 12", "charge 12 leaves -2 electrons"),
+    ("xenon.xyz", "no basis '6-31g' for Xe"),
+    ("water.xyz --basis cc-pvtz", "functions with l = 3"),
+    ("close.xyz", "0.087 Angstrom apart"),
+    ("nan.xyz", "every coordinate must be a finite number"),
+    ("ion.traj", "ion.traj: charge=0, but the atoms' initial charges sum to -2"),
+    ("radical.xyz", "radical.xyz: the atoms' initial magnetic moments sum to 1"),
+    ("triplet.traj", "triplet.traj: the atoms' initial magnetic moments sum to 2"),
+    ("water.xyz --xc M06-2X", "unknown xc 'M06-2X': use one of LDA"),
+    ("water.xyz --basis nonsense", "no basis 'nonsense' for H"),
+    ("water.xyz --density-fitting nonsense", "no basis 'nonsense' for H"),
+    ("water.xyz --guess huckel", "unknown guess 'huckel'"),
+    ("water.xyz --data pickled.npz", "is a pickled Python object, which is not read for safety"),
+    ("water.xyz --data missing.traj", "there is no file missing.traj"),
+    ("water.xyz --data one.xyz", "1 frame in --data: give at least 2"),
+    ("water.xyz --data periodic.extxyz", "is periodic"),
+    ("water.xyz --no-self-refine", "leaves nothing to train on"),
+    ("", "nothing to train on: give a structure file"),
+    ("water.xyz --config missing.yaml", "cannot read missing.yaml: No such file or directory"),
+    ("water.xyz --config .", "cannot read .: Is a directory"),
+    ("water.xyz --config broken.yaml", "broken.yaml is no YAML (while parsing"),
+    ("water.xyz --config latin.yaml", "latin.yaml is no YAML"),
+    ("water.xyz --config date.yaml", "date.yaml is no YAML"),
+    ("water.xyz --config list.yaml", "list.yaml holds list: use name: value lines"),
+    ("water.xyz --config unknown.yaml", "unknown setting 'stepz'"),
+    ("water.xyz --config inner.yaml", "unknown setting 'sampling.walker'"),
+    ("water.xyz --config flat.yaml --xc PBE", "level is 5: use name: value pairs"),
+    ("water.xyz --config empty-inner.yaml --walkers 2", "sampling is None: use name: value"),
+    ("water.xyz --config type.yaml", "steps is 'many': use int"),
+    ("water.xyz --config features.yaml", "model_config.features is 2.5: use int"),
+    ("water.xyz --config nan.yaml", "temperature_K is nan: use a positive number"),
+    ("water.xyz --device toaster", "device 'toaster' cannot be used"),
+    ("water.xyz --device meta", "use 'cpu' or 'cuda'"),
+    ("water.xyz --steps 0", "steps is 0: use at least 1"),
+    ("water.xyz --steps many", "argument --steps: invalid int value: 'many'"),
+    ("water.xyz --temperature -5", "temperature_K is -5.0: use a positive number"),
+    ("water.xyz --temperature inf", "temperature_K is inf: use a positive number"),
+    ("water.xyz --dynamics verlet", "dynamics is 'verlet': use overdamped or metropolis"),
+    ("water.xyz --walkers 0", "walkers is 0: use at least 1"),
+    ("water.xyz --data-fraction 2", "data_fraction is 2.0: use 0 to 1"),
+    ("water.xyz --memory-gb inf", "memory_gb is inf: use a positive number"),
+    ("water.xyz --seed -1", "seed is -1: use a whole number from 0"),
+    ("water.xyz --nonsense", "unrecognized arguments: --nonsense"),
+    ("water.xyz -o file", "cannot write to the directory file"),
+    ("water.xyz -o file/below", "cannot write to the directory file/below"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[words for words, _ in BAD])
+def test_bad_input_is_one_line_and_leaves_nothing(words, message, folder, capsys):
+    bad_inputs(folder)
+    before = sorted(os.listdir())
+    arguments = words.split()
+    output = [] if "-o" in arguments else ["-o", "run"]
+    try:
+        code = main([*arguments, *output])
+    except SystemExit as leaving:
+        code = leaving.code
+    printed = capsys.readouterr()
+    assert code == 2
+    (line,) = printed.err.splitlines()
+    assert line.startswith("ase-srdft-train: error: ")
+    assert message in line
+    assert printed.out == ""
+    assert sorted(os.listdir()) == before
+    with open("file", encoding="utf-8") as file:
+        assert file.read() == "mine"
+
+
+def test_output_is_required(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(["water.xyz"])
+    assert leaving.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the following arguments are required: -o/--output" in line
+
+
+def contents(path="run"):
+    found = {}
+    for name in os.listdir(path):
+        with open(os.path.join(path, name), "rb") as file:
+            found[name] = file.read()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seed", "1"], "holds a run with other settings (seed was 0 and is 1): use the same"),
+        (["--data", "frames.traj"], "holds a run on other structures or frames"),
+        (["--basis", "6-31g"], "level.basis was 'sto-3g' and is '6-31g'"),
+    ],
+)
+def test_another_runs_directory_is_left_as_it_is(words, message, folder, capsys):
+    assert train() == 0
+    before = contents()
+    capsys.readouterr()
+    assert train(*words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert contents() == before
+
+
+def test_a_damaged_checkpoint_is_left_as_it_is(folder, capsys):
+    assert train() == 0
+    with open("run/checkpoint.safetensors", "r+b") as file:
+        file.truncate(1000)
+    before = contents()
+    capsys.readouterr()
+    assert train() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "damaged checkpoint: run/checkpoint.safetensors (" in line
+    assert contents() == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_directory(folder, capsys):
+    os.mkdir("run", 0o500)
+    assert train() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot write to the directory run: Permission denied" in line
+
+
+# What is shown
+
+
+def test_lines_are_few(folder, capsys, monkeypatch):
+    write_settings(steps=30, validate_every=10)
+    assert train() == 0
+    first = [line for line in capsys.readouterr().out.splitlines() if " %  step " in line]
+    assert 3 < len(first) < 30
+    assert "(held out " in first[-1]
+    monkeypatch.setattr(progress, "_PLAIN_INTERVAL_SECONDS", -1.0)
+    assert train("--steps", "40") == 0
+    every = [line for line in capsys.readouterr().out.splitlines() if " %  step " in line]
+    assert [line.split("step ")[1].split()[0] for line in every][:3] == ["31", "32", "33"]
+    assert all("steps/s" in line for line in every)
+
+
+def test_a_bar_on_a_terminal(folder, capsys, monkeypatch):
+    monkeypatch.setattr(Trainer, "_sampling_is_due", sampling_from_the_start)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    assert train() == 0
+    shown = capsys.readouterr().out
+    assert "100 %" in shown
+    assert "step 3  E -7" in shown
+    assert "4 samples (100 % accepted)" in shown
+
+
+def test_help_is_fast_and_loads_nothing_heavy():
+    probe = (
+        "import sys; from ase_srdft.cli.train import _parser; text = _parser().format_help(); "
+        "assert '--target-error' in text and '--density-fitting' in text; "
+        "sys.exit(bool({'torch', 'pyscf', 'schnetpack'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], timeout=60)
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_terminated_from_outside_and_run_again(folder):
+    write_settings(steps=400)
+    # the package may be there as this tree alone
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "ase_srdft.cli.train", "water.xyz"]
+    command += ["--config", "small.yaml", "-o", "run"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout.readline().endswith("into run\n")
+        assert "step 1" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert err == "stopping after this step; once more to stop at once\n"
+    assert "interrupted: " in out
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert again.returncode == 0, again.stderr
+    assert "going on in run" in again.stdout
+    assert "steps done: 400 steps" in again.stdout
