@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 
 from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.calculator_input import as_input_error
 from ase_srdft.dynamics import OverdampedLangevin
 from ase_srdft.errors import SamplingFailed
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
@@ -103,7 +104,8 @@ class SelfRefiningLangevin(OverdampedLangevin):
             self_refine=True,
             sampling=replace(base.sampling, temperature_K=float(self.temperature_K)),
         )
-        return Trainer(settings, Dataset.of([self.atoms]), model)
+        with as_input_error():
+            return Trainer(settings, Dataset.of([self.atoms]), model)
 
     def _pretrain(self) -> None:
         """Train on thermal copies until the bracket is safe; a good model needs none of it."""

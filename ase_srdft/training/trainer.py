@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ase_srdft.devices import torch_device
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import BadInput, SamplingFailed
@@ -120,7 +121,8 @@ class Trainer:
         model: start from these weights instead of fresh ones.
 
     Raises:
-        BadInput: molecules that the level of theory or the model refuses, or a single frame.
+        BadInput: molecules that the level of theory or the model refuses, a single frame, or a
+            device that is not there.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class Trainer:
             raise BadInput("nothing to train on: give frames, or let the run sample (self_refine)")
         self.config = config
         self.dataset = dataset
-        self.device = torch.device(config.device)
+        self.device = torch_device(config.device)
         model = model if model is not None else initial_model(config, dataset)
         self.molecules: list[Molecule] = dataset.molecules(config.level, model.guess)
         for molecule in self.molecules:
