@@ -369,6 +369,7 @@ def test_a_model_that_is_given_is_trained_on():
         ({"level": {"basis": "cc-pvtz"}}, "functions with l = 3"),
         ({"level": {"density_fitting": "nonsense"}}, "no basis 'nonsense'"),
         ({"level": {"charge": 1}}, "an open shell"),
+        ({"device": "toaster"}, "device 'toaster' cannot be used"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_at_once(changes, message):
