@@ -1,0 +1,46 @@
+"""The same numbers on a CUDA device: run with ``-m gpu`` where there is one."""
+
+import pytest
+import torch
+from ase.build import molecule
+
+from ase_srdft.models.evaluate import evaluate, molecule_of
+from ase_srdft.training.trainer import Trainer
+from tests.small_models import small_model
+from tests.small_training import events_of, small_config, small_dataset
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("level", [{"xc": "PBE"}, {"xc": "B3LYP"}], ids=["PBE", "B3LYP"])
+def test_energy_and_forces_agree_with_the_cpu(level):
+    model = small_model(**level)
+    atoms = molecule("H2O")
+    positions = torch.tensor(atoms.positions / 0.529177)[None].repeat(2, 1, 1)
+    positions[1, 1, 2] += 0.1
+    numbers = tuple(atoms.numbers.tolist())
+    here = evaluate(model, molecule_of(model, numbers), positions)
+    there = evaluate(model.to("cuda"), molecule_of(model, numbers), positions.to("cuda"))
+    assert here.forces is not None
+    assert there.forces is not None
+    assert here.forces.abs().max() > 1e-3
+    assert there.energy.device.type == "cuda"
+    torch.testing.assert_close(there.energy.cpu(), here.energy, rtol=0, atol=1e-9)
+    torch.testing.assert_close(there.forces.cpu(), here.forces, rtol=0, atol=1e-8)
+    torch.testing.assert_close(there.bracket.width.cpu(), here.bracket.width, rtol=0, atol=1e-8)
+
+
+def test_training_and_sampling_run_there_and_agree_at_first():
+    runs = {
+        device: Trainer(small_config(steps=60, safe_width_mEh=1e3, device=device), small_dataset())
+        for device in ("cpu", "cuda")
+    }
+    records = {device: events_of(trainer, "training") for device, trainer in runs.items()}
+    first = {device: steps[0][1].energy for device, steps in records.items()}
+    assert first["cuda"] == pytest.approx(first["cpu"], abs=1e-7)
+    assert records["cuda"][-1][1].energy < first["cuda"] - 1e-3
+    assert runs["cuda"].counters.nsamples > 0
+    assert next(runs["cuda"].learner.model.parameters()).device.type == "cuda"
