@@ -16,7 +16,14 @@ from ase_srdft.models.evaluate import evaluate
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.trainer import Trainer, initial_model
 from tests.small_models import small_model
-from tests.small_training import events_of, rattled, small_config, small_dataset, small_trainer
+from tests.small_training import (
+    events_of,
+    rattled,
+    sampling_trainer,
+    small_config,
+    small_dataset,
+    small_trainer,
+)
 
 #: Sampling from step 50 on, the first time that it is looked at, whatever the bracket.
 SAFE = {"safe_width_mEh": 1e3}
@@ -207,7 +214,6 @@ def test_frames_and_samples_are_mixed_as_told():
         small_dataset(frames=frames),
         steps=66,
         data_fraction=0.25,
-        optimiser={"batch_size": 4},
         **SAFE,
     )
     drawn = []
@@ -238,12 +244,12 @@ def test_target_error_stops():
 
 
 def test_target_error_waits_for_a_validation_set_of_samples():
-    trainer = small_trainer(
-        steps=100, validate_every=10, target_error_uEh=1e6, validation_frames=1, **SAFE
+    trainer = sampling_trainer(
+        steps=100, validate_every=5, target_error_uEh=1e6, validation_frames=1
     )
     events = list(trainer.run())
     first = min(e.step for e in events if e.sampling and e.nsamples >= 12)
-    assert 50 < first < trainer.learner.step < 100
+    assert 5 < first < trainer.learner.step <= first + 5
     assert trainer.counters.nheld_out == 1
 
 
@@ -275,10 +281,7 @@ def test_steps_limit_whatever_the_time():
 
 def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
     monkeypatch.setattr(trainer_module, "_FRUITLESS_ROUNDS", 5)
-    trainer = small_trainer(steps=1000, train_steps_per_round=1)
-    trainer.begin()
-    trainer._start_walkers()
-    trainer.counters.sampling = True
+    trainer = sampling_trainer(steps=1000, train_steps_per_round=1)
     original = trainer.sampler.surface
 
     def broken(index, positions):
@@ -299,7 +302,7 @@ def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
 
 
 def run_numbers(**changes):
-    trainer = small_trainer(steps=64, **SAFE, **changes)
+    trainer = sampling_trainer(steps=12, **changes)
     samples = []
     for event in trainer.run():
         if event.sampling:
@@ -310,7 +313,7 @@ def run_numbers(**changes):
 def test_same_seed_same_numbers_other_seed_others():
     first, samples = run_numbers()
     again, samples_again = run_numbers()
-    assert len(samples) == 4
+    assert len(samples) == 8
     assert torch.equal(first, again)
     np.testing.assert_array_equal(samples, samples_again)
     other, samples = run_numbers(seed=1)
