@@ -75,7 +75,7 @@ def datasets():
         (sampling_trainer, "water alone", "langevin", 16),
         (sampling_trainer, "water alone", "metropolis", 19),
         (sampling_trainer, "two molecules", "overdamped", 15),
-        (sampling_trainer, "frames", "overdamped", 17),
+        (sampling_trainer, "frames", "overdamped", 18),
     ],
 )
 def test_restart_equals_the_uninterrupted_run(begun, data, dynamics, at, tmp_path):
