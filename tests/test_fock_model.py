@@ -360,3 +360,8 @@ def test_casting_to_single_precision_and_back_leaves_the_tables_exact():
     found = model.double().float().double().correction([geometry])[0]
     assert expected.abs().max() > 1e-3
     assert (found - expected).abs().max() < 1e-14
+
+
+def test_a_single_radial_function_is_refused():
+    with pytest.raises(BadInput, match="nradial 1: use at least 2"):
+        FockConfig(nradial=1)

@@ -57,6 +57,8 @@ class FockConfig:
         for name in ("features", "layers", "cutoff_bohr", "nradial"):
             if getattr(self, name) <= 0:
                 raise BadInput(f"{name} {getattr(self, name)!r}: use a positive number")
+        if self.nradial < 2:
+            raise BadInput(f"nradial {self.nradial!r}: use at least 2, which have a width")
 
 
 class Gate(nn.Module):
