@@ -86,26 +86,28 @@ class SelfRefiningLangevin(OverdampedLangevin):
             raise InputError(
                 f"train_interval {train_interval} and train_steps {train_steps}: use at least 1"
             )
-        super().__init__(atoms, timestep, temperature_K, **kwargs)
         self.train_interval, self.train_steps = train_interval, train_steps
         self.calculator = calculator
         self.last_training: StepRecord | None = None
-        device = trainer_device or calculator.parameters["device"]
-        self.trainer = self._new_trainer(config, device)
+        base = replace(
+            config or TrainingConfig(optimiser=OptimiserConfig(learning_rate=5.0e-3)),
+            device=trainer_device or calculator.parameters["device"],
+        )
+        # before ASE opens a trajectory: this may refuse
+        self.trainer = self._new_trainer(atoms, temperature_K, base)
+        super().__init__(atoms, timestep, temperature_K, **kwargs)
         self._pretrain()
 
-    def _new_trainer(self, config: TrainingConfig | None, device: str) -> Trainer:
-        model = copy.deepcopy(self.calculator.model_for(self.atoms))
-        base = config or TrainingConfig(optimiser=OptimiserConfig(learning_rate=5.0e-3))
+    def _new_trainer(self, atoms: Atoms, temperature_K: float, base: TrainingConfig) -> Trainer:
+        model = copy.deepcopy(self.calculator.model_for(atoms))
         settings = replace(
             base,
             level=model.level,
-            device=device,
             self_refine=True,
-            sampling=replace(base.sampling, temperature_K=float(self.temperature_K)),
+            sampling=replace(base.sampling, temperature_K=float(temperature_K)),
         )
         with as_input_error():
-            return Trainer(settings, Dataset.of([self.atoms]), model)
+            return Trainer(settings, Dataset.of([atoms]), model)
 
     def _pretrain(self) -> None:
         """Train on thermal copies until the bracket is safe; a good model needs none of it."""
