@@ -125,7 +125,7 @@ class TrainingConfig:
         pretraining_frames: rattled copies to begin with, where no frames are given.
         safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
         buffer_size: sampled geometries kept, first in first out.
-        memory_gb: of integrals kept with geometries.
+        memory_gb: of integrals kept with geometries, a fifth of it for those held out.
         validation_frames: frames held out, the last ones given or some of those sampled.
         validate_every: training steps between validations.
         coarse_grid: train and sample on the coarse grid; validation is on the level's own.

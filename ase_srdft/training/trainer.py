@@ -144,8 +144,8 @@ class Trainer:
         self.counters = Counters()
         seeds = np.random.SeedSequence(config.seed).spawn(2)
         self.batch_rng, self.sampler_rng = (np.random.default_rng(seed) for seed in seeds)
-        self.store = self._new_store(config.memory_gb, config.coarse_grid)
-        self.validation_store = self._new_store(config.memory_gb, False)
+        self.store = self._new_store(0.8 * config.memory_gb, config.coarse_grid)
+        self.validation_store = self._new_store(0.2 * config.memory_gb, False)
         self.validation: list[int] = []
         self.source = BatchSource(
             self.store, self._given_frames(), config.data_fraction, config.buffer_size
