@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["BadInput", "DamagedFile", "ReferenceNotConverged", "SamplingFailed"]
+__all__ = [
+    "BadInput",
+    "DamagedFile",
+    "RankLost",
+    "ReferenceNotConverged",
+    "SamplingFailed",
+    "WorkerFailed",
+]
 
 
 class BadInput(ValueError):
@@ -13,9 +20,17 @@ class DamagedFile(BadInput):
     """A file of ours that fails its own checks: truncated, altered, or of an unknown version."""
 
 
+class RankLost(RuntimeError):
+    """Another rank of a run on several devices has ended, or was silent for too long."""
+
+
 class ReferenceNotConverged(RuntimeError):
     """The reference SCF did not converge, so there is no number to compare with."""
 
 
 class SamplingFailed(RuntimeError):
     """No walker can move: every sample was refused by the guards."""
+
+
+class WorkerFailed(RuntimeError):
+    """A worker process died more often than it may; the message ends with its traceback."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ase_srdft.errors import BadInput
 
-__all__ = ["replace_atomically", "writable_directory"]
+__all__ = ["locked_directory", "replace_atomically", "writable_directory"]
 
 
 def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -51,6 +53,37 @@ def writable_directory(path: Path) -> Path:
             f"cannot write to the directory {path}: {reason}; choose another with -o"
         ) from err
     return path
+
+
+def locked_directory(path: Path, patience_seconds: float) -> int:
+    """Keep other processes from doing the same, for as long as this one lives.
+
+    Args:
+        path: a directory.
+        patience_seconds: how long another process is given to end.
+
+    Returns:
+        What holds the lock, to be closed by :func:`os.close`.
+
+    Raises:
+        BadInput: another process has it.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    end = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            if time.monotonic() > end:
+                os.close(descriptor)
+                raise BadInput(
+                    f"another run is at work in {path}: let it end, or choose another directory"
+                ) from err
+            time.sleep(0.1)
+        except OSError:  # a file system without such locks
+            return descriptor
+        else:
+            return descriptor
 
 
 def _umask() -> int:

@@ -26,6 +26,13 @@ class Workers:
     """
 
     def __init__(self, nthreads: int = 1) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self.resize(nthreads)
+
+    def resize(self, nthreads: int) -> None:
+        """Go on with another number of threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
         self.nthreads = nthreads
         self._pool = ThreadPoolExecutor(nthreads) if nthreads > 1 else None
 

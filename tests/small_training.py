@@ -16,6 +16,7 @@ PLAIN = {
     "validate_every": 20,
     "train_steps_per_round": 8,
     "steps": 20,
+    "engine": {"name": "sync"},
 }
 
 
@@ -39,8 +40,8 @@ def small_dataset(*names, frames=()):
     return Dataset.of([molecule(name) for name in names or ("H2O",)], frames)
 
 
-def small_trainer(dataset=None, **changes):
-    return Trainer(small_config(**changes), dataset or small_dataset())
+def small_trainer(dataset=None, ranks=None, **changes):
+    return Trainer(small_config(**changes), dataset or small_dataset(), ranks=ranks)
 
 
 def rattled(nframes, name="H2O", stdev=0.02):
@@ -58,10 +59,10 @@ def events_of(trainer, kind):
     return [(e.step, getattr(e, kind)) for e in trainer.run() if getattr(e, kind) is not None]
 
 
-def sampling_trainer(dataset=None, **changes):
+def sampling_trainer(dataset=None, ranks=None, **changes):
     """A trainer that samples from its first step on, whatever the bracket."""
-    trainer = small_trainer(dataset, **changes)
+    trainer = small_trainer(dataset, ranks, **changes)
     trainer.begin()
-    trainer._start_walkers()
+    trainer._place_walkers()
     trainer.counters.sampling = True
     return trainer

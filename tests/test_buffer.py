@@ -1,4 +1,4 @@
-"""The replay buffer and the mixing share: first in first out, and shares that hold exactly."""
+"""The replay buffer and the mixing share: who is drawn, who leaves, shares that hold exactly."""
 
 from collections import Counter
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ase_srdft.training.buffer import BatchSource
+from ase_srdft.training.config import SelectionConfig
 from ase_srdft.training.store import GeometryStore
 from tests.molecules import prepared
 
@@ -28,8 +29,9 @@ class Keys(GeometryStore):
         del self.alive[key]
 
 
-def source_of(nframes=0, data_fraction=0.5, capacity=5):
-    return BatchSource(Keys(), list(range(nframes)), data_fraction, capacity)
+def source_of(nframes=0, data_fraction=0.5, capacity=5, **selection):
+    settings = SelectionConfig(**selection) if selection else None
+    return BatchSource(Keys(), list(range(nframes)), data_fraction, capacity, settings)
 
 
 def drawn(source, nbatches, size, seed=0):
@@ -120,3 +122,101 @@ def test_same_seed_same_batches_other_seed_others():
     )
     assert first == second
     assert first != other
+
+
+# By bracket width
+
+
+@pytest.mark.parametrize("selection", [{}, {"exponent": 0.0, "uniform_share": 0.2}])
+def test_without_an_exponent_the_random_stream_is_that_of_uniform_draws(selection):
+    source = source_of(nframes=3, data_fraction=0.25, capacity=6, **selection)
+    keys = [source.add_sample(0, HERE, None, 10.0**-i) for i in range(9)][3:]
+    assert list(source.samples) == keys  # first in first out, whatever the widths
+    expected, passes = [], []
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        passes = passes or [int(i) for i in rng.permutation(3)]
+        expected.append([passes.pop()] + [keys[i] for i in rng.integers(6, size=3)])
+    assert drawn(source, 20, 4) == expected
+
+
+def test_draws_follow_the_widths():
+    source = source_of(capacity=4, exponent=1.0)
+    keys = [source.add_sample(0, HERE, None, width) for width in (1e-3, 2e-3, 5e-3, None)]
+    source.note_widths([keys[3]], [2e-3])
+    expected = 8000 * (0.125 + 0.5 * np.array([1, 2, 5, 2]) / 10)
+    counts = Counter(key for batch in drawn(source, 1000, 8) for key in batch)
+    found = np.array([counts[key] for key in keys])
+    assert found.sum() == 8000
+    chi_squared = ((found - expected) ** 2 / expected).sum()
+    assert chi_squared < 16.3  # p = 0.001 of three degrees of freedom
+    assert ((found - 2000) ** 2 / 2000).sum() > 500.0  # far from uniform
+
+
+def test_the_latest_width_counts():
+    source = source_of(capacity=3, exponent=1.0, uniform_share=1e-3)
+    first, *others = [source.add_sample(0, HERE, None, 1e-3) for _ in range(3)]
+    source.note_widths([first, first], [7.0, 0.0])
+    counts = Counter(key for batch in drawn(source, 200, 8) for key in batch)
+    assert counts[first] < 10
+    assert min(counts[key] for key in others) > 700
+
+
+def test_shares_and_frames_are_the_same_with_selection():
+    source = source_of(nframes=5, data_fraction=0.5, exponent=2.0)
+    wide, narrow = (source.add_sample(0, HERE, None, width) for width in (1e-2, 1e-4))
+    source.note_widths([0, 1, wide], [9.0, 9.0, 2e-2])  # those of frames are passed by
+    batches = drawn(source, 100, 4)
+    assert all(sum(key < 1000 for key in batch) == 2 for batch in batches)
+    counts = Counter(key for batch in batches for key in batch)
+    assert {counts[key] for key in range(5)} == {40}
+    assert counts[wide] > 1.5 * counts[narrow] > 0
+
+
+def test_hard_geometries_stay_longer():
+    source = source_of(capacity=8, exponent=1.0)
+    widths = [9e-3, 1e-3, 5e-3, 2e-3, 4e-3, 3e-3, 6e-3, 7e-3]
+    keys = [source.add_sample(0, HERE, None, width) for width in widths]
+    left = []
+    for _ in range(6):
+        before = set(source.samples)
+        newest = source.add_sample(0, HERE, None, 1e-9)
+        left += before - set(source.samples)
+        assert source.samples[-1] == newest
+        assert len(source.samples) == 8
+    # of the two oldest the narrower one leaves; the widest is the oldest and stays
+    assert [keys.index(key) for key in left] == [1, 2, 3, 4, 5, 6]
+    assert list(source.samples)[:2] == [keys[0], keys[7]]
+    assert set(source.store.alive) == set(source.samples)
+    source.note_widths([keys[0]], [1e-4])  # learned at last
+    source.add_sample(0, HERE, None)
+    assert source.samples[0] == keys[7]
+
+
+def test_widths_of_those_that_left_are_forgotten():
+    source = source_of(capacity=2, exponent=1.0)
+    keys = [source.add_sample(0, HERE, None, width) for width in (1e-3, 2e-3, 3e-3)]
+    source.note_widths(keys, [7e-3, 8e-3, 9e-3])
+    np.testing.assert_array_equal(source.widths, [8e-3, 9e-3])
+    assert list(source.samples) == keys[1:]
+    with pytest.raises(ValueError, match="shorter"):
+        source.note_widths(keys, [1e-3])
+
+
+def test_a_buffer_filled_from_its_widths_goes_on_the_same():
+    source = source_of(capacity=8, exponent=1.0)
+    for width in (1e-3, None, 4e-3, 2e-3, None, 3e-3, 1e-3, 5e-3):
+        source.add_sample(0, HERE, None, width)
+    assert np.isnan(source.widths).sum() == 2
+    again = source_of(capacity=8, exponent=1.0)
+    for width in source.widths:
+        again.add_sample(0, HERE, None, width)
+    np.testing.assert_array_equal(again.widths, source.widths)
+    assert drawn(again, 20, 8) == drawn(source, 20, 8)
+    for each in (source, again):
+        each.add_sample(0, HERE, None)
+    assert list(again.samples) == list(source.samples)
+    other = source_of(capacity=8, exponent=1.0)
+    for _ in source.widths:
+        other.add_sample(0, HERE, None)
+    assert drawn(other, 20, 8) != drawn(source, 20, 8)

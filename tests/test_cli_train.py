@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from ase_srdft.calculator import SRDFTCalculator
-from ase_srdft.cli import progress
+from ase_srdft.cli import progress, stop_request
 from ase_srdft.cli.train import main
 from ase_srdft.errors import SamplingFailed
 from ase_srdft.models.model_file import load_model
@@ -26,7 +26,7 @@ from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer
 from tests.small_training import PLAIN, plain_with, rattled
 
-FILES = ["checkpoint.safetensors", "config.yaml", "metrics.jsonl", "model.srdft", "report.html"]
+FILES = ["checkpoint.h5", "config.yaml", "metrics.jsonl", "model.srdft", "report.html"]
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_from_one_structure_to_a_calculator(folder, capsys):
 
 
 def test_samples_are_written(folder, monkeypatch):
-    monkeypatch.setattr(Trainer, "_sampling_is_due", sampling_from_the_start)
+    sample_from_the_start(monkeypatch)
     assert train("--walkers", "3", "--temperature", "300", "--steps", "9") == 0
     assert sorted(os.listdir("run")) == [*FILES, "samples.traj"]
     frames = ase.io.read("run/samples.traj", ":")
@@ -103,11 +103,16 @@ def test_samples_are_written(folder, monkeypatch):
     assert np.abs(frames[0].get_forces()).max() > 0.01
 
 
-def sampling_from_the_start(trainer):
-    if not trainer.counters.sampling:
-        trainer._start_walkers()
-        trainer.counters.sampling = True
-    return trainer.learner.step % trainer.config.train_steps_per_round == 0
+def sample_from_the_start(monkeypatch):
+    original = Trainer.begin
+
+    def begin(trainer):
+        original(trainer)
+        if not trainer.counters.sampling:
+            trainer._place_walkers()
+            trainer.counters.sampling = True
+
+    monkeypatch.setattr(Trainer, "begin", begin)
 
 
 @pytest.mark.parametrize("data", ["frames.traj", "frames.npz"])
@@ -167,17 +172,22 @@ def test_settings_that_were_written_can_be_used_again(folder):
     assert torch.equal(weights("first/model.srdft"), weights())
 
 
-def test_without_a_settings_file_the_threads_are_the_cores(folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("words", "left"), [((), 1), (("--engine", "sync"), 0), (("--samplers", "999"), 999)]
+)
+def test_threads_are_the_cores_that_samplers_leave(words, left, folder, monkeypatch):
     seen = []
 
-    def refuse(config, dataset):
+    def refuse(config, dataset, ranks):
         seen.append(config)
         raise SystemExit(17)
 
     monkeypatch.setattr("ase_srdft.training.trainer.Trainer", refuse)
     with pytest.raises(SystemExit):
-        main(["water.xyz", "-o", "run"])
-    assert seen[0] == TrainingConfig(threads=len(os.sched_getaffinity(0)))
+        main(["water.xyz", "-o", "run", "--walkers", "999", *words])
+    assert seen[0].threads == max(1, len(os.sched_getaffinity(0)) - left)
+    assert seen[0].sampling.walkers == 999
+    assert seen[0].optimiser == TrainingConfig().optimiser
     assert not os.path.exists("run")
 
 
@@ -228,7 +238,7 @@ def signals(monkeypatch):
     return pending
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_stops_the_run_and_it_can_go_on(number, folder, signals, capsys):
     assert train() == 0
     os.rename("run", "whole")
@@ -237,7 +247,7 @@ def test_a_signal_stops_the_run_and_it_can_go_on(number, folder, signals, capsys
     assert train() == 75
     assert signal.getsignal(number) == before
     printed = capsys.readouterr()
-    assert printed.err == "stopping after this step; once more to stop at once\n"
+    assert printed.err == "stopping after this step; Ctrl-C once more to stop at once\n"
     assert "interrupted: 1 steps" in printed.out
     assert metrics("end")[0]["reason"] == "interrupted"
     assert sorted(os.listdir("run")) == FILES
@@ -251,12 +261,16 @@ def test_a_second_signal_stops_at_once(folder, monkeypatch, capsys):
 
     def record(self, event):
         original(self, event)
-        for _ in range(2):
+        for _ in range(3):  # the second comes with the first, as to a group of processes
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0)
+            seconds.append(100.0 * (len(seconds) > 1))
 
+    seconds = [0.0]
+    monkeypatch.setattr(stop_request, "monotonic", lambda: 1.0 + seconds[-1])
     monkeypatch.setattr(RunDirectory, "record", record)
     assert train() == 130
+    assert len(seconds) == 3
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == "ase-srdft-train: error: interrupted"
     monkeypatch.undo()
@@ -443,13 +457,13 @@ def test_another_runs_directory_is_left_as_it_is(words, message, folder, capsys)
 
 def test_a_damaged_checkpoint_is_left_as_it_is(folder, capsys):
     assert train() == 0
-    with open("run/checkpoint.safetensors", "r+b") as file:
+    with open("run/checkpoint.h5", "r+b") as file:
         file.truncate(1000)
     before = contents()
     capsys.readouterr()
     assert train() == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "damaged checkpoint: run/checkpoint.safetensors (" in line
+    assert "damaged checkpoint: run/checkpoint.h5 (" in line
     assert contents() == before
 
 
@@ -478,7 +492,7 @@ def test_lines_are_few(folder, capsys, monkeypatch):
 
 
 def test_a_bar_on_a_terminal(folder, capsys, monkeypatch):
-    monkeypatch.setattr(Trainer, "_sampling_is_due", sampling_from_the_start)
+    sample_from_the_start(monkeypatch)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
@@ -514,7 +528,7 @@ def test_terminated_from_outside_and_run_again(folder):
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 75, err
-    assert err == "stopping after this step; once more to stop at once\n"
+    assert err == "stopping after this step; Ctrl-C once more to stop at once\n"
     assert "interrupted: " in out
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert again.returncode == 0, again.stderr

@@ -9,13 +9,20 @@ import yaml
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.errors import BadInput
 from ase_srdft.models.fock import FockConfig
-from ase_srdft.training.config import OptimiserConfig, SamplingConfig, TrainingConfig, from_plain
+from ase_srdft.training.config import (
+    OptimiserConfig,
+    SamplingConfig,
+    SelectionConfig,
+    TrainingConfig,
+    from_plain,
+)
 
 UNUSUAL = TrainingConfig(
     level=LevelOfTheory(xc="B3LYP", basis="def2-svp", density_fitting=False, charge=-1),
     model_config={"features": 12, "guess": "sap"},
     sampling=SamplingConfig(temperature_K=300.0, dynamics="langevin", allow_reactions=True),
     optimiser=OptimiserConfig(batch_size=3, learning_rate=2e-3, average_decay=0.5),
+    selection=SelectionConfig(exponent=1.5, uniform_share=0.25, clip=3.0),
     self_refine=False,
     data_fraction=0.25,
     steps=7,
@@ -69,6 +76,7 @@ def test_whole_numbers_will_do_for_floats():
         ({"level": {"density_fitting": 1}}, "level.density_fitting is 1: use bool or str"),
         ({"level": {"xc": "M06"}}, "unknown xc 'M06'"),
         ({"level": {"grid_level": 10}}, "grid level 10"),
+        ({"selection": {"share": 0.5}}, "unknown setting 'selection.share': use one of exponent"),
         ({"optimiser": {"learning_rate": [1]}}, "optimiser.learning_rate is [1]: use float"),
     ],
 )
@@ -104,6 +112,9 @@ def test_plain_values_refused(plain, message):
             "at least 0",
         ),
         (OptimiserConfig, ["average_decay"], [0.0, 1.0, -0.1, math.nan], "0 to 1"),
+        (SelectionConfig, ["exponent"], [-0.5, math.nan, math.inf], "at least 0"),
+        (SelectionConfig, ["clip"], [0.0, 0.9, math.nan, math.inf], "at least 1"),
+        (SelectionConfig, ["uniform_share"], [0.0, -0.1, 1.1, math.nan], "above 0, and 1 at most"),
         (
             TrainingConfig,
             [
@@ -144,6 +155,7 @@ def test_impossible_values_refused(cls, names, values, what):
         (TrainingConfig, {"data_fraction": 1.0, "minutes": None, "target_error_uEh": None}),
         (OptimiserConfig, {"final_learning_rate": 0.0, "weight_decay": 0.0, "warmup_steps": 1}),
         (SamplingConfig, {"step_size": 1.99}),
+        (SelectionConfig, {"exponent": 0.0, "uniform_share": 1.0, "clip": 1.0}),
     ],
 )
 def test_limits_themselves_are_allowed(cls, values):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import concatenate, prepare, select
+from ase_srdft.dft.geometry import concatenate, from_tensors, prepare, select, to_tensors
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.errors import BadInput
 from tests.molecules import prepared, random_state, system
@@ -133,3 +133,23 @@ def test_close_atoms_are_not_refused():
     positions[0, 1] = positions[0, 0] + torch.tensor([0.0, 0.0, 0.3])
     geometry = prepare(molecule, positions)
     assert np.isfinite(geometry.guess_fock.numpy()).all()
+
+
+@pytest.mark.parametrize("guess", ["minao", "sap"])
+def test_no_digit_depends_on_the_batch(guess):
+    molecule, positions = system("CH3CH2OH", guess=guess)
+    batch = torch.cat([positions, 1.01 * positions, 1.02 * positions])
+    together = tensors(prepare(molecule, batch, COARSE_GRID))
+    alone = tensors(prepare(molecule, batch[1:2], COARSE_GRID))
+    assert set(together) == set(alone)
+    for name, tensor in together.items():
+        assert torch.equal(tensor[1:2], alone[name]), name
+        assert not torch.equal(tensor[:1], alone[name]), name
+
+
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+def test_tensors_by_name_and_back(level):
+    geometry = prepared("H2O", grid_level=0, **level)
+    again = from_tensors(geometry.molecule, to_tensors(geometry))
+    assert_same(again, geometry)
+    assert again.nbytes == geometry.nbytes > 0

@@ -44,3 +44,18 @@ def test_training_and_sampling_run_there_and_agree_at_first():
     assert records["cuda"][-1][1].energy < first["cuda"] - 1e-3
     assert runs["cuda"].counters.nsamples > 0
     assert next(runs["cuda"].learner.model.parameters()).device.type == "cuda"
+
+
+def test_sampler_processes_run_there_beside_the_trainer():
+    device = f"cuda:{torch.cuda.device_count() - 1}"
+    engine = {"name": "local", "sampler_devices": [device]}
+    trainer = Trainer(
+        small_config(steps=10**6, safe_width_mEh=1e3, device="cuda:0", engine=engine),
+        small_dataset(),
+    )
+    for event in trainer.run():
+        assert event.worker is None
+        trainer.stop_requested = event.nsamples >= 16
+    assert trainer.counters.nsamples >= 16
+    (geometry,) = trainer.store.batches([trainer.source.samples[-1]])
+    assert str(geometry.positions.device) == "cuda:0"

@@ -10,12 +10,12 @@ from ase.units import Bohr
 
 from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft.geometry import prepare, select
 from ase_srdft.dft.reference import reference_scf
 from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.parallel import Workers
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.learner import Learner, mean_bracket
+from ase_srdft.training.learner import Learner, Pace, mean_bracket
 from tests.small_models import small_model
 from tests.small_training import rattled
 
@@ -95,6 +95,7 @@ def test_record_is_of_the_state_before_the_step():
     record = learner.update(batches, 0.0)
     assert record.energy == pytest.approx(energy, abs=1e-12)
     assert record.bracket_width == pytest.approx(width, rel=1e-9)
+    assert record.bracket_width == pytest.approx(np.mean(record.widths), rel=1e-12)
     assert learner.step == 1
 
 
@@ -151,6 +152,63 @@ def test_learning_rate_warms_up_and_follows_a_cosine():
     assert learner.learning_rate(0.25) == pytest.approx(quarter, rel=1e-12)
 
 
+def trained_on_water(nsteps=300):
+    learner, batches = learner_on_water()
+    for _ in range(nsteps):
+        record = learner.update(batches, 0.0)
+        assert not record.turned_back  # from an untrained state on
+    assert record.bracket_width < 5e-3
+    return learner, batches, record
+
+
+def lead_astray(learner):
+    with torch.no_grad():
+        for parameter in learner.model.parameters():
+            parameter.add_(0.5 * torch.sign(parameter))
+
+
+def test_weights_that_go_astray_are_put_back_and_go_on_more_slowly():
+    learner, batches, before = trained_on_water()
+    kept = {name: tensor.clone() for name, tensor in learner.kept.items()}
+    lead_astray(learner)
+    record = learner.update(batches, 0.0)
+    assert record.turned_back
+    assert record.bracket_width > 100 * before.bracket_width
+    assert record.gradient_norm == 0.0
+    for state in (learner.model.state_dict(), learner.averaged.state_dict()):
+        assert all(torch.equal(tensor, kept[name]) for name, tensor in state.items())
+    assert learner.step == 301
+    assert learner.pace.factor == 0.5
+    assert learner.optimiser.state_dict()["state"] == {}
+    # half the rate, after a warm-up
+    rates = [learner.update(batches, 0.0).learning_rate for _ in range(6)]
+    np.testing.assert_allclose(rates, 0.5 * 1e-2 * np.array([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]))
+    for _ in range(60):
+        record = learner.update(batches, 0.0)
+    assert not record.turned_back
+    assert record.bracket_width < 3 * before.bracket_width
+
+
+def test_weights_that_go_astray_again_and_again_are_an_error():
+    learner, batches, _ = trained_on_water()
+    for _ in range(8):
+        lead_astray(learner)
+        assert learner.update(batches, 0.0).turned_back
+    lead_astray(learner)
+    with pytest.raises(FloatingPointError, match="the weights went astray again at step 308"):
+        learner.update(batches, 0.0)
+
+
+def test_what_is_usual_follows_slowly_and_what_is_fit_for_dynamics_is_not_astray():
+    pace = Pace()
+    assert not pace.has_gone_astray(0.3)  # untrained
+    for width in (0.3, 1e-3, *[1e-4] * 700):
+        pace.note(width)
+    assert pace.usual_width == pytest.approx(1e-4, rel=0.05)
+    assert not pace.has_gone_astray(4e-3)  # 40 times as wide, and still fit for dynamics
+    assert pace.has_gone_astray(6e-3)
+
+
 def test_learning_rate_is_used():
     learner, batches = learner_on_water()
     learner.step = 10
@@ -197,10 +255,17 @@ def test_a_batch_of_two_molecules_is_their_weighted_mean():
     hydrogen.positions *= 1.2
     batches = [batch_of(model, rattled(3)), batch_of(model, [hydrogen])]
     learner = Learner(model, CONFIG, Workers())
+    widths = [
+        mean_bracket(learner.model, [select(batch, slice(i, i + 1))], learner.workers)[1]
+        for batch in batches
+        for i in range(len(batch))
+    ]
     water, other = (mean_energy(learner.model, [batch]) for batch in batches)
     assert abs(water - other) > 1.0
     record = learner.update(batches, 0.0)
     assert record.energy == pytest.approx((3 * water + other) / 4, abs=1e-9)
+    assert len(set(widths)) == 4
+    assert record.widths == pytest.approx(widths, rel=1e-4)
     for step in range(30):
         learner.update(batches, step / 30)
     after = [mean_energy(learner.model, [batch]) for batch in batches]

@@ -196,10 +196,23 @@ def test_key_figures_are_those_of_the_run(lines, page):
     resets = [line["resets"] for line in lines if line["kind"] == "sampling"]
     spikes, broken = (sum(r[why] for r in resets) for why in ("energy spike", "bonds changed"))
     assert spikes > 0
-    assert f"Walkers reset {spikes + broken} " in text
+    assert f"Reset or refused {spikes + broken} " in text
     assert f"energy spike: {spikes}" in text
     assert f"bonds changed: {broken}" in text
     assert "too close" not in text
+
+
+def test_age_of_weights_and_restarts_are_key_figures(tmp_path):
+    lines = realistic_run(steps=500)
+    sampling = [line for line in lines if line["kind"] == "sampling"]
+    for index, line in enumerate(sampling):
+        line["staleness"] = 20 + 10 * (index % 2)
+    lines.insert(-1, {"kind": "worker", "step": 480, "elapsed_s": 1.0, "worker": "sampler-0"})
+    assert len(sampling) % 2 == 1
+    text = words(report_of(tmp_path, lines, settings(steps=500)))
+    mean = sum(line["staleness"] for line in sampling) / len(sampling)
+    assert f"weights {mean:.1f} steps old, 30 at most" in text
+    assert "workers started again: 1" in text
 
 
 def test_page_says_what_was_run_and_how_to_read_it(page):

@@ -25,7 +25,7 @@ from tests.small_training import (
 )
 
 FILES = [
-    "checkpoint.safetensors",
+    "checkpoint.h5",
     "config.yaml",
     "metrics.jsonl",
     "model.srdft",
@@ -229,6 +229,7 @@ def crashing_run(path, trainer, until):
     for event in trainer.run():
         directory.record(event)
         if until(event):
+            directory.close()  # as the system does
             return
     raise AssertionError("the run ended first")
 
@@ -243,12 +244,12 @@ CRASHES = {
 
 
 @pytest.mark.parametrize(
-    ("until", "seconds"),
-    [*((until, -1.0) for until in CRASHES.values()), (CRASHES["before a round"], 1000.0)],
+    ("until", "share"),
+    [*((until, 1e9) for until in CRASHES.values()), (CRASHES["before a round"], 1e-9)],
     ids=[*CRASHES, "before any checkpoint but the first"],
 )
-def test_a_killed_run_ends_like_an_uninterrupted_one(until, seconds, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_directory, "_CHECKPOINT_SECONDS", seconds)
+def test_a_killed_run_ends_like_an_uninterrupted_one(until, share, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_directory, "_CHECKPOINT_SHARE", share)
     path, whole, events = run
     crashing_run(tmp_path, sampling_trainer(**SETTINGS), until)
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -282,7 +283,7 @@ def test_metrics_that_are_no_text_are_left_out(tmp_path):
     record_all(RunDirectory(tmp_path, trainer), trainer)
     with (tmp_path / "metrics.jsonl").open("ab") as file:
         file.write(b"\xff\xfe\x00\n[1]\n{}\n17\n")
-    RunDirectory(tmp_path, small_trainer(steps=2))
+    RunDirectory(tmp_path, small_trainer(steps=2)).close()
     kinds = [r.get("kind") for r in metrics_of(tmp_path)]
     assert kinds == ["start", "validation", "training", None, "start"]
 
@@ -349,8 +350,8 @@ def test_results_whose_checkpoint_was_removed_are_left_as_they_are(name, run, tm
 
 
 def test_an_unfinished_start_is_begun_again(tmp_path):
-    RunDirectory(tmp_path, small_trainer())
-    (tmp_path / "checkpoint.safetensors").unlink()
+    RunDirectory(tmp_path, small_trainer()).close()
+    (tmp_path / "checkpoint.h5").unlink()
     directory = RunDirectory(tmp_path, small_trainer())
     assert not directory.resumed
     assert [r["kind"] for r in metrics_of(tmp_path)] == ["start"]
@@ -391,3 +392,14 @@ def test_two_molecules_share_a_directory(tmp_path):
     assert {str(atoms.symbols) for atoms in frames} == {"OH2", "H2"}
     assert metrics_of(tmp_path, "start")[0]["molecules"] == ["H2O", "H2"]
     assert {m for r in metrics_of(tmp_path, "sampling") for m in r["molecules"]} == {0, 1}
+
+
+def test_two_runs_at_once_in_one_directory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_directory, "_PATIENCE_SECONDS", 0.3)
+    first = RunDirectory(tmp_path, small_trainer())
+    before = contents(tmp_path)
+    with pytest.raises(BadInput, match=r"another run is at work in .*: let it end, or choose"):
+        RunDirectory(tmp_path, small_trainer())
+    assert contents(tmp_path) == before
+    first.close()
+    assert RunDirectory(tmp_path, small_trainer()).resumed

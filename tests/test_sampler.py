@@ -359,8 +359,9 @@ def test_several_molecules():
     assert Counter((s.molecule, s.walker) for s in result.samples) == {
         (0, 0): 3,
         (0, 1): 3,
-        (1, 0): 3,
+        (1, 2): 3,
     }
+    assert [s.step for s in result.samples if s.walker == 1] == [1, 2, 3]
     assert {s.positions.shape for s in result.samples if s.molecule == 1} == {(2, 3)}
     assert [s.bracket_width for s in result.samples[:2]] == pytest.approx([1e-3, 2e-3])
     assert result.temperature_K > 0

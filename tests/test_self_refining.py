@@ -1,5 +1,12 @@
 """Dynamics that improves its own calculator."""
 
+import gc
+import os
+import signal
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
 import ase.io
 import numpy as np
 import pytest
@@ -10,8 +17,9 @@ from ase.calculators.calculator import InputError
 from ase.calculators.emt import EMT
 
 from ase_srdft.calculator import SRDFTCalculator
-from ase_srdft.errors import SamplingFailed
-from ase_srdft.training import self_refining
+from ase_srdft.errors import SamplingFailed, WorkerFailed
+from ase_srdft.training import companion
+from ase_srdft.training.config import EngineConfig
 from ase_srdft.training.self_refining import SelfRefiningLangevin
 from ase_srdft.training.trainer import initial_model
 from tests.small_training import small_config, small_dataset
@@ -25,7 +33,13 @@ def untrained_water(**changes):
 
 
 def dynamics(atoms, **options):
-    settings = {"config": small_config(), "rng": 0, "train_interval": 2, "train_steps": 3}
+    settings = {
+        "config": small_config(),
+        "rng": 0,
+        "engine": "sync",
+        "train_interval": 2,
+        "train_steps": 3,
+    }
     return SelfRefiningLangevin(atoms, 0.5 * units.fs, 300.0, **settings | options)
 
 
@@ -47,13 +61,13 @@ def test_the_calculator_improves_as_the_run_goes():
     second, before = width(atoms), atoms.calc.model_version
     assert first > 1.0  # eV
     assert second < 0.3 * first  # safe for dynamics: 5 mEh on average
-    assert dyn.trainer.learner.step % 25 == 0
-    assert dyn.trainer.learner.step > 0
+    assert dyn.companion.trainer.learner.step % 25 == 0
+    assert dyn.companion.trainer.learner.step > 0
     dyn.attach(lambda: versions.append(atoms.calc.model_version))
-    steps_before = dyn.trainer.learner.step
+    steps_before = dyn.companion.trainer.learner.step
     dyn.run(20)
     assert dyn.nsteps == 20
-    assert dyn.trainer.learner.step == steps_before + 10 * 3
+    assert dyn.companion.trainer.learner.step == steps_before + 10 * 3
     assert atoms.calc.model_version == before + 10
     assert versions == sorted(versions)
     atoms.get_potential_energy()
@@ -71,11 +85,11 @@ def test_geometries_of_the_run_are_what_is_trained_on():
     dyn = dynamics(atoms)
     visited = []
     dyn.attach(lambda: visited.append(atoms.positions / units.Bohr))
-    ncopies = len(dyn.trainer.source.samples)
+    ncopies = len(dyn.companion.trainer.source.samples)
     assert ncopies == small_config().pretraining_frames
     dyn.run(6)
-    store, keys = dyn.trainer.store, list(dyn.trainer.source.samples)[ncopies:]
-    assert dyn.trainer.counters.nsamples == len(keys) == 3
+    store, keys = dyn.companion.trainer.store, list(dyn.companion.trainer.source.samples)[ncopies:]
+    assert dyn.companion.trainer.counters.nsamples == len(keys) == 3
     # observers see the start and each step; every second step joined
     np.testing.assert_allclose([store.positions_of(key) for key in keys], visited[2::2])
 
@@ -86,7 +100,7 @@ def test_forces_are_those_of_the_new_weights():
     dyn.run(2)
     fresh = molecule("H2O")
     fresh.positions = atoms.positions
-    fresh.calc = SRDFTCalculator(dyn.trainer.averaged_model())
+    fresh.calc = SRDFTCalculator(dyn.companion.trainer.averaged_model())
     forces = fresh.get_forces()
     assert np.abs(forces).max() > 0.01
     np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-5)
@@ -131,11 +145,11 @@ def test_the_calculators_weights_change_only_by_training():
     # safe as it is: nothing was trained, and the trainer has a copy of its own
     assert dyn.last_training is None
     assert atoms.calc.model_version == 0
-    dyn.trainer.train(0.0)
+    dyn.companion.trainer.train(0.0)
     assert torch.equal(weights_of(atoms.calc.model_for(atoms)), before)
     dyn.run(2)
     assert not torch.equal(weights_of(atoms.calc.model_for(atoms)), before)
-    average = weights_of(dyn.trainer.averaged_model())
+    average = weights_of(dyn.companion.trainer.averaged_model())
     torch.testing.assert_close(weights_of(atoms.calc.model_for(atoms)), average)
 
 
@@ -143,7 +157,7 @@ def test_level_and_temperature_are_those_of_the_run():
     atoms = untrained_water(level={"xc": "PBE"})
     odd = small_config(level={"xc": "LDA", "basis": "6-31g"}, self_refine=False, safe_width_mEh=1e3)
     dyn = dynamics(atoms, config=odd)
-    config = dyn.trainer.config
+    config = dyn.companion.trainer.config
     assert (config.level.xc, config.level.basis) == ("PBE", "sto-3g")
     assert config.sampling.temperature_K == 300.0
     assert config.sampling.walkers == odd.sampling.walkers
@@ -155,11 +169,11 @@ def test_a_calculator_without_a_model_makes_one():
     atoms = molecule("H2")
     atoms.calc = SRDFTCalculator(xc="LDA", basis="6-31g", grid_level=0)
     dyn = SelfRefiningLangevin(
-        atoms, 0.5 * units.fs, 300.0, config=small_config(safe_width_mEh=1e3), rng=0
+        atoms, 0.5 * units.fs, 300.0, engine="sync", config=small_config(safe_width_mEh=1e3), rng=0
     )
     dyn.run(1)
-    assert dyn.trainer.config.level == atoms.calc.model_for(atoms).level
-    assert dyn.trainer.config.level.basis == "6-31g"
+    assert dyn.companion.trainer.config.level == atoms.calc.model_for(atoms).level
+    assert dyn.companion.trainer.config.level.basis == "6-31g"
 
 
 def test_settings_in_a_trajectory():
@@ -181,6 +195,7 @@ def test_another_calculator_is_refused(calculator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"engine": "ray"}, "engine 'ray': use 'local' or 'sync'"),
         ({"train_interval": 0}, "train_interval 0 and train_steps 3: use at least 1"),
         ({"train_steps": -1}, "train_interval 2 and train_steps -1"),
         ({"trainer_device": "toaster"}, "device 'toaster' cannot be used"),
@@ -192,7 +207,141 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_pretraining_that_does_not_become_safe_is_an_error(monkeypatch):
-    monkeypatch.setattr(self_refining, "_LONGEST_PRETRAINING", 50)
+    monkeypatch.setattr(companion, "LONGEST_PRETRAINING", 50)
     atoms = untrained_water()
     with pytest.raises(SamplingFailed, match=r"after 50 training steps .* wider than 1e-09 milli"):
-        dynamics(atoms, config=small_config(safe_width_mEh=1e-9))
+        dynamics(atoms, config=small_config(safe_width_mEh=1e-9, steps=1000))
+
+
+# With the trainer in a process of its own
+
+
+def wait_for(condition, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_no_new_weights_are_passed_over_when_the_status_is_ahead_of_them():
+    model = initial_model(small_config(), small_dataset())
+    local = companion.LocalCompanion(small_config(), small_dataset(), model, train_steps=1)
+    try:
+        local.process = SimpleNamespace(trouble=lambda seconds: None, end=lambda: None)
+        local._exchange.write("status", {"step": 2, "training": None})
+        for version in (1, 2):
+            weights = {name: t.float() + version for name, t in model.state_dict().items()}
+            local._exchange.publish(version, weights)
+            torch.testing.assert_close(
+                weights_of(local.newest()), weights_of(model) + version, atol=1e-6, rtol=0
+            )
+            assert local.newest() is None
+    finally:
+        local.stop()
+
+
+def test_a_trainer_process_improves_the_calculator_of_the_dynamics(tmp_path):
+    atoms = untrained_water()
+    atoms.get_potential_energy()
+    first = width(atoms)
+    path = tmp_path / "run.traj"
+    with dynamics(atoms, engine="local", trajectory=str(path)) as dyn:
+        companion, pid = dyn.companion, dyn.companion.process.pid
+        assert width(atoms) < 0.3 * first
+        trained, versions = companion.nsteps, [atoms.calc.model_version]
+        assert trained % 25 == 0
+        assert trained > 0
+        dyn.attach(lambda: versions.append(atoms.calc.model_version))
+
+        def improved():
+            dyn.run(2)
+            return atoms.calc.model_version > versions[0] + 2
+
+        wait_for(improved)
+        assert companion.nsteps > trained
+        assert dyn.last_training.bracket_width > 0
+        assert versions == sorted(versions)
+        weights = weights_of(atoms.calc.model_for(atoms))
+        torch.testing.assert_close(weights, weights_of(companion._model))
+        folder = companion._exchange.path
+    assert is_gone(pid)
+    assert not folder.exists()
+    dyn.run(2)  # with what it has
+    assert len(ase.io.read(path, ":")) == dyn.nsteps + 1
+
+
+@pytest.mark.slow
+def test_an_exception_and_ctrl_c_end_the_trainer():
+    for error in (ValueError, KeyboardInterrupt):
+
+        def fail(error=error):
+            raise error("in the middle")
+
+        atoms = untrained_water()
+        config = small_config(safe_width_mEh=1e3)
+        dyn = dynamics(atoms, engine="local", config=config)
+        pid = dyn.companion.process.pid
+        dyn.attach(fail, interval=2)
+        with pytest.raises(error, match="in the middle"), dyn:
+            dyn.run(5)
+        assert is_gone(pid)
+        assert np.isfinite(atoms.get_potential_energy())
+
+
+@pytest.mark.slow
+def test_dynamics_that_is_forgotten_ends_its_trainer():
+    dyn = dynamics(untrained_water(), engine="local", config=small_config(safe_width_mEh=1e3))
+    pid = dyn.companion.process.pid
+    del dyn
+    gc.collect()
+    assert is_gone(pid)
+
+
+@pytest.mark.slow
+def test_a_killed_trainer_is_replaced_and_knows_what_the_last_one_learnt():
+    atoms = untrained_water()
+    with dynamics(atoms, engine="local") as dyn:
+        companion = dyn.companion
+        wait_for(lambda: dyn.run(2) and companion.nleft_out + companion._nsent > 5)
+        known, before = companion.nsteps, width(atoms)
+        os.kill(companion.process.pid, signal.SIGKILL)
+        wait_for(lambda: dyn.run(1) and companion.nrestarts == 1)
+        wait_for(lambda: dyn.run(1) and companion.nsteps > known + 3)
+        assert width(atoms) < 2 * before
+        companion.config = replace(companion.config, engine=EngineConfig(max_restarts=1))
+        os.kill(companion.process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerFailed, match="the trainer killed by SIGKILL, after 1 restarts"):
+            wait_for(lambda: dyn.run(1) and False)
+
+
+@pytest.mark.slow
+def test_a_trainer_that_pauses_with_the_dynamics():
+    atoms = untrained_water()
+    with dynamics(atoms, engine="local", config=small_config(safe_width_mEh=1e3)) as dyn:
+        dyn.run(2)
+        last = [-1]
+
+        def still():
+            time.sleep(2.0)
+            dyn.companion.newest()
+            last.append(dyn.companion.nsteps)
+            return last[-1] == last[-2] > 0
+
+        wait_for(still)
+        assert last[-1] <= 2 * 10 * 3 + 3
+
+
+@pytest.mark.slow
+def test_pretraining_in_a_process_that_does_not_become_safe_is_an_error():
+    config = small_config(safe_width_mEh=1e-9, steps=50)
+    atoms = untrained_water()
+    with pytest.raises(SamplingFailed, match="after 50 training steps the bracket is still"):
+        dynamics(atoms, engine="local", config=config)

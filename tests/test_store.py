@@ -180,3 +180,16 @@ def test_no_gradients_are_recorded():
     store = store_for()
     (found,) = store.batches([store.add(0, POSITIONS[0])])
     assert not any(tensor.requires_grad for tensor in numbers_of(found))
+
+
+def test_keys_are_grouped_as_the_batches_are():
+    store = store_for(molecules=(WATER, HYDROGEN))
+    bond = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
+    waters = [store.add(0, positions) for positions in POSITIONS[:3]]
+    hydrogens = [store.add(1, bond * stretch) for stretch in (1.0, 1.1)]
+    keys = [hydrogens[1], waters[2], waters[0], hydrogens[0], waters[2]]
+    groups = store.by_molecule(keys)
+    assert groups == [[hydrogens[1], hydrogens[0]], [waters[2], waters[0], waters[2]]]
+    for group, batch in zip(groups, store.batches(keys), strict=True):
+        expected = np.array([store.positions_of(key) for key in group])
+        np.testing.assert_array_equal(batch.positions.numpy(), expected)

@@ -14,7 +14,8 @@ from ase.units import Bohr
 from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.training import trainer as trainer_module
-from ase_srdft.training.trainer import Trainer, initial_model
+from ase_srdft.training.learner import mean_bracket
+from ase_srdft.training.trainer import Trainer, initial_model, is_held_out
 from tests.small_models import small_model
 from tests.small_training import (
     events_of,
@@ -104,7 +105,7 @@ def test_samples_join_the_buffer_with_their_integrals(sampled):
     samples = [s for event in events if event.sampling for s in event.sampling.samples]
     assert len(samples) == trainer.counters.nsamples >= 18
     assert events[-1].nsamples == len(samples)
-    kept = [s.positions for i, s in enumerate(samples, start=1) if i % 12]
+    kept = [s.positions for i, s in enumerate(samples, start=1) if not is_held_out(0, i)]
     buffer = [trainer.store.positions_of(key) for key in trainer.source.samples][8:]
     np.testing.assert_array_equal(buffer, kept)
     key = trainer.source.samples[-1]
@@ -119,10 +120,34 @@ def test_samples_join_the_buffer_with_their_integrals(sampled):
 def test_held_out_copies_are_replaced_by_samples(sampled):
     trainer, events = sampled
     samples = [s for event in events if event.sampling for s in event.sampling.samples]
-    expected = [s.positions for i, s in enumerate(samples, start=1) if i % 12 == 0]
-    assert trainer.counters.nheld_out == len(expected) == 1
-    np.testing.assert_array_equal(held_positions(trainer)[0], expected[0])
+    expected = [s.positions for i, s in enumerate(samples, start=1) if is_held_out(0, i)]
+    assert trainer.counters.nheld_out == len(expected) == 2
+    np.testing.assert_array_equal(held_positions(trainer)[:2], expected)
     assert len(trainer.validation) == 4
+
+
+def test_every_walker_is_held_out_and_about_one_sample_in_twelve():
+    numbers = [number for number in range(1, 12_001) if is_held_out(3, number)]
+    assert abs(len(numbers) - 1000) < 4 * np.sqrt(1000)
+    for period in (4, 12, 16):  # samples come in such chunks
+        counts = np.bincount([number % period for number in numbers], minlength=period)
+        assert counts.min() > 0.5 * counts.mean()
+    assert numbers != [number for number in range(1, 12_001) if is_held_out(4, number)]
+
+
+def test_samples_take_the_places_of_their_own_molecule():
+    trainer = small_trainer(small_dataset("H2O", "H2"), validation_frames=4)
+    trainer.begin()
+    kinds = [trainer.validation_store.molecule_of(key) for key in trainer.validation]
+    assert kinds == [0, 0, 1, 1]
+    at = trainer.dataset.references[1]
+    taken = []
+    for trainer.counters.nsamples in range(1, 200):
+        if trainer._hold_out(1, at):
+            taken.append(trainer.counters.nsamples)
+    assert trainer.counters.replaced == [2, 3]  # and no more of the others
+    assert taken == [number for number in range(1, 200) if is_held_out(0, number)][:2]
+    assert [trainer.validation_store.molecule_of(key) for key in trainer.validation] == kinds
 
 
 def test_another_validation_set_is_another_yardstick(sampled):
@@ -130,7 +155,7 @@ def test_another_validation_set_is_another_yardstick(sampled):
     validations = [(e.step, e.validation) for e in events if e.validation]
     assert [step for step, _ in validations] == [20, 40, 60, 80, 90]
     assert validations[0][1].best
-    # the first sample was held out between 72 and 80: what was best before no longer counts
+    # the second sample was held out between 64 and 80: what was best before no longer counts
     assert validations[3][1].best
 
 
@@ -144,15 +169,20 @@ def test_bars_and_counters_of_events(sampled):
     assert all(a.step <= b.step for a, b in itertools.pairwise(events))
 
 
+def nwalkers(trainer):
+    (state,) = trainer.sampler_states
+    return [len(state.arrays[f"start.{index}.walkers"]) for index in (0, 1)]
+
+
 def test_walkers_are_spread_over_the_molecules():
     trainer = small_trainer(small_dataset("H2O", "H2"), sampling={"walkers": 3})
     trainer.begin()
-    trainer._start_walkers()
-    assert [len(group.state.energy) for group in trainer.sampler.groups] == [2, 1]
+    trainer._place_walkers()
+    assert nwalkers(trainer) == [2, 1]
     alone = small_trainer(small_dataset("H2O", "H2"), sampling={"walkers": 1})
     alone.begin()
-    alone._start_walkers()  # one each at least
-    assert [len(group.state.energy) for group in alone.sampler.groups] == [1, 1]
+    alone._place_walkers()  # one each at least
+    assert nwalkers(alone) == [1, 1]
 
 
 def test_walkers_move_on_the_averaged_model(sampled):
@@ -171,6 +201,36 @@ def test_walkers_move_on_the_averaged_model(sampled):
     # two steps of a tiny learning rate later it is still nearly what the walker saw
     assert abs(last.energy - float(again.energy)) < 1e-5
     assert float(own.energy) != float(again.energy)
+
+
+def test_each_geometry_of_a_mixed_batch_gets_its_own_bracket():
+    trainer = small_trainer(
+        small_dataset("H2O", "NH3"), pretraining_frames=3, selection={"exponent": 1.0}
+    )
+    trainer.begin()
+    assert np.isnan(trainer.source.widths).all()
+    samples = list(trainer.source.samples)
+    keys = [samples[i] for i in (4, 0, 3, 2, 0)]  # of both molecules in turn
+    expected = {
+        key: mean_bracket(trainer.learner.model, trainer.store.batches([key]), trainer.workers)[1]
+        for key in keys
+    }
+    assert len(set(expected.values())) == 4
+    trainer.source.draw = lambda size, rng: keys
+    trainer.train(0.0)
+    found = dict(zip(samples, trainer.source.widths, strict=True))
+    assert {key for key, width in found.items() if np.isfinite(width)} == set(keys)
+    for key, width in expected.items():
+        assert found[key] == pytest.approx(width, rel=1e-4)
+
+
+def test_samples_bring_the_bracket_that_they_were_sampled_with():
+    trainer = sampling_trainer(seed=7, selection={"exponent": 1.0})
+    event = next(trainer.run())
+    kept = [sample.bracket_width for sample in event.sampling.samples]
+    assert len(kept) == 4
+    assert min(kept) > 0.0
+    np.testing.assert_array_equal(trainer.source.widths[-4:], kept)
 
 
 # Given frames
@@ -245,10 +305,10 @@ def test_target_error_stops():
 
 def test_target_error_waits_for_a_validation_set_of_samples():
     trainer = sampling_trainer(
-        steps=100, validate_every=5, target_error_uEh=1e6, validation_frames=1
+        steps=100, validate_every=5, target_error_uEh=1e6, validation_frames=1, seed=7
     )
     events = list(trainer.run())
-    first = min(e.step for e in events if e.sampling and e.nsamples >= 12)
+    first = min(e.step for e in events if e.sampling and e.nsamples >= 5)
     assert 5 < first < trainer.learner.step <= first + 5
     assert trainer.counters.nheld_out == 1
 
@@ -282,13 +342,18 @@ def test_steps_limit_whatever_the_time():
 def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
     monkeypatch.setattr(trainer_module, "_FRUITLESS_ROUNDS", 5)
     trainer = sampling_trainer(steps=1000, train_steps_per_round=1)
-    original = trainer.sampler.surface
+    original = trainer_module.model_surface
 
-    def broken(index, positions):
-        evaluation = original(index, positions)
-        return replace(evaluation, energy=evaluation.energy + torch.nan)
+    def broken_surface(*arguments):
+        surface = original(*arguments)
 
-    trainer.sampler.surface = broken
+        def broken(index, positions):
+            evaluation = surface(index, positions)
+            return replace(evaluation, energy=evaluation.energy + torch.nan)
+
+        return broken
+
+    monkeypatch.setattr(trainer_module, "model_surface", broken_surface)
     with pytest.raises(SamplingFailed, match=r"no sample in 5 rounds .* times not finite or too"):
         for _ in trainer.run():
             pass
@@ -316,6 +381,10 @@ def test_same_seed_same_numbers_other_seed_others():
     assert len(samples) == 8
     assert torch.equal(first, again)
     np.testing.assert_array_equal(samples, samples_again)
+    chosen, _ = run_numbers(selection={"exponent": 1.0})
+    chosen_again, _ = run_numbers(selection={"exponent": 1.0})
+    assert torch.equal(chosen, chosen_again)
+    assert float((first - chosen).abs().max()) > 1e-4
     other, samples = run_numbers(seed=1)
     assert float((first - other).abs().max()) > 1e-2
     assert np.abs(samples - samples_again).max() > 1e-2

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ase_srdft.training.events import Event
     from ase_srdft.training.run_directory import RunDirectory
-    from ase_srdft.training.trainer import Event, Trainer
+    from ase_srdft.training.trainer import Trainer
 
 __all__ = ["progress_display"]
 

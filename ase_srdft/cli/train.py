@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ase_srdft.cli.common import Parser, run_command
+from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
+from ase_srdft.cli.supervisor import supervise
+from ase_srdft.cli.train_input import SETTINGS, configuration, dataset
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from ase_srdft.training.config import TrainingConfig
+    from ase_srdft.training.events import Event
+    from ase_srdft.training.ranks import Ranks
+    from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
 __all__ = ["main"]
@@ -29,29 +29,7 @@ state, its Kohn-Sham energy is the loss, and the geometries come from Langevin d
 model's own energy.  The same command in the same directory goes on where it stopped.
 Exit codes: 0 done, 2 bad input, 75 interrupted (run it again to go on), 1 failed."""
 _PROGRAM = "ase-srdft-train"
-_INTERRUPTED = 75
-
-#: Options that set one value of the configuration: flag, path in it, type, help.
-_SETTINGS: tuple[tuple[str, str, type, str], ...] = (
-    ("--xc", "level.xc", str, "LDA, PBE, BLYP, PBE0, B3LYP or B3LYP5"),
-    ("--basis", "level.basis", str, "any basis of PySCF's with s, p and d functions"),
-    ("--grid-level", "level.grid_level", int, "PySCF's grid level, 0 to 9"),
-    ("--charge", "level.charge", int, "total charge in e"),
-    ("--temperature", "sampling.temperature_K", float, "of the sampled geometries in K"),
-    ("--dynamics", "sampling.dynamics", str, "overdamped, metropolis or langevin"),
-    ("--walkers", "sampling.walkers", int, "walkers that sample at the same time"),
-    ("--data-fraction", "data_fraction", float, "share of given frames in a batch, 0 to 1"),
-    ("--steps", "steps", int, "training steps at most"),
-    ("--minutes", "minutes", float, "wall-clock limit in minutes"),
-    ("--target-error", "target_error_uEh", float, "stop at this certified error, microhartree"),
-    ("--batch-size", "optimiser.batch_size", int, "geometries a training step"),
-    ("--learning-rate", "optimiser.learning_rate", float, "highest learning rate"),
-    ("--validation-frames", "validation_frames", int, "frames held out, the last ones given"),
-    ("--memory-gb", "memory_gb", float, "of integrals kept with the geometries"),
-    ("--device", "device", str, "cpu, cuda or cuda:N"),
-    ("--threads", "threads", int, "threads (default: the cores there are)"),
-    ("--seed", "seed", int, "of everything random"),
-)
+_MAX_RESTARTS = 5
 
 
 def _parser() -> Parser:
@@ -75,152 +53,179 @@ def _parser() -> Parser:
     parser.add_argument(
         "--allow-reactions", action="store_true", help="keep samples whose bonds have changed"
     )
+    parser.add_argument(
+        "--sampler-device", nargs="+", metavar="STR", help="of the samplers, in turn"
+    )
+    parser.add_argument(
+        "--rank-timeout",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="under torchrun: wait no longer for another rank (default 1800)",
+    )
     parser.add_argument("--guess", help="guess Fock matrix: minao, sap or core")
     group = parser.add_argument_group("settings")
-    for flag, path, kind, text in _SETTINGS:
+    for flag, path, kind, text in SETTINGS:
         group.add_argument(flag, dest=path, type=kind, metavar=kind.__name__.upper(), help=text)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+def program() -> int:
+    """The command as users start it: a trainer that is started again if it is killed.
+
+    Under torchrun that is the business of torchrun.
+    """
+    if "WORLD_SIZE" in os.environ:
+        return main(supervisor=os.getppid())
+    options = _parser().parse_args()
+    given = getattr(options, "engine.max_restarts")
+    restarts = _MAX_RESTARTS if given is None else max(given, 0)
+    return supervise("ase_srdft.cli.train:supervised", sys.argv[1:], _PROGRAM, restarts)
+
+
+def supervised() -> int:
+    """What `program` starts; the first argument is its process."""
+    return main(sys.argv[2:], supervisor=int(sys.argv[1]))
+
+
+def main(arguments: Sequence[str] | None = None, supervisor: int | None = None) -> int:
+    """Run the command in this process; returns the exit code.
+
+    Args:
+        arguments: without the program's name; None for those of the process.
+        supervisor: the process without which this one shall not go on.
+    """
     # Threads each handle their own geometries; parallel loops inside operations would only
     # get in their way.  This must be said before torch and PySCF are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return run_command(_parser(), _train, arguments)
+    with StopRequest(supervisor, quiet=os.environ.get("RANK", "0") != "0") as stop:
+        return run_command(_parser(), lambda options: _train(options, stop), arguments)
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     import torch
 
-    from ase_srdft.cli.progress import progress_display
-    from ase_srdft.errors import SamplingFailed
+    from ase_srdft.errors import RankLost
+    from ase_srdft.training.ranks import Ranks
+
+    torch.set_num_threads(1)
+    try:
+        with Ranks.from_environment(options.rank_timeout) as ranks:
+            return _train_with(ranks, options, stop)
+    except RankLost as err:
+        print(f"{_PROGRAM}: error: {err}", file=sys.stderr)
+        return 1
+
+
+def _train_with(ranks: Ranks, options: argparse.Namespace, stop: StopRequest) -> int:
+    """The part of one rank, which may be all there is; the lead alone writes and speaks."""
+    from ase_srdft.errors import BadInput
+
+    try:
+        trainer, directory = _prepared(ranks, options, stop)
+        code = _follow(trainer, stop) if directory is None else _lead(trainer, directory, stop)
+    except BadInput:
+        if ranks.leads:
+            raise
+        return 2
+    except OSError as err:
+        print(
+            f"{_PROGRAM}: error: cannot write {err.filename or options.output} ({err.strerror}): "
+            "make room and run the same command again, the last checkpoint is whole",
+            file=sys.stderr,
+        )
+        return 1
+    return ranks.broadcast(code)  # no rank ends before the files are there
+
+
+def _prepared(
+    ranks: Ranks, options: argparse.Namespace, stop: StopRequest
+) -> tuple[Trainer, RunDirectory | None]:
+    """A trainer where the last checkpoint left off, and the directory if this rank is to write."""
+    from ase_srdft.errors import BadInput
+    from ase_srdft.training.checkpoint import load_checkpoint, run_identity
     from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
-    config = _configuration(options)
-    dataset = _dataset(options, config)
-    torch.set_num_threads(1)
-    trainer = Trainer(config, dataset)
-    directory = RunDirectory(options.output, trainer)
+    def new_trainer() -> Trainer:
+        config = configuration(options)
+        return Trainer(config, dataset(options, config), ranks=ranks)
+
+    def directory_of_lead() -> RunDirectory | None:
+        return RunDirectory(options.output, trainer) if ranks.leads else None
+
+    def same_checkpoint() -> None:
+        if not ranks.leads and not load_checkpoint(options.output, trainer):
+            raise BadInput(f"no checkpoint in {options.output}: all ranks must see one directory")
+
+    trainer = ranks.together(new_trainer)
+    stop.ends(trainer)
+    ranks.check_same(run_identity(trainer), "settings or data")
+    directory = ranks.together(directory_of_lead)
+    if ranks.broadcast(directory is not None and directory.resumed):
+        ranks.together(same_checkpoint)
+    return trainer, directory
+
+
+def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
+    """Train, write and show.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    from ase_srdft.cli.progress import progress_display
+    from ase_srdft.errors import SamplingFailed, WorkerFailed
+
     first = trainer.learner.step
     try:
-        with progress_display(trainer, directory) as show, _stopping(trainer):
+        with progress_display(trainer, directory) as show:
             for event in trainer.run():
                 directory.record(event)
                 show(event)
-    except (SamplingFailed, FloatingPointError) as err:
+                _say_what_befell(event)
+                stop.look()
+        reason = _reason(trainer)
+        directory.finish(reason)
+    except (SamplingFailed, WorkerFailed, FloatingPointError) as err:
         print(f"{_PROGRAM}: error: {err}", file=sys.stderr)
         return 1
-    reason = _reason(trainer)
-    directory.finish(reason)
-    _say_what_there_is(options.output, trainer, reason, idle=trainer.learner.step == first)
-    return _INTERRUPTED if reason == "interrupted" else 0
-
-
-def _configuration(options: argparse.Namespace) -> TrainingConfig:
-    """YAML, then flags on top of it."""
-    from ase_srdft.devices import torch_device
-    from ase_srdft.training.config import TrainingConfig, from_plain
-
-    plain = _read_yaml(options.config) if options.config else {}
-    given = {path: getattr(options, path) for _, path, _, _ in _SETTINGS}
-    given["level.density_fitting"] = {"off": False}.get(
-        options.density_fitting, options.density_fitting
-    )
-    given["model_config.guess"] = options.guess
-    given["self_refine"] = False if options.no_self_refine else None
-    given["sampling.allow_reactions"] = True if options.allow_reactions else None
-    if given["threads"] is None and "threads" not in plain:
-        given["threads"] = len(os.sched_getaffinity(0))
-    for path, value in given.items():
-        if value is not None:
-            _set(plain, path, value)
-    config = from_plain(TrainingConfig, plain)
-    torch_device(config.device)
-    return config
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from ase_srdft.errors import BadInput
-
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as err:
-        raise BadInput(f"cannot read {path}: {err.strerror}; check the path") from err
-    except (yaml.YAMLError, ValueError) as err:  # impossible dates and bytes are ValueErrors
-        reason = " ".join(str(err).split())
-        raise BadInput(f"{path} is no YAML ({reason}): use name: value lines") from err
-    if not isinstance(plain, dict):
-        raise BadInput(f"{path} holds {type(plain).__name__}: use name: value lines")
-    return plain
-
-
-def _set(plain: dict[str, Any], path: str, value: Any) -> None:
-    """Set a value by its dotted name; what stands in the way is for `from_plain` to refuse."""
-    *parents, name = path.split(".")
-    for parent in parents:
-        inner = plain.setdefault(parent, {})
-        if not isinstance(inner, dict):
-            return
-        plain = inner
-    plain[name] = value
-
-
-def _dataset(options: argparse.Namespace, config: TrainingConfig) -> Any:
-    from ase_srdft.errors import BadInput
-    from ase_srdft.training.dataset import Dataset
-
-    if not options.structures and not options.data:
-        raise BadInput("nothing to train on: give a structure file, or frames with --data")
-    if not config.self_refine and not options.data:
-        raise BadInput("--no-self-refine without --data leaves nothing to train on: give frames")
-    frames = _read(options.data, config.level.charge)
-    if options.data and len(frames) < 2:
-        raise BadInput(f"{len(frames)} frame in --data: give at least 2, one is held out")
-    return Dataset.of(_read(options.structures, config.level.charge), frames)
-
-
-def _read(paths: Sequence[str], charge: int) -> list[Atoms]:
-    """The structures of all files, whose charges and spins must be those of the run."""
-    from ase.calculators.calculator import InputError
-
-    from ase_srdft.calculator_input import total_charge
-    from ase_srdft.errors import BadInput
-    from ase_srdft.structures import read_frames
-
-    structures = []
-    for path in paths:
-        for atoms in read_frames(path):
-            try:
-                total_charge(atoms, charge, multiplicity=None)
-            except InputError as err:
-                raise BadInput(f"{path}: {err}") from err
-            structures.append(atoms)
-    return structures
-
-
-@contextmanager
-def _stopping(trainer: Trainer) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run after the step in hand; a second one at once."""
-
-    def request(number: int, frame: FrameType | None) -> None:
-        if trainer.stop_requested:
-            raise KeyboardInterrupt
-        trainer.stop_requested = True
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
-
-    previous = {number: signal.signal(number, request) for number in _SIGNALS}
-    try:
-        yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        directory.close()
+    idle = trainer.learner.step == first
+    _say_what_there_is(directory.path, trainer, reason, idle)
+    return INTERRUPTED if reason == "interrupted" else 0
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+def _say_what_befell(event: Event) -> None:
+    """What a user should know of besides the progress."""
+    if event.worker is not None:
+        worker = event.worker
+        words = f"{worker.worker} {worker.reason}: started again from its last samples "
+        words += f"(restart {worker.nrestarts})"
+    elif event.training is not None and event.training.turned_back:
+        words = f"the weights went astray at step {event.step} (bracket "
+        words += (
+            f"{1e3 * event.training.bracket_width:.0f} millihartree): back to those of before, "
+        )
+        words += "with half the learning rate"
+    else:
+        return
+    print(f"{_PROGRAM}: {words}", file=sys.stderr, flush=True)
+
+
+def _follow(trainer: Trainer, stop: StopRequest) -> int:
+    """Train along with the lead, whose exit code is the one that counts."""
+    from ase_srdft.errors import SamplingFailed, WorkerFailed
+
+    try:
+        for _ in trainer.run():
+            stop.look()
+    except (SamplingFailed, WorkerFailed, FloatingPointError):
+        return 1
+    return 0
 
 
 def _reason(trainer: Trainer) -> str:
@@ -246,4 +251,4 @@ def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

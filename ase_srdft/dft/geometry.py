@@ -18,7 +18,19 @@ from ase_srdft.dft.projector import inverse_square_root
 from ase_srdft.dft.xc import Quadrature
 from ase_srdft.errors import BadInput
 
-__all__ = ["Geometry", "concatenate", "copied", "detached", "prepare", "select"]
+__all__ = [
+    "Geometry",
+    "concatenate",
+    "copied",
+    "detached",
+    "from_tensors",
+    "prepare",
+    "select",
+    "to_tensors",
+]
+
+#: The tensors of a geometry itself, besides its integrals and its grid.
+_OWN = ("positions", "orthogonaliser", "guess_fock")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +66,7 @@ class Geometry:
     @property
     def nbytes(self) -> int:
         """Memory of the tensors."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(self))
+        return sum(tensor.numel() * tensor.element_size() for tensor in to_tensors(self).values())
 
     def orthogonal(self, matrix: Float[Tensor, "batch nao nao"]) -> Float[Tensor, "batch nao nao"]:
         """A Fock-like matrix in the orthonormal basis, X F X."""
@@ -99,6 +111,14 @@ def prepare(
     if not bool(torch.isfinite(positions).all()):
         raise BadInput("positions are not finite: check the structure for NaN or infinity")
     level = molecule.level.grid_level if grid_level is None else grid_level
+    if positions.device.type != "cpu":
+        return _prepare(molecule, positions, level)
+    # one by one, so that no digit of a geometry depends on what else is in its batch: a run that
+    # goes on makes again, one at a time, what the sampler had made for several walkers
+    return concatenate([_prepare(molecule, one, level) for one in positions.split(1)])
+
+
+def _prepare(molecule: Molecule, positions: Tensor, level: int) -> Geometry:
     integrals = evaluate_integrals(positions, molecule.provider)
     grid = build_grid(positions, molecule.grid_template(level, positions.device))
     return Geometry(
@@ -124,11 +144,24 @@ def _guess_fock(
     return guess_fock(molecule, integrals, quadrature)
 
 
-def _tensors(geometry: Geometry) -> list[Tensor]:
-    grid, integrals = geometry.grid, geometry.integrals
-    named = [getattr(integrals, field.name) for field in fields(Integrals)]
-    own = [geometry.positions, geometry.orthogonaliser, geometry.guess_fock]
-    return [t for t in [*named, *own, grid.points, grid.weights] if t is not None]
+def to_tensors(geometry: Geometry) -> dict[str, Tensor]:
+    """The numbers by name, to be sent to another process."""
+    named = {f.name: getattr(geometry.integrals, f.name) for f in fields(Integrals)}
+    named |= {name: getattr(geometry, name) for name in _OWN}
+    named |= {"points": geometry.grid.points, "weights": geometry.grid.weights}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def from_tensors(molecule: Molecule, tensors: dict[str, Tensor]) -> Geometry:
+    """The geometry of a molecule that `to_tensors` gave these numbers of."""
+    own = {name: tensors[name] for name in _OWN}
+    integrals = {f.name: tensors.get(f.name) for f in fields(Integrals)}
+    return Geometry(
+        molecule=molecule,
+        integrals=Integrals(**integrals),  # type: ignore[arg-type]
+        grid=Grid(points=tensors["points"], weights=tensors["weights"]),
+        **own,
+    )
 
 
 def _mapped(geometry: Geometry, change: Callable[[Tensor], Tensor]) -> Geometry:

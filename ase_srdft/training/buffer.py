@@ -1,13 +1,17 @@
-"""Where training batches come from: given frames and a first-in-first-out replay buffer."""
+"""Where training batches come from: given frames and a replay buffer of sampled geometries."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from ase_srdft.dft.geometry import Geometry
+from ase_srdft.training.config import SelectionConfig
+from ase_srdft.training.selection import draw_probabilities, index_to_evict
 from ase_srdft.training.store import GeometryStore
 
 __all__ = ["BatchSource"]
@@ -16,44 +20,99 @@ __all__ = ["BatchSource"]
 class BatchSource:
     """Draws batches with a fixed share of given frames.
 
-    Given frames are drawn in shuffled passes (each once before any twice), sampled ones
-    uniformly from the buffer.  Where the share does not divide the batch, the remainder is
-    carried to the next batch, so that the share holds over time.
+    Given frames are drawn in shuffled passes (each once before any twice).  Sampled ones are
+    drawn from the buffer with replacement: uniformly, or those with a wide bracket more often.
+    Where the share does not divide the batch, the remainder is carried to the next batch, so that
+    the share holds over time.
+
+    The bracket widths that decide are the latest that anyone has told: :meth:`add_sample` and
+    :meth:`note_widths`.  A checkpoint keeps :attr:`widths` and gives each back to
+    :meth:`add_sample`, in order.
 
     Args:
         store: keeps the geometries.
         frames: keys of the given frames.
         data_fraction: share of given frames while there are samples too.
         capacity: of the buffer.
+        selection: what is drawn from the buffer, and what leaves it; None for uniform draws,
+            first in first out.
+
+    Attributes:
+        samples: keys in the buffer, from the oldest to the newest.
     """
 
     def __init__(
-        self, store: GeometryStore, frames: Sequence[int], data_fraction: float, capacity: int
+        self,
+        store: GeometryStore,
+        frames: Sequence[int],
+        data_fraction: float,
+        capacity: int,
+        selection: SelectionConfig | None = None,
     ) -> None:
         self.store = store
         self.frames = list(frames)
         self.data_fraction = data_fraction
         self.capacity = capacity
+        self.selection = selection or SelectionConfig()
         self.samples: deque[int] = deque()
+        self._widths: dict[int, float] = {}
         self.pass_left: list[int] = []
         self.carried = 0.0
 
-    def add_sample(self, molecule: int, positions: np.ndarray, geometry: Geometry | None) -> int:
-        """Put a sampled geometry (Bohr) into the buffer; the oldest leaves when it is full."""
+    @property
+    def widths(self) -> Float[np.ndarray, " nsamples"]:
+        """Latest bracket of each of ``samples`` (Hartree), NaN where there is none."""
+        return np.array([self._widths[key] for key in self.samples], dtype=np.float64)
+
+    def add_sample(
+        self,
+        molecule: int,
+        positions: np.ndarray,
+        geometry: Geometry | None,
+        width: float | None = None,
+    ) -> int:
+        """Put a sampled geometry into the buffer; when it is full, another leaves first.
+
+        Args:
+            molecule: its index.
+            positions: (Bohr).
+            geometry: its integrals, if they are at hand.
+            width: of its bracket (Hartree), if it is known; NaN says no more than None.
+        """
         if len(self.samples) >= self.capacity:
-            self.store.remove(self.samples.popleft())
+            self._evict()
         key = self.store.add(molecule, positions, geometry)
         self.samples.append(key)
+        self._widths[key] = math.nan if width is None else float(width)
         return key
+
+    def note_widths(self, keys: Sequence[int], widths: Sequence[float]) -> None:
+        """Remember the latest brackets (Hartree); keys that are not in the buffer are passed by."""
+        for key, width in zip(keys, widths, strict=True):
+            if key in self._widths:
+                self._widths[key] = float(width)
+
+    def _evict(self) -> None:
+        index = index_to_evict(self.widths) if self.selection.exponent > 0.0 else 0
+        key = self.samples[index]
+        del self.samples[index]
+        del self._widths[key]
+        self.store.remove(key)
 
     def draw(self, size: int, rng: np.random.Generator) -> list[int]:
         """Keys of a batch."""
         nframes = self._number_of_frames(size)
         keys = [self._next_frame(rng) for _ in range(nframes)]
         if nframes < size:
-            chosen = rng.integers(len(self.samples), size=size - nframes)
-            keys += [self.samples[index] for index in chosen]
+            keys += [self.samples[index] for index in self._chosen(size - nframes, rng)]
         return keys
+
+    def _chosen(self, count: int, rng: np.random.Generator) -> Int[np.ndarray, " count"]:
+        """Indices into ``samples``, with replacement."""
+        if self.selection.exponent == 0.0:
+            return rng.integers(len(self.samples), size=count)
+        probabilities = draw_probabilities(self.widths, self.selection)
+        return rng.choice(len(self.samples), size=count, p=probabilities)
 
     def _number_of_frames(self, size: int) -> int:
         if not self.samples:

@@ -1,33 +1,46 @@
-"""Checkpoints: everything a run needs to go on, in one safetensors file, no pickle.
+"""Checkpoints: everything a run needs to go on, in one HDF5 file that any HDF5 reader opens.
 
-The last good checkpoint is kept as ``checkpoint.previous.safetensors`` until the new one has been
-read back.
+``weights/`` (the network, its exponential average, the best validated, those to turn back to),
+``optimiser/``, ``buffer/`` and ``validation/`` (geometries in Bohr), ``samplers/`` (walkers), and
+in ``record`` as JSON the counters, the states of all random generators and whose run it is.  No
+pickle.  A checksum stands before it all.  The file appears as a whole; the last good one is kept
+as ``checkpoint.previous.h5`` until the new one has been read back.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.files import replace_atomically
-from ase_srdft.training.trainer import Counters, Trainer
+from ase_srdft.training.chunk import SamplerState, under
+from ase_srdft.training.events import Counters
+from ase_srdft.training.learner import Pace
+from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.trainer import Trainer
 
 __all__ = ["CHECKPOINT", "load_checkpoint", "run_identity", "save_checkpoint"]
 
-CHECKPOINT = "checkpoint.safetensors"
-_PREVIOUS = "checkpoint.previous.safetensors"
-_FORMAT = "ase_srdft checkpoint 1"
+CHECKPOINT = "checkpoint.h5"
+_PREVIOUS = "checkpoint.previous.h5"
+_FORMAT = "ase_srdft checkpoint 2"
+#: Bytes before the HDF5 part; a size that HDF5 allows.
+_HEAD = 512
 #: Settings that may differ when a run goes on: its limits and how it uses the machine.
-_MAY_CHANGE = ("steps", "minutes", "target_error_uEh", "threads", "device", "memory_gb")
+_MAY_CHANGE = ("steps", "minutes", "target_error_uEh", "threads", "device", "memory_gb", "engine")
+
+_Arrays = dict[str, np.ndarray]
 
 
 def run_identity(trainer: Trainer) -> dict[str, Any]:
@@ -35,34 +48,42 @@ def run_identity(trainer: Trainer) -> dict[str, Any]:
     settings = trainer.config.to_plain()
     for name in _MAY_CHANGE:
         settings.pop(name)
+    settings["engine"] = {"samplers": trainer.config.nsamplers}
     identity = {"settings": settings, "data": trainer.dataset.fingerprint}
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
 
 
 def save_checkpoint(directory: Path, trainer: Trainer) -> None:
-    """Write the checkpoint of a trainer between two steps, and verify it."""
-    tensors = _weights(trainer) | _optimiser_tensors(trainer) | _geometries(trainer)
-    tensors |= {name: torch.as_tensor(a) for name, a in trainer.sampler.to_arrays().items()}
+    """Write the checkpoint of a trainer between two events of its run, and verify it.
+
+    Raises:
+        OSError: it cannot be written; the last one is still there.
+    """
+    arrays = _weights(trainer) | _optimiser_arrays(trainer)
+    arrays |= _geometries("buffer", trainer.source.samples, trainer.store)
+    arrays["buffer/bracket_width"] = np.asarray(trainer.source.widths)
+    arrays |= _geometries("validation", trainer.validation, trainer.validation_store)
+    for state in trainer.sampler_states:
+        arrays |= {f"samplers/{state.sampler}/{n}": array for n, array in state.arrays.items()}
     record = {
         "identity": run_identity(trainer),
         "step": trainer.learner.step,
+        "pace": asdict(trainer.learner.pace),
         "counters": trainer.counters_to_plain(),
         "batch_rng": trainer.batch_rng.bit_generator.state,
         "sampler_rng": trainer.sampler_rng.bit_generator.state,
         "pass_left": trainer.source.pass_left,
         "carried": trainer.source.carried,
-        "sample_molecules": _molecules(trainer, list(trainer.source.samples), trainer.store),
-        "validation_molecules": _molecules(trainer, trainer.validation, trainer.validation_store),
+        "samplers": [state.record for state in trainer.sampler_states],
     }
+    content = _to_bytes(arrays, json.dumps(record))
     path = directory / CHECKPOINT
     if path.exists():
         path.replace(directory / _PREVIOUS)
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(record)
-    metadata = {"format": _FORMAT, "record": text, "sha256": _digest(text, contiguous)}
-    replace_atomically(path, lambda beside: save_file(contiguous, beside, metadata))
-    _read(path)
+    replace_atomically(path, lambda beside: _write(beside, content))
+    if path.read_bytes() != content:
+        raise OSError(f"{path} does not read as it was written")
     (directory / _PREVIOUS).unlink(missing_ok=True)
 
 
@@ -79,46 +100,56 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
     present = [path for name in (CHECKPOINT, _PREVIOUS) if (path := directory / name).exists()]
     if not present:
         return False
-    tensors, record = _read_first(present)
+    arrays, record = _read_first(present)
     _check_identity(directory, record["identity"], run_identity(trainer))
     learner = trainer.learner
-    learner.model.load_state_dict(_under("model.", tensors))
-    learner.averaged.load_state_dict(_under("averaged.", tensors))
-    trainer.best = _under("best.", tensors)
-    _restore_optimiser(trainer, _under("optimiser.", tensors))
+    learner.model.load_state_dict(_tensors("weights/model/", arrays))
+    learner.averaged.load_state_dict(_tensors("weights/averaged/", arrays))
+    trainer.best = _tensors("weights/best/", arrays)
+    learner.kept = _tensors("weights/kept/", arrays)
+    learner.pace = Pace(**record["pace"])
+    _restore_optimiser(trainer, _tensors("optimiser/", arrays))
     learner.step = record["step"]
     trainer.counters = Counters(**record["counters"])
     trainer.batch_rng.bit_generator.state = record["batch_rng"]
     trainer.sampler_rng.bit_generator.state = record["sampler_rng"]
     trainer.source.pass_left = record["pass_left"]
     trainer.source.carried = record["carried"]
-    for index, molecule in enumerate(record["sample_molecules"]):
-        trainer.source.add_sample(molecule, tensors[f"samples.{index}"].numpy(), None)
+    buffer = _geometries_of("buffer", arrays)
+    for (molecule, positions), width in zip(buffer, arrays["buffer/bracket_width"], strict=True):
+        trainer.source.add_sample(molecule, positions, None, float(width))
     for key in trainer.validation:
         trainer.validation_store.remove(key)
     trainer.validation = [
-        trainer.validation_store.add(molecule, tensors[f"validation.{index}"].numpy())
-        for index, molecule in enumerate(record["validation_molecules"])
+        trainer.validation_store.add(molecule, positions)
+        for molecule, positions in _geometries_of("validation", arrays)
     ]
-    walkers = {n: t.numpy() for n, t in tensors.items() if n.startswith("walkers.")}
-    trainer.sampler.from_arrays(walkers)
+    trainer.sampler_states = [
+        SamplerState(**plain, arrays=under(f"samplers/{plain['sampler']}/", arrays))
+        for plain in record["samplers"]
+    ]
     return True
 
 
-def _weights(trainer: Trainer) -> dict[str, Tensor]:
+def _weights(trainer: Trainer) -> _Arrays:
     learner = trainer.learner
     states = {
-        "model.": learner.model.state_dict(),
-        "averaged.": learner.averaged.state_dict(),
-        "best.": trainer.best,
+        "model": learner.model.state_dict(),
+        "averaged": learner.averaged.state_dict(),
+        "best": trainer.best,
+        "kept": learner.kept,
     }
-    return {prefix + name: t for prefix, state in states.items() for name, t in state.items()}
+    return {
+        f"weights/{which}/{name}": _array(tensor)
+        for which, state in states.items()
+        for name, tensor in state.items()
+    }
 
 
-def _optimiser_tensors(trainer: Trainer) -> dict[str, Tensor]:
+def _optimiser_arrays(trainer: Trainer) -> _Arrays:
     state = trainer.learner.optimiser.state_dict()["state"]
     return {
-        f"optimiser.{index}.{name}": torch.as_tensor(value)
+        f"optimiser/{index}/{name}": _array(torch.as_tensor(value))
         for index, values in state.items()
         for name, value in values.items()
     }
@@ -129,56 +160,83 @@ def _restore_optimiser(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     full = optimiser.state_dict()
     full["state"] = {}
     for name, tensor in tensors.items():
-        index, entry = name.split(".", 1)
+        index, entry = name.split("/", 1)
         full["state"].setdefault(int(index), {})[entry] = tensor
     optimiser.load_state_dict(full)
 
 
-def _geometries(trainer: Trainer) -> dict[str, Tensor]:
-    named = {}
-    for prefix, keys, store in (
-        ("samples", list(trainer.source.samples), trainer.store),
-        ("validation", trainer.validation, trainer.validation_store),
-    ):
-        for index, key in enumerate(keys):
-            named[f"{prefix}.{index}"] = torch.as_tensor(np.array(store.positions_of(key)))
-    return named
+def _geometries(group: str, keys: Sequence[int], store: GeometryStore) -> _Arrays:
+    """Geometries one after the other: molecule, number of atoms, positions of all atoms."""
+    positions = [store.positions_of(key) for key in keys]
+    return {
+        f"{group}/molecule": np.array([store.molecule_of(key) for key in keys], dtype=np.int64),
+        f"{group}/natoms": np.array([len(p) for p in positions], dtype=np.int64),
+        f"{group}/positions": np.concatenate([np.zeros((0, 3)), *positions]),
+    }
 
 
-def _molecules(trainer: Trainer, keys: list[int], store: Any) -> list[int]:
-    return [store.molecule_of(key) for key in keys]
+def _geometries_of(group: str, arrays: _Arrays) -> list[tuple[int, np.ndarray]]:
+    ends = np.cumsum(arrays[f"{group}/natoms"])
+    pieces = np.split(arrays[f"{group}/positions"], ends)[:-1]
+    return [
+        (int(molecule), piece)
+        for molecule, piece in zip(arrays[f"{group}/molecule"], pieces, strict=True)
+    ]
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
+def _array(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    return array
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != _FORMAT:
-            raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata.get("sha256") != _digest(metadata["record"], tensors):
+def _tensors(prefix: str, arrays: _Arrays) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(array) for name, array in under(prefix, arrays).items()}
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _to_bytes(arrays: _Arrays, record: str) -> bytes:
+    """The file, made in memory: a full disk is then an error of writing, not of HDF5."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=_HEAD) as file:
+        file["record"] = record
+        for name, array in arrays.items():
+            file[name] = array
+    body = buffer.getvalue()[_HEAD:]
+    return _head(body).ljust(_HEAD, b"\0") + body
+
+
+def _head(body: bytes) -> bytes:
+    """What stands before the HDF5 part, where HDF5 leaves room for it: format and checksum."""
+    return f"{_FORMAT}\nsha256 {hashlib.sha256(body).hexdigest()}\n".encode()
+
+
+def _read(path: Path) -> tuple[_Arrays, dict[str, Any]]:
+    content = path.read_bytes()
+    head, body = content[:_HEAD].rstrip(b"\0"), content[_HEAD:]
+    if not head.startswith(f"{_FORMAT}\n".encode()):
+        raise ValueError(f"it does not begin with {_FORMAT!r}")
+    if head != _head(body) or len(content) < _HEAD:
         raise ValueError("its checksum does not match its content")
-    return tensors, json.loads(metadata["record"])
+    arrays: _Arrays = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and name != "record":
+            arrays[name] = np.asarray(item[()])
+
+    with h5py.File(io.BytesIO(content), "r") as file:
+        file.visititems(visit)
+        return arrays, json.loads(file["record"][()])
 
 
-def _digest(record: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(record.encode())
-    for name in sorted(tensors):
-        array = tensors[name].numpy()
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _read_first(paths: list[Path]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_first(paths: list[Path]) -> tuple[_Arrays, dict[str, Any]]:
     reasons = []
     for path in paths:
         try:
             return _read(path)
-        except (SafetensorError, OSError, ValueError, KeyError) as err:
+        except (OSError, ValueError, KeyError) as err:
             reasons.append(f"{path} ({str(err).splitlines()[0]})")
     raise DamagedFile(
         f"damaged checkpoint: {'; '.join(reasons)}: restore it, or train in another directory"

@@ -9,9 +9,19 @@ from typing import Any, TypeVar
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.errors import BadInput
 
-__all__ = ["DYNAMICS", "OptimiserConfig", "SamplingConfig", "TrainingConfig", "from_plain"]
+__all__ = [
+    "DYNAMICS",
+    "ENGINES",
+    "EngineConfig",
+    "OptimiserConfig",
+    "SamplingConfig",
+    "SelectionConfig",
+    "TrainingConfig",
+    "from_plain",
+]
 
 DYNAMICS = ("overdamped", "metropolis", "langevin")
+ENGINES = ("sync", "local", "ray")
 
 _Config = TypeVar("_Config")
 
@@ -52,7 +62,8 @@ class SamplingConfig:
             time that the model Hessian gives to every mode.
         timestep_fs: time step of ``langevin``.
         friction_per_fs: friction of ``langevin``.
-        steps_per_round: sampler steps between training steps; each gives one sample a walker.
+        steps_per_round: sampler steps of a chunk, all with the same weights; each gives one
+            sample a walker.
         allow_reactions: keep samples whose bonds differ from the given structure's.
         energy_spike: a sample is refused this many standard deviations above the mean thermal
             potential energy, counted from the lowest energy seen.
@@ -106,6 +117,60 @@ class OptimiserConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where sampling runs, and what is done about trouble there.
+
+    Attributes:
+        name: ``sync`` (sampling and training in turn, in one process), ``local`` (samplers are
+            processes of this machine) or ``ray`` (actors on the nodes of a Ray cluster).
+        samplers: how many there are, besides ``sync``; the walkers are shared out over them.
+        sampler_devices: where they compute, in turn; the trainer's device if none is named.
+        max_staleness: samples from weights that are more training steps old are refused.
+        queue_size: chunks of samples that wait for the trainer, of each sampler; a sampler waits
+            while there are so many.
+        max_restarts: times that a dead or silent sampler is started again, all together.
+        silence_seconds: a sampler that shows no sign of life for so long is taken for dead; more
+            than one force call takes.
+    """
+
+    name: str = "local"
+    samplers: int = 1
+    sampler_devices: tuple[str, ...] = ()
+    max_staleness: int = 500
+    queue_size: int = 2
+    max_restarts: int = 5
+    silence_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        _require(self.name in ENGINES, "engine", self.name, " or ".join(ENGINES))
+        _require_at_least(1, self, "samplers", "queue_size")
+        _require_at_least(0, self, "max_staleness", "max_restarts")
+        _require_positive(self, "silence_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionConfig:
+    """Which sampled geometries are trained on most and kept longest.
+
+    Attributes:
+        exponent: of the bracket width in the probability of a draw, and whether a full buffer
+            lets go of what has a narrow bracket; 0 draws uniformly, first in first out.
+        uniform_share: of the probability that is spread evenly, above 0 to 1.
+        clip: a bracket counts for at most this many times the median one, at least 1.
+    """
+
+    exponent: float = 0.0
+    uniform_share: float = 0.5
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        _require_at_least(0, self, "exponent")
+        _require_at_least(1, self, "clip")
+        share = self.uniform_share
+        _require(0 < share <= 1, "uniform_share", share, "above 0, and 1 at most")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """A training run.
 
@@ -115,23 +180,27 @@ class TrainingConfig:
         model_config: its configuration, plain values.
         sampling: how geometries are sampled.
         optimiser: how the weights are trained.
+        engine: where sampling runs.
+        selection: which sampled geometries are trained on most and kept longest.
         self_refine: sample with the model while training; else train on given frames alone.
         data_fraction: share of a batch from given frames, where both kinds are there.
         steps: training steps at most.
         minutes: wall-clock limit; the learning rate follows whichever of the two is nearer its
             end, so a run that is limited by time is not reproducible to the bit.
         target_error_uEh: stop when the validated bracket is narrower (microhartree).
-        train_steps_per_round: training steps between sampling.
+        train_steps_per_round: training steps between new weights for the samplers; with the
+            engine ``sync`` also between rounds of sampling.
         pretraining_frames: rattled copies to begin with, where no frames are given.
         safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
-        buffer_size: sampled geometries kept, first in first out.
+        buffer_size: sampled geometries kept; who leaves is for ``selection``.
         memory_gb: of integrals kept with geometries, a fifth of it for those held out.
         validation_frames: frames held out, the last ones given or some of those sampled.
         validate_every: training steps between validations.
         coarse_grid: train and sample on the coarse grid; validation is on the level's own.
         seed: of everything random.
-        device: where torch computes.
-        threads: over the geometries of a batch; each runs torch's operations on its own.
+        device: where training runs.
+        threads: of the trainer, over the geometries of a batch; each runs torch's operations on
+            its own.  Samplers of the engines ``local`` and ``ray`` have one each.
     """
 
     level: LevelOfTheory = field(default_factory=LevelOfTheory)
@@ -139,6 +208,8 @@ class TrainingConfig:
     model_config: dict[str, Any] = field(default_factory=dict)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
     self_refine: bool = True
     data_fraction: float = 0.5
     steps: int = 10_000
@@ -161,12 +232,31 @@ class TrainingConfig:
         _require_at_least(1, self, "buffer_size", "validation_frames", "validate_every", "threads")
         _require_positive(self, "memory_gb", "safe_width_mEh")
         _require_positive(self, *(n for n in _OPTIONAL if getattr(self, n) is not None))
+        enough = f"at least as many as there are samplers ({self.nsamplers})"
+        walkers = self.sampling.walkers
+        _require(walkers >= self.nsamplers, "sampling.walkers", walkers, enough)
         _require(0 <= self.data_fraction <= 1, "data_fraction", self.data_fraction, "0 to 1")
         _require(0 <= self.seed < _SEEDS, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
+    @property
+    def nsamplers(self) -> int:
+        """How many samplers share the walkers."""
+        return 1 if self.engine.name == "sync" else self.engine.samplers
+
+    @property
+    def sampler_cores(self) -> int:
+        """How many cores of this machine samplers take."""
+        beside = self.self_refine and self.engine.name == "local"
+        on_cpu = "cpu" in (self.engine.sampler_devices or (self.device,))
+        return self.engine.samplers if beside and on_cpu else 0
+
     def to_plain(self) -> dict[str, Any]:
         """Plain nested values, for YAML and JSON."""
-        return asdict(self)
+
+        def plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+            return {n: list(value) if isinstance(value, tuple) else value for n, value in items}
+
+        return asdict(self, dict_factory=plain)
 
 
 def from_plain(cls: type[_Config], values: object, where: str = "") -> _Config:
@@ -193,12 +283,15 @@ def from_plain(cls: type[_Config], values: object, where: str = "") -> _Config:
 
 def _checked(annotation: Any, value: Any, label: str) -> Any:
     """A leaf value of the annotated type; whole numbers will do for floats."""
+    if str(annotation).startswith("tuple") and isinstance(value, (list, tuple)):
+        return tuple(_checked("str", entry, f"an entry of {label}") for entry in value)
     kinds: dict[str, type | tuple[type, ...]] = {
         "int": int,
         "float": (int, float),
         "str": str,
         "bool": bool,
         "dict": dict,
+        "tuple": (list, tuple),
         "None": type(None),
     }
     parts = [part.strip().split("[")[0] for part in str(annotation).split("|")]

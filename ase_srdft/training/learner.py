@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,25 +17,71 @@ from ase_srdft.dft.geometry import Geometry, select
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel import Workers
 from ase_srdft.training.config import OptimiserConfig
+from ase_srdft.training.ranks import Ranks
 
-__all__ = ["Learner", "StepRecord", "mean_bracket"]
+__all__ = ["Learner", "Pace", "StepRecord", "mean_bracket"]
+
+#: A median bracket so many times the usual one ...
+_ASTRAY = 30.0
+#: ... and wider than this (Hartree) is the sign of weights that have gone astray.
+_UNFIT = 5.0e-3
+_USUAL_WEIGHT = 0.02
+#: Batches after which it is known what is usual: with several molecules they differ.
+_KNOWN_AFTER = 100
+#: Steps between the weights that are kept to be turned back to.
+_KEEP_EVERY = 50
+#: The learning rate is halved so often at most.
+_SMALLEST_FACTOR = 2.0**-8
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRecord:
-    """What one training step showed.
+    """What one training step showed, of the whole batch on every rank.
 
     Attributes:
         energy: mean E over the batch (Hartree).
         bracket_width: mean width over the batch, on the training grid (Hartree).
+        widths: of each geometry, in the order of the batches given, those of the first rank first
+            (Hartree).
         gradient_norm: before clipping (Hartree).
         learning_rate: used.
+        turned_back: whether the weights had gone astray and were put back instead.
     """
 
     energy: float
     bracket_width: float
+    widths: tuple[float, ...]
     gradient_norm: float
     learning_rate: float
+    turned_back: bool = False
+
+
+@dataclass(kw_only=True)
+class Pace:
+    """How fast the weights may change, by what happened so far; part of a checkpoint.
+
+    Attributes:
+        factor: of the learning rate; halved whenever the weights have gone astray.
+        since: step of the last time, from which the warm-up counts.
+        nbatches: that the next is averaged over.
+        usual_width: running mean of the batches' median bracket (Hartree).
+    """
+
+    factor: float = 1.0
+    since: int = 0
+    nbatches: int = 0
+    usual_width: float = 0.0
+
+    def has_gone_astray(self, width: float) -> bool:
+        """Whether a batch's median bracket is far from usual, and unfit for dynamics."""
+        known = self.nbatches >= _KNOWN_AFTER
+        return known and width > max(_ASTRAY * self.usual_width, _UNFIT)
+
+    def note(self, width: float) -> None:
+        """Take in a batch's median bracket (Hartree)."""
+        self.nbatches += 1
+        weight = max(_USUAL_WEIGHT, 1.0 / self.nbatches)
+        self.usual_width += weight * (width - self.usual_width)
 
 
 class Learner:
@@ -47,12 +94,18 @@ class Learner:
         model: trained in place, in single precision.
         config: of the optimiser.
         workers: threads over the geometries of a batch.
+        ranks: that each get a share of every batch; None for this process alone.
     """
 
     def __init__(
-        self, model: ElectronicStateModel, config: OptimiserConfig, workers: Workers
+        self,
+        model: ElectronicStateModel,
+        config: OptimiserConfig,
+        workers: Workers,
+        ranks: Ranks | None = None,
     ) -> None:
         self.workers = workers
+        self.ranks = ranks or Ranks.single()
         self.model = model.float().requires_grad_(True)
         self.config = config
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
@@ -60,42 +113,93 @@ class Learner:
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = 0
+        self.pace = Pace()
+        self.kept = copy.deepcopy(self.averaged.state_dict())
+
+    @cached_property
+    def _parallel(self) -> torch.nn.Module:
+        # made at the first step, where all ranks come together
+        return self.ranks.parallel(self.model)
 
     def learning_rate(self, progress: float) -> float:
-        """Linear warm-up, then a cosine over the run; ``progress`` from 0 to 1."""
+        """Linear warm-up, then a cosine over the run; ``progress`` from 0 to 1.
+
+        Half of that for every time that the weights went astray, with a warm-up after each.
+        """
         highest, lowest = self.config.learning_rate, self.config.final_learning_rate
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-        warmup = min(1.0, (self.step + 1) / self.config.warmup_steps)
-        return warmup * (lowest + (highest - lowest) * cosine)
+        warmup = min(1.0, (self.step - self.pace.since + 1) / self.config.warmup_steps)
+        return self.pace.factor * warmup * (lowest + (highest - lowest) * cosine)
 
     def update(self, batches: Sequence[Geometry], progress: float) -> StepRecord:
         """One step on a batch, given as one geometry batch for each molecule in it.
 
+        Of several ranks each gives its share, one geometry at least, and learns from the whole.
+
         Raises:
             FloatingPointError: the weights have gone astray: no orbitals, or no finite gradient.
+            RankLost: another rank has ended.
         """
         rate = self.learning_rate(progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        own, error = None, None
         try:
-            total, widths = _energies_and_widths(self.model, batches, self.workers)
+            own = _energies_and_widths(self._parallel, batches, self.workers)
         except torch.linalg.LinAlgError as err:  # type: ignore[attr-defined]
-            raise FloatingPointError(self._astray("Fock matrix", rate)) from err
-        energy = total.mean()
+            error = err
+        whole = self.ranks.joined(own)
+        if own is None or whole is None:
+            raise FloatingPointError(self._astray("Fock matrix", rate)) from error
+        energies, widths = whole
+        median = float(widths.median())
+        astray = self.pace.has_gone_astray(median)
+        # gradients are averaged over ranks, whose shares may be of different size; the ranks wait
+        # for each other's, wanted or not
+        weight = self.ranks.size * len(own[0]) / len(energies)
         self.optimiser.zero_grad(set_to_none=True)
-        energy.backward()
+        with self.ranks.waiting():
+            (weight * own[0].mean()).backward()
+        if astray:
+            norm = self._turn_back(rate)
+        else:
+            self.pace.note(median)
+            norm = self._descend(rate)
+        return StepRecord(
+            energy=float(energies.detach().mean()),
+            bracket_width=float(widths.mean()),
+            widths=tuple(widths.tolist()),
+            gradient_norm=norm,
+            learning_rate=rate,
+            turned_back=astray,
+        )
+
+    def _descend(self, rate: float) -> float:
+        """Change the weights along their gradient; returns its norm."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         if not bool(torch.isfinite(norm)):
             raise FloatingPointError(self._astray("gradient", rate))
         self.optimiser.step()
         self.step += 1
         self._average()
-        return StepRecord(
-            energy=float(energy.detach()),
-            bracket_width=float(widths.mean()),
-            gradient_norm=float(norm),
-            learning_rate=rate,
-        )
+        if self.step % _KEEP_EVERY == 0:
+            self.kept = copy.deepcopy(self.averaged.state_dict())
+        return float(norm)
+
+    def _turn_back(self, rate: float) -> float:
+        """Go on from weights of before, more slowly; what the optimiser has gathered is void."""
+        if self.pace.factor <= _SMALLEST_FACTOR:
+            raise FloatingPointError(
+                f"the weights went astray again at step {self.step}, with a learning rate of "
+                f"{rate:.1e}: lower the temperature, or look at the structures"
+            )
+        self.model.load_state_dict(self.kept)
+        self.averaged.load_state_dict(self.kept)
+        self.optimiser.state.clear()
+        self.step += 1
+        self.pace.factor *= 0.5
+        self.pace.since = self.step
+        return 0.0
 
     def _astray(self, what: str, rate: float) -> str:
         return (
@@ -112,7 +216,7 @@ class Learner:
 
 
 def _energies_and_widths(
-    model: ElectronicStateModel, batches: Sequence[Geometry], workers: Workers
+    model: torch.nn.Module, batches: Sequence[Geometry], workers: Workers
 ) -> tuple[Tensor, Tensor]:
     """E, differentiable by the weights, and bracket widths of all geometries, in order."""
     pieces = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,7 +76,8 @@ class Sampling:
         molecules: of which molecule each sample is, as an index.
         acceptance: share of the moves that were accepted, or of the samples that were kept.
         temperature_K: of the walkers; NaN where there is no estimate.
-        resets: walkers reset in this round, by reason.
+        resets: walkers reset in this round, and samples refused, by reason.
+        staleness: training steps that its weights were behind.
     """
 
     step: int
@@ -87,6 +88,7 @@ class Sampling:
     acceptance: float
     temperature_K: float
     resets: dict[str, int]
+    staleness: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,7 @@ class History:
         sampling: in the order of steps.
         validation: in the order of steps.
         end: of the latest session; None while it runs, or if it was cut off.
+        nrestarts: workers that died and were started again.
         nunreadable: lines left out.
         settings: of ``config.yaml``, nested; empty without one.
     """
@@ -144,6 +147,7 @@ class History:
     sampling: list[Sampling] = field(default_factory=list)
     validation: list[Validation] = field(default_factory=list)
     end: End | None = None
+    nrestarts: int = 0
     nunreadable: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -161,6 +165,8 @@ class History:
             self._sampled(_record(Sampling, values))
         elif kind == "validation":
             self.validation.append(_record(Validation, values))
+        elif kind == "worker":
+            self.nrestarts += 1
         elif kind == "end":
             self.end = _record(End, values)
 
@@ -237,7 +243,8 @@ _READERS: dict[str, Any] = {
 
 def _record(cls: type[_Record], values: dict[str, Any]) -> _Record:
     """A record of the named fields; others on the line are for other readers."""
-    return cls(**{f.name: _READERS[str(f.type)](values[f.name]) for f in fields(cls)})
+    wanted = [f for f in fields(cls) if f.name in values or f.default is MISSING]
+    return cls(**{f.name: _READERS[str(f.type)](values[f.name]) for f in wanted})
 
 
 def _settings(path: Path) -> dict[str, Any]:

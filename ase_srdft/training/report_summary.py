@@ -24,6 +24,8 @@ def key_figures(history: History) -> Iterator[str]:
     yield _card("Training steps", number(last.step if last else 0), "<br>".join(more))
     yield _sampling_card(history)
     sessions = f"in {history.nsessions} sessions" if history.nsessions > 1 else "in one session"
+    if history.nrestarts:
+        sessions += f"<br>workers started again: {number(history.nrestarts)}"
     yield _card("Wall time", _duration(last.elapsed_s if last else 0.0), sessions if last else "")
     yield _resets_card(history)
 
@@ -44,6 +46,10 @@ def _sampling_card(history: History) -> str:
         return _card("Sampled geometries", "0", more)
     kept = sum(record.acceptance for record in rounds) / len(rounds)
     more = f"in {number(len(rounds))} rounds<br>{number(100.0 * kept)} % accepted"
+    stale = [record.staleness for record in rounds]
+    if any(stale):
+        mean = sum(stale) / len(stale)
+        more += f"<br>weights {number(mean)} steps old, {number(max(stale))} at most"
     return _card("Sampled geometries", number(rounds[-1].nsamples), more)
 
 
@@ -51,7 +57,7 @@ def _resets_card(history: History) -> str:
     resets = history.resets
     reasons = "<br>".join(f"{markup(why)}: {number(n)}" for why, n in resets.most_common())
     none = "none left its molecule" if history.sampling else "no dynamics"
-    return _card("Walkers reset", number(resets.total()), reasons or none)
+    return _card("Reset or refused", number(resets.total()), reasons or none)
 
 
 def _certified_card(history: History) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
+import weakref
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,13 @@ from ase.io.trajectory import Trajectory, TrajectoryReader
 
 import ase_srdft
 from ase_srdft.errors import BadInput, DamagedFile
-from ase_srdft.files import replace_atomically, writable_directory
+from ase_srdft.files import locked_directory, replace_atomically, writable_directory
 from ase_srdft.models.model_file import save_model
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.training.events import Event
 from ase_srdft.training.report import write_report
 from ase_srdft.training.sampler import Sample, SamplingRound
-from ase_srdft.training.trainer import Event, Trainer
+from ase_srdft.training.trainer import Trainer
 from ase_srdft.units import (
     ANGSTROM_PER_BOHR,
     EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
@@ -31,7 +35,10 @@ from ase_srdft.units import (
 __all__ = ["RunDirectory"]
 
 _LOG_EVERY = 20
-_CHECKPOINT_SECONDS = 120.0
+#: For a run that has been told to end, or has lost its supervisor, to do so.
+_PATIENCE_SECONDS = 30.0
+#: Share of the time that checkpoints may take.
+_CHECKPOINT_SHARE = 0.02
 
 
 class RunDirectory:
@@ -45,23 +52,32 @@ class RunDirectory:
         trainer: whose events are recorded; put where the directory's checkpoint left off.
 
     Raises:
-        BadInput: the directory cannot be written, or holds another run.
+        BadInput: the directory cannot be written, holds another run, or one that is at work.
         DamagedFile: its checkpoint is damaged.
     """
 
     def __init__(self, path: Path, trainer: Trainer) -> None:
         self.path = writable_directory(path)
+        self._lock = weakref.finalize(self, os.close, locked_directory(path, _PATIENCE_SECONDS))
         self.trainer = trainer
-        self.resumed = load_checkpoint(path, trainer)
         self._recent: list[Event] = []
         self._interval_started = time.monotonic()
-        self._last_checkpoint = time.monotonic()
-        settings = yaml.safe_dump(trainer.config.to_plain(), sort_keys=False)
+        self._next_checkpoint, self._saved_step = 0.0, -1
+        try:
+            self.resumed = load_checkpoint(path, trainer)
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+        trainer.weights_are_safe = self.weights_are_safe
+
+    def _begin(self) -> None:
+        settings = yaml.safe_dump(self.trainer.config.to_plain(), sort_keys=False)
         if not self.resumed:
             self._refuse_files_of_others(settings)
         self._trim()
         if not self.resumed:
-            replace_atomically(path / "config.yaml", lambda p: _write_text(p, settings))
+            replace_atomically(self.path / "config.yaml", lambda p: _write_text(p, settings))
         self._log(self._start_record())
         self.checkpoint()
 
@@ -69,8 +85,13 @@ class RunDirectory:
         """Write down what happened."""
         if event.training is not None:
             self._recent.append(event)
+            if event.training.turned_back:
+                width = event.training.bracket_width * MICROHARTREE
+                self._log(_common("turned_back", event) | {"bracket_width_uEh": width})
             if event.step % _LOG_EVERY == 0:
                 self._log_training()
+            if event.step % self.trainer.config.train_steps_per_round == 0:
+                self.weights_are_safe()
         elif event.sampling is not None:
             self._log(_sampling_record(event, event.sampling))
             self._append_samples(event.sampling.samples)
@@ -86,24 +107,30 @@ class RunDirectory:
             )
             if event.validation.best:
                 self._save_model()
-        due = time.monotonic() - self._last_checkpoint > _CHECKPOINT_SECONDS
-        if due and self._is_between_steps(event):
-            self.checkpoint()
+        elif event.worker is not None:
+            self._log(_common("worker", event) | asdict(event.worker))
 
-    def _is_between_steps(self, event: Event) -> bool:
-        """Whether a run that goes on from here does what an uninterrupted one would do next.
+    def weights_are_safe(self) -> bool:
+        """Make a checkpoint if it is not too soon after the last; whether the weights are in one.
 
-        Not so after a round of sampling, which would be repeated, nor before a validation that
-        is due, which would be left out.
+        Samplers in other processes are given only such weights, so that no version of them that
+        made a sample can be lost.
         """
-        if event.training is not None:
-            return event.step % self.trainer.config.validate_every != 0
-        return event.validation is not None
+        step = self.trainer.learner.step
+        if self._saved_step != step and time.monotonic() >= self._next_checkpoint:
+            self.checkpoint()
+        return self._saved_step == step
 
     def checkpoint(self) -> None:
-        """Make everything durable."""
+        """Make everything durable.
+
+        Raises:
+            OSError: it cannot be written; the last one is still there.
+        """
+        started = time.monotonic()
         save_checkpoint(self.path, self.trainer)
-        self._last_checkpoint = time.monotonic()
+        ended, self._saved_step = time.monotonic(), self.trainer.learner.step
+        self._next_checkpoint = ended + (ended - started) / _CHECKPOINT_SHARE
 
     def finish(self, reason: str) -> None:
         """The run ends here: checkpoint, model and report."""
@@ -122,6 +149,11 @@ class RunDirectory:
             }
         )
         write_report(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes work in the directory; twice is once."""
+        self._lock()
 
     def _start_record(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -194,6 +226,12 @@ class RunDirectory:
             positions=sample.positions * ANGSTROM_PER_BOHR,
         )
         energy = sample.energy * EV_PER_HARTREE
+        atoms.info = {
+            "walker": sample.walker,
+            "walker_step": sample.step,
+            "weights_version": sample.weights_version,
+            "bracket_width": sample.bracket_width * EV_PER_HARTREE,
+        }
         atoms.calc = SinglePointCalculator(
             atoms,
             energy=energy,
@@ -243,6 +281,8 @@ def _sampling_record(event: Event, sampling: SamplingRound) -> dict[str, Any]:
         "energies_hartree": [sample.energy for sample in sampling.samples],
         "molecules": [sample.molecule for sample in sampling.samples],
         "bracket_width_uEh": [s.bracket_width * MICROHARTREE for s in sampling.samples],
+        "sampler": sampling.sampler,
+        "staleness": sampling.staleness,
         "acceptance": sampling.acceptance,
         "temperature_K": temperature if math.isfinite(temperature) else None,
         "resets": dict(sampling.resets),

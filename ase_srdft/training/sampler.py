@@ -53,21 +53,25 @@ class Sample:
 
     Attributes:
         molecule: index of the molecule.
-        walker: index of the walker within the molecule's group.
+        walker: which walker of the run.
+        step: of that walker, counted from its start.
+        weights_version: of the weights that moved it, the training step they are from.
         positions: (Bohr).
         energy: of the model that sampled it (Hartree).
         forces: (Hartree/Bohr).
         bracket_width: on the training grid (Hartree).
-        geometry: its integrals, a batch of one.
+        geometry: its integrals, a batch of one; None where they are not at hand.
     """
 
     molecule: int
     walker: int
+    step: int
+    weights_version: int
     positions: Float[np.ndarray, "natoms 3"]
     energy: float
     forces: Float[np.ndarray, "natoms 3"]
     bracket_width: float
-    geometry: Geometry
+    geometry: Geometry | None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,13 +83,17 @@ class SamplingRound:
         acceptance: share of proposals accepted (``metropolis``), else of samples that passed.
         temperature_K: of the walkers: kinetic, or configurational for the overdamped scheme;
             NaN where there is no estimator.
-        resets: walkers reset, by reason.
+        resets: walkers reset, and samples refused by the trainer, by reason.
+        sampler: which one of the run gave it.
+        staleness: training steps that the weights of the samples were behind when they arrived.
     """
 
     samples: list[Sample]
     acceptance: float
     temperature_K: float
     resets: Counter[str]
+    sampler: int = 0
+    staleness: int = 0
 
 
 @dataclass(kw_only=True, eq=False)
@@ -95,16 +103,20 @@ class WalkerGroup:
     Attributes:
         molecule: index of the molecule.
         numbers: atomic numbers.
+        walkers: which walkers of the run they are.
         reference: the given structure (Bohr): its bonds are kept, failed walkers return to it.
         state: where the walkers are.
         lowest_energy: seen so far (Hartree).
+        nsteps: steps made.
     """
 
     molecule: int
     numbers: np.ndarray
+    walkers: np.ndarray
     reference: np.ndarray
     state: WalkerState
-    lowest_energy: float
+    lowest_energy: float = np.inf
+    nsteps: int = 0
 
     @property
     def nmodes(self) -> int:
@@ -160,6 +172,7 @@ class Sampler:
         self.molecules = tuple(molecules)
         self.surface = surface
         self.groups: list[WalkerGroup] = []
+        self.version = 0
         self._thermal_energy = HARTREE_PER_KELVIN * config.temperature_K
         self._last: Evaluation | None = None
 
@@ -168,6 +181,7 @@ class Sampler:
         starts: Sequence[np.ndarray],
         references: Sequence[np.ndarray],
         rng: np.random.Generator,
+        walkers: Sequence[np.ndarray] | None = None,
     ) -> None:
         """Place the walkers.
 
@@ -175,8 +189,13 @@ class Sampler:
             starts: for each molecule, positions (nwalkers, natoms, 3) in Bohr; may be empty.
             references: for each molecule, the given structure (Bohr).
             rng: of the dynamics.
+            walkers: for each molecule, which walkers of the run these are; None to count them.
         """
         self.groups = []
+        ends = np.cumsum([len(start) for start in starts])
+        names = walkers or [
+            np.arange(end - len(start), end) for start, end in zip(starts, ends, strict=True)
+        ]
         for index, (start, reference) in enumerate(zip(starts, references, strict=True)):
             if len(start) == 0:
                 continue
@@ -184,18 +203,23 @@ class Sampler:
             group = WalkerGroup(
                 molecule=index,
                 numbers=numbers,
+                walkers=names[index],
                 reference=np.array(reference),
                 state=WalkerState(
                     positions=start, energy=np.zeros(len(start)), forces=np.zeros_like(start)
                 ),
-                lowest_energy=np.inf,
             )
             group.state = self._integrator(group).init(start, self._calls(group), rng)
             group.note_lowest_energy()
             self.groups.append(group)
 
-    def update(self) -> None:
-        """The weights have changed: energies and forces of all walkers anew."""
+    def update(self, version: int = 0) -> None:
+        """The weights have changed: energies and forces of all walkers anew.
+
+        Args:
+            version: of the new weights; every sample carries it.
+        """
+        self.version = version
         for group in self.groups:
             group.state = group.state.refresh(self._calls(group))
             group.note_lowest_energy()
@@ -212,13 +236,14 @@ class Sampler:
             for _ in range(nsteps):
                 before = group.state
                 group.state = integrator.step(before, self._calls(group), rng)
+                group.nsteps += 1
                 evaluation = self._last
                 assert evaluation is not None
                 good = self._guard(group, resets)
                 temperature += self._temperature(group, integrator, before)
                 moved = getattr(group.state, "accepted", good)
                 accepted.append(float(np.mean(moved)))
-                samples += _collect(group, evaluation, good & moved)
+                samples += _collect(group, evaluation, good & moved, self.version)
                 self._reset_failed(group, integrator, ~good, rng)
         return SamplingRound(
             samples=samples,
@@ -325,6 +350,8 @@ class Sampler:
             prefix = f"walkers.{group.molecule}."
             arrays[prefix + "reference"] = group.reference
             arrays[prefix + "lowest_energy"] = np.array([group.lowest_energy])
+            arrays[prefix + "walkers"] = group.walkers
+            arrays[prefix + "nsteps"] = np.array([group.nsteps])
             for name, array in group.state.to_arrays().items():
                 arrays[f"{prefix}state.{name}"] = array
         return arrays
@@ -342,19 +369,25 @@ class Sampler:
                 WalkerGroup(
                     molecule=index,
                     numbers=np.array(molecule.numbers),
+                    walkers=own["walkers"],
                     reference=own["reference"],
                     state=_STATES[self.config.dynamics].from_arrays(states),
                     lowest_energy=float(own["lowest_energy"][0]),
+                    nsteps=int(own["nsteps"][0]),
                 )
             )
 
 
-def _collect(group: WalkerGroup, evaluation: Evaluation, good: np.ndarray) -> list[Sample]:
+def _collect(
+    group: WalkerGroup, evaluation: Evaluation, good: np.ndarray, version: int
+) -> list[Sample]:
     assert evaluation.forces is not None
     return [
         Sample(
             molecule=group.molecule,
-            walker=int(walker),
+            walker=int(group.walkers[walker]),
+            step=group.nsteps,
+            weights_version=version,
             positions=group.state.positions[walker].copy(),
             energy=float(evaluation.energy[walker]),
             forces=evaluation.forces[walker].cpu().numpy(),

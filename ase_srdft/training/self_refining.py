@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from ase.calculators.calculator import InputError
 from ase_srdft.calculator import SRDFTCalculator
 from ase_srdft.calculator_input import as_input_error
 from ase_srdft.dynamics import OverdampedLangevin
-from ase_srdft.errors import SamplingFailed
+from ase_srdft.training.companion import LocalCompanion, SyncCompanion
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import StepRecord
@@ -21,34 +22,39 @@ from ase_srdft.units import ANGSTROM_PER_BOHR
 
 __all__ = ["SelfRefiningLangevin"]
 
-#: Training steps after which a start that is still not safe is given up.
-_LONGEST_PRETRAINING = 5000
+_ENGINES = ("local", "sync")
 
 
 class SelfRefiningLangevin(OverdampedLangevin):
-    """Overdamped Langevin dynamics with training steps in between.
+    """Overdamped Langevin dynamics beside a trainer that improves its calculator.
 
     The equations and units are those of :class:`ase_srdft.OverdampedLangevin`.  Every
-    ``train_interval`` steps the geometry joins a replay buffer, the model is trained for
-    ``train_steps`` steps on the Kohn-Sham energy of geometries from the buffer, and the
-    calculator goes on with the averaged weights.  Before the first step, a model whose bracket is
-    too wide for dynamics is trained on thermal copies of the structure.  The energy surface
-    improves as the run goes, so the energies of early and late frames do not compare; the
-    calculator's bracket says how good each is.
+    ``train_interval`` steps the geometry joins a replay buffer; a trainer lowers the Kohn-Sham
+    energy of geometries from that buffer, and the calculator goes on with the averaged weights.
+    Before the first step, a model whose bracket is too wide for dynamics is trained on thermal
+    copies of the structure.  The energy surface improves as the run goes, so the energies of early
+    and late frames do not compare; the calculator's bracket says how good each is.
+
+    With the engine "local" the trainer is a process of its own, on ``trainer_device``, and works
+    while the dynamics goes on; the calculator takes new weights as they come, between two steps.
+    With "sync" it works in this process, ``train_steps`` steps for every geometry: slower, and
+    reproducible by its seed.  The trainer ends with the ``with`` block, with `close`, or with the
+    program; dynamics can go on after that, with the last weights.
 
     Example::
 
         atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g")       # untrained
-        dyn = SelfRefiningLangevin(atoms, 1.0 * units.fs, temperature_K=500, rng=0)
-        dyn.run(1000)
+        with SelfRefiningLangevin(atoms, 1.0 * units.fs, temperature_K=500, rng=0) as dyn:
+            dyn.run(1000)
         lower, upper = atoms.calc.energy_bracket                    # eV
 
     Args:
         atoms: with an :class:`ase_srdft.SRDFTCalculator`.
         timestep: see :class:`ase_srdft.OverdampedLangevin`.
         temperature_K: in Kelvin.
-        train_interval: steps of dynamics between trainings.
-        train_steps: training steps at a time.
+        engine: "local" or "sync".
+        train_interval: steps of dynamics between geometries for the trainer.
+        train_steps: training steps between new weights.
         trainer_device: where training runs; None for the calculator's device.
         config: further settings of training (level and sampling limits are set from the atoms,
             the calculator and the temperature); None for the defaults, with a learning rate for
@@ -56,12 +62,13 @@ class SelfRefiningLangevin(OverdampedLangevin):
         **kwargs: of :class:`ase_srdft.OverdampedLangevin` and ASE's ``MolecularDynamics``.
 
     Attributes:
-        trainer: the training state: buffer, counters, weights.
-        last_training: what the latest training step showed (Hartree); None before the first.
+        companion: the trainer (`ase_srdft.training.companion`).
 
     Raises:
-        ase.calculators.calculator.InputError: another calculator, or intervals below one.
+        ase.calculators.calculator.InputError: another calculator, another engine, or intervals
+            below one.
         SamplingFailed: pre-training does not reach a bracket that is safe for dynamics.
+        WorkerFailed: by any step: the trainer's process died too often.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         timestep: float,
         temperature_K: float,
         *,
+        engine: str = "local",
         train_interval: int = 10,
         train_steps: int = 8,
         trainer_device: str | None = None,
@@ -82,63 +90,82 @@ class SelfRefiningLangevin(OverdampedLangevin):
                 f"the atoms' calculator is {type(calculator).__name__}: self-refining dynamics "
                 "needs an SRDFTCalculator, whose model it trains"
             )
+        if engine not in _ENGINES:
+            raise InputError(f"engine {engine!r}: use {' or '.join(map(repr, _ENGINES))}")
         if train_interval < 1 or train_steps < 1:
             raise InputError(
                 f"train_interval {train_interval} and train_steps {train_steps}: use at least 1"
             )
+        self.engine = engine
         self.train_interval, self.train_steps = train_interval, train_steps
         self.calculator = calculator
-        self.last_training: StepRecord | None = None
         base = replace(
             config or TrainingConfig(optimiser=OptimiserConfig(learning_rate=5.0e-3)),
             device=trainer_device or calculator.parameters["device"],
         )
         # before ASE opens a trajectory: this may refuse
-        self.trainer = self._new_trainer(atoms, temperature_K, base)
-        super().__init__(atoms, timestep, temperature_K, **kwargs)
-        self._pretrain()
+        self.companion = self._new_companion(atoms, temperature_K, base)
+        self._ending = weakref.finalize(self, self.companion.stop)
+        try:
+            super().__init__(atoms, timestep, temperature_K, **kwargs)
+            self.companion.pretrain()
+            self._take_new_weights()
+        except BaseException:
+            self.close()
+            raise
 
-    def _new_trainer(self, atoms: Atoms, temperature_K: float, base: TrainingConfig) -> Trainer:
+    def _new_companion(
+        self, atoms: Atoms, temperature_K: float, base: TrainingConfig
+    ) -> SyncCompanion | LocalCompanion:
         model = copy.deepcopy(self.calculator.model_for(atoms))
         settings = replace(
             base,
             level=model.level,
             self_refine=True,
             sampling=replace(base.sampling, temperature_K=float(temperature_K)),
+            # the sampling is done here, by the dynamics
+            engine=replace(base.engine, name="sync"),
         )
+        dataset = Dataset.of([atoms])
         with as_input_error():
-            return Trainer(settings, Dataset.of([atoms]), model)
+            trainer = Trainer(settings, dataset, model)
+        if self.engine == "sync":
+            return SyncCompanion(trainer, self.train_steps)
+        return LocalCompanion(settings, dataset, model, self.train_steps)
 
-    def _pretrain(self) -> None:
-        """Train on thermal copies until the bracket is safe; a good model needs none of it."""
-        self.trainer.begin()
-        while not self.trainer.bracket_is_safe():
-            if self.trainer.learner.step >= _LONGEST_PRETRAINING:
-                raise SamplingFailed(
-                    f"after {self.trainer.learner.step} training steps the bracket is still wider "
-                    f"than {self.trainer.config.safe_width_mEh} millihartree: check the structure, "
-                    "lower the temperature, or train with ase-srdft-train first"
-                )
-            self._train(25)
+    def __enter__(self) -> SelfRefiningLangevin:
+        return self
 
-    def _train(self, nsteps: int) -> None:
-        for _ in range(nsteps):
-            # the schedule of an open-ended run: warm-up, then constant
-            self.last_training = self.trainer.train(progress=0.0)
-        self.calculator.update_model(self.trainer.averaged_model())
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the trainer; twice is once."""
+        self._ending()
+
+    @property
+    def last_training(self) -> StepRecord | None:
+        """What the latest training step that is known of showed; None before the first."""
+        return self.companion.last_training
 
     def step(self) -> None:
-        """One step of dynamics, and training where it is due."""
+        """One step of dynamics; a geometry for the trainer and its new weights where due."""
         super().step()
+        if not self._ending.alive:
+            return
         if (self.nsteps + 1) % self.train_interval == 0:
-            positions = self.atoms.positions / ANGSTROM_PER_BOHR
-            self.trainer.source.add_sample(0, positions, None)
-            self.trainer.counters.nsamples += 1
-            self._train(self.train_steps)
+            self.companion.learn_from(self.atoms.positions / ANGSTROM_PER_BOHR)
+        self._take_new_weights()
+
+    def _take_new_weights(self) -> None:
+        model = self.companion.newest()
+        if model is not None:
+            self.calculator.update_model(model)
 
     def todict(self) -> dict[str, Any]:
         """What a trajectory file keeps of these settings."""
         return super().todict() | {
+            "engine": self.engine,
             "train_interval": self.train_interval,
             "train_steps": self.train_steps,
         }

@@ -73,20 +73,27 @@ class GeometryStore:
         """The nuclei (Bohr)."""
         return self._positions[key][1]
 
+    def by_molecule(self, keys: Sequence[int]) -> list[list[int]]:
+        """The keys as :meth:`batches` groups them, in its order."""
+        grouped: dict[int, list[int]] = {}
+        for key in keys:
+            grouped.setdefault(self.molecule_of(key), []).append(key)
+        return list(grouped.values())
+
     def batches(self, keys: Sequence[int]) -> list[Geometry]:
         """The geometries, one batch for each molecule among them; missing integrals are made."""
         missing = [key for key in dict.fromkeys(keys) if key not in self._prepared]
         fresh = dict(zip(missing, self.workers.map(self._prepare, missing), strict=True))
-        grouped: dict[int, list[Geometry]] = {}
-        for key in keys:
-            geometry = fresh.get(key) or self._prepared[key]
-            grouped.setdefault(self.molecule_of(key), []).append(geometry)
+        grouped = [
+            [fresh.get(key) or self._prepared[key] for key in group]
+            for group in self.by_molecule(keys)
+        ]
         for key in keys:
             if key in self._prepared:
                 self._prepared.move_to_end(key)
         for key, geometry in fresh.items():
             self._keep(key, geometry)
-        return [concatenate(geometries) for geometries in grouped.values()]
+        return [concatenate(geometries) for geometries in grouped]
 
     def _prepare(self, key: int) -> Geometry:
         molecule, positions = self._positions[key]

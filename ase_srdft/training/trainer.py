@@ -1,4 +1,4 @@
-"""The synchronous engine: sampling and training in turn, in one process.
+"""The trainer: batches, steps, validation, and samples as the engine gives them.
 
 ``Trainer.run`` is a generator of what happens; who consumes it prints, logs and saves.
 """
@@ -9,8 +9,8 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,84 +20,32 @@ from ase_srdft.devices import torch_device
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import BadInput, SamplingFailed
-from ase_srdft.models.evaluate import Evaluation, evaluate, merged
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel, family
 from ase_srdft.parallel import Workers
 from ase_srdft.training.buffer import BatchSource
+from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.engine import Engine, SyncEngine
+from ase_srdft.training.events import Counters, Event, Validation
 from ase_srdft.training.learner import Learner, StepRecord, mean_bracket
-from ase_srdft.training.sampler import Sampler, SamplingRound, thermal_copies
+from ase_srdft.training.led_engine import LedEngine
+from ase_srdft.training.local_engine import LocalEngine
+from ase_srdft.training.producer import ChunkProducer, Recipe, model_surface, starting_state
+from ase_srdft.training.ranks import Ranks
+from ase_srdft.training.ray_engine import RayEngine
+from ase_srdft.training.sampler import Sample, SamplingRound, thermal_copies
 from ase_srdft.training.store import GeometryStore
 
-__all__ = ["Event", "Trainer", "Validation", "initial_model"]
+__all__ = ["Trainer", "initial_model", "is_held_out"]
 
-#: Every so many accepted samples one is held out, until there are enough.
+#: One in so many accepted samples is held out, until there are enough.
 _HOLD_OUT_EVERY = 12
+#: Training steps between looks whether dynamics may begin.
+_LOOK_EVERY = 50
 #: Rounds in a row without a single good sample before the run is given up.
 _FRUITLESS_ROUNDS = 25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validation:
-    """Averaged weights on held-out frames, on the level's own grid.
-
-    Attributes:
-        energy: mean (Hartree).
-        bracket_width: mean (Hartree): the certified error.
-        best: whether it is the narrowest so far.
-    """
-
-    energy: float
-    bracket_width: float
-    best: bool
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Event:
-    """Something that happened at a step; exactly one of the last three fields is set.
-
-    Attributes:
-        step: training steps done.
-        elapsed: seconds of training, earlier sessions included.
-        progress: share of the run that is done, 0 to 1.
-        nsamples: geometries sampled so far.
-        training: a training step.
-        sampling: a sampling round.
-        validation: a validation.
-    """
-
-    step: int
-    elapsed: float
-    progress: float
-    nsamples: int
-    training: StepRecord | None = None
-    sampling: SamplingRound | None = None
-    validation: Validation | None = None
-
-
-@dataclass(kw_only=True)
-class Counters:
-    """What has been counted; part of a checkpoint.
-
-    Attributes:
-        elapsed: seconds of training before this session.
-        nsamples: accepted samples.
-        nheld_out: samples held out for validation.
-        fruitless: sampling rounds in a row without a sample.
-        sampling: whether dynamics has started.
-        best_width: narrowest validated bracket (Hartree).
-        resets: walkers reset, by reason.
-    """
-
-    elapsed: float = 0.0
-    nsamples: int = 0
-    nheld_out: int = 0
-    fruitless: int = 0
-    sampling: bool = False
-    best_width: float = math.inf
-    resets: dict[str, int] = field(default_factory=dict)
 
 
 def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateModel:
@@ -113,33 +61,41 @@ def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateMo
 
 
 class Trainer:
-    """Self-refining training in one process.
+    """Self-refining training; where the sampling is done is the engine's part.
 
     Args:
         config: everything that can be chosen.
         dataset: molecules, given structures and frames.
         model: start from these weights instead of fresh ones.
+        ranks: that train together, each with its own trainer; None for this process alone.
 
     Raises:
-        BadInput: molecules that the level of theory or the model refuses, a single frame, or a
-            device that is not there.
+        BadInput: molecules that the level of theory or the model refuses, a single frame, a
+            device that is not there, or more ranks than geometries in a batch.
     """
 
     def __init__(
-        self, config: TrainingConfig, dataset: Dataset, model: ElectronicStateModel | None = None
+        self,
+        config: TrainingConfig,
+        dataset: Dataset,
+        model: ElectronicStateModel | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks.single()
+        self.ranks.check_batch_size(config.optimiser.batch_size)
         if not config.self_refine and not dataset.frames:
             raise BadInput("nothing to train on: give frames, or let the run sample (self_refine)")
         self.config = config
         self.dataset = dataset
-        self.device = torch_device(config.device)
+        self.device = torch_device(self.ranks.device_name(config.device))
         model = model if model is not None else initial_model(config, dataset)
         self.molecules: list[Molecule] = dataset.molecules(config.level, model.guess)
         for molecule in self.molecules:
             model.check_elements(molecule.numbers)
             _ = molecule.provider  # an unknown auxiliary basis shows here
-        self.workers = Workers(config.threads)
-        self.learner = Learner(model.to(self.device), config.optimiser, self.workers)
+        # the samplers' cores are ours until there is anything to sample with
+        self.workers = Workers(config.threads + config.sampler_cores)
+        self.learner = Learner(model.to(self.device), config.optimiser, self.workers, self.ranks)
         self.best = copy.deepcopy(self.learner.averaged.state_dict())
         self.counters = Counters()
         seeds = np.random.SeedSequence(config.seed).spawn(2)
@@ -148,10 +104,19 @@ class Trainer:
         self.validation_store = self._new_store(0.2 * config.memory_gb, False)
         self.validation: list[int] = []
         self.source = BatchSource(
-            self.store, self._given_frames(), config.data_fraction, config.buffer_size
+            self.store,
+            self._given_frames(),
+            config.data_fraction,
+            config.buffer_size,
+            config.selection,
         )
-        self.sampler = Sampler(config.sampling, self.molecules, self._surface)
+        self.sampler_states: list[SamplerState] = []
+        alone = self.ranks.size == 1
+        self.engine = self._new_engine() if alone else LedEngine(self.ranks, self._new_engine)
+        self._engine_runs = False
         self.stop_requested = False
+        #: Asked before weights leave this process: whether they are where they cannot be lost.
+        self.weights_are_safe: Callable[[], bool] = lambda: True
         self._started = time.monotonic()
 
     def _new_store(self, memory_gb: float, coarse: bool) -> GeometryStore:
@@ -169,19 +134,32 @@ class Trainer:
             self.validation.append(self.validation_store.add(molecule, positions))
         return [self.store.add(*frame) for frame in frames[: len(frames) - nheld]]
 
-    def _surface(self, molecule: int, positions: np.ndarray) -> Evaluation:
-        """The averaged model, on the training grid; walkers are shared out over the threads."""
-        tensor = torch.as_tensor(positions, device=self.device)
+    def _new_engine(self) -> Engine:
+        settings = self.config.engine
+        if settings.name == "sync":
+            return SyncEngine(self._producer)
+        recipe = Recipe.of(
+            self.learner.averaged,
+            self.dataset.compositions,
+            self.config.sampling,
+            self.config.coarse_grid,
+        )
+        if settings.name == "ray":
+            return RayEngine(settings, recipe, self.molecules, self.device)
+        for name in settings.sampler_devices:
+            torch_device(name)
+        return LocalEngine(settings, recipe, self.molecules, self.device)
 
-        def work(piece: slice) -> Evaluation:
-            return evaluate(
-                self.learner.averaged,
-                self.molecules[molecule],
-                tensor[piece],
-                grid_level=self.store.grid_level,
-            )
-
-        return merged(self.workers.map(work, self.workers.slices(len(positions))))
+    def _producer(self, state: SamplerState) -> ChunkProducer:
+        """A sampler in this process, on the averaged model."""
+        surface = model_surface(
+            self.learner.averaged,
+            self.molecules,
+            self.config.coarse_grid,
+            self.device,
+            self.workers,
+        )
+        return ChunkProducer(self.config.sampling, self.molecules, surface, state)
 
     @property
     def elapsed(self) -> float:
@@ -211,18 +189,31 @@ class Trainer:
 
         Raises:
             SamplingFailed: no walker gave a sample for many rounds.
+            WorkerFailed: samplers died too often.
+            RankLost: another rank has ended.
             FloatingPointError: the gradient is not finite.
         """
         self._started = time.monotonic()
         self.begin()
-        while self.progress < 1.0 and not self.stop_requested and not self._target_reached():
-            if self._sampling_is_due():
-                yield self._event(sampling=self._sample())
-            yield self._event(training=self.train(self.progress))
-            if self.learner.step % self.config.validate_every == 0:
-                yield self._event(validation=self._validate())
-        if not self.stop_requested and self.learner.step % self.config.validate_every:
-            yield self._event(validation=self._validate())
+        try:
+            yield from self._validate_if_due()
+            while (progress := self._next_turn()) is not None:
+                yield from self._sample()
+                yield self._event(training=self.train(progress))
+                yield from self._validate_if_due()
+            yield from self._validate_if_due(last=True)
+        finally:
+            self.engine.stop()
+            self._engine_runs = False
+
+    def _next_turn(self) -> float | None:
+        """The progress by the lead's clock; None if the run ends, or any rank is to stop."""
+        told = self.ranks.gather((self.progress, self.stop_requested))
+        progress, stopped = told[0][0], any(stop for _, stop in told)
+        if stopped:
+            self.stop_requested = True
+        over = progress >= 1.0 or stopped or self._target_reached()
+        return None if over else progress
 
     def begin(self) -> None:
         """Molecules without given frames start from rattled copies, unless samples are there."""
@@ -236,7 +227,12 @@ class Trainer:
     def train(self, progress: float) -> StepRecord:
         """One training step at this share of the schedule."""
         keys = self.source.draw(self.config.optimiser.batch_size, self.batch_rng)
-        return self.learner.update(self.store.batches(keys), progress)
+        shares = self.ranks.shares(keys, self.store.positions_of)
+        record = self.learner.update(self.store.batches(shares[self.ranks.rank]), progress)
+        groups = [group for share in shares for group in self.store.by_molecule(share)]
+        order = [key for group in groups for key in group]
+        self.source.note_widths(order, record.widths)
+        return record
 
     def _event(self, **what: Any) -> Event:
         return Event(
@@ -252,26 +248,18 @@ class Trainer:
         config = self.config
         nheld = max(1, config.validation_frames // len(self.molecules))
         for index in indices:
-            copies = thermal_copies(
-                self.molecules[index],
-                self.dataset.references[index],
-                config.pretraining_frames + nheld,
-                config.sampling.temperature_K,
-                self.sampler_rng,
+            copies = self.ranks.broadcast(  # another machine might round otherwise
+                thermal_copies(
+                    self.molecules[index],
+                    self.dataset.references[index],
+                    config.pretraining_frames + nheld,
+                    config.sampling.temperature_K,
+                    self.sampler_rng,
+                )
             )
             self.validation += [self.validation_store.add(index, c) for c in copies[:nheld]]
             for positions in copies[nheld:]:
                 self.source.add_sample(index, positions, None)
-
-    def _sampling_is_due(self) -> bool:
-        if not self.config.self_refine:
-            return False
-        if not self.counters.sampling and self.learner.step % 50 == 0 and self.learner.step > 0:
-            self.counters.sampling = self.bracket_is_safe()
-            if self.counters.sampling:
-                self._start_walkers()
-        due = self.learner.step % self.config.train_steps_per_round == 0
-        return self.counters.sampling and due
 
     def bracket_is_safe(self) -> bool:
         """Whether dynamics on the averaged model may start, by held-out frames."""
@@ -280,68 +268,153 @@ class Trainer:
         width = mean_bracket(self.learner.averaged, batches, self.workers)[1]
         return width < self.config.safe_width_mEh * 1e-3
 
-    def _start_walkers(self) -> None:
-        """Walkers start from what there is to train on, spread over the molecules."""
+    def _place_walkers(self) -> None:
+        """Walkers start from what there is to train on, spread over molecules and samplers."""
         keys = [*self.source.frames, *self.source.samples]
         own: list[list[int]] = [[] for _ in self.molecules]
         for key in keys:
             own[self.store.molecule_of(key)].append(key)
-        starts: list[list[np.ndarray]] = [[] for _ in self.molecules]
         occupied = [index for index, keys in enumerate(own) if keys]
+        placed = []
         for walker in range(max(self.config.sampling.walkers, len(occupied))):
-            index = occupied[walker % len(occupied)]
-            key = own[index][int(self.sampler_rng.integers(len(own[index])))]
-            starts[index].append(self.store.positions_of(key))
-        shapes = [(0, molecule.natoms, 3) for molecule in self.molecules]
-        self.sampler.init(
-            [np.array(s).reshape(-1, *shape[1:]) for s, shape in zip(starts, shapes, strict=True)],
-            self.dataset.references,
-            self.sampler_rng,
-        )
+            molecule = occupied[walker % len(occupied)]
+            key = own[molecule][int(self.sampler_rng.integers(len(own[molecule])))]
+            placed.append((walker, molecule, self.store.positions_of(key)))
+        nsamplers = self.config.nsamplers
+        self.sampler_states = [
+            starting_state(
+                sampler,
+                placed[sampler::nsamplers],
+                self.dataset.references,
+                np.random.SeedSequence(self.config.seed, spawn_key=(2, sampler)),
+            )
+            for sampler in range(nsamplers)
+        ]
 
-    def _sample(self) -> SamplingRound:
-        """A round of dynamics with the current averaged weights; samples go to the buffer."""
-        self.sampler.update()
-        result = self.sampler.sample(self.config.sampling.steps_per_round, self.sampler_rng)
+    def _sample(self) -> Iterator[Event]:
+        """New weights to the samplers where they are due, and what the samplers have sent."""
+        counters, step = self.counters, self.learner.step
+        if not self.config.self_refine:
+            return
+        if not counters.sampling and step % _LOOK_EVERY == 0 and step > 0:
+            counters.sampling = self.ranks.from_lead(self.bracket_is_safe)
+            if counters.sampling:
+                self._place_walkers()
+        if not counters.sampling:
+            return
+        elsewhere = self.config.engine.name != "sync"
+        due = step % self.config.train_steps_per_round == 0
+        if not self._engine_runs:
+            self.workers.resize(self.config.threads)
+            self.engine.start(self.sampler_states)
+            self._engine_runs = True
+            due = due or elsewhere
+        if due and (self.weights_are_safe() or not elsewhere):
+            self.engine.publish(step, self.learner.averaged.state_dict())
+        for chunk in self.engine.collect():
+            yield self._event(sampling=self.take(chunk))
+        for report in self.engine.reports():
+            counters.nrestarts += 1
+            yield self._event(worker=report)
+
+    def take(self, chunk: Chunk) -> SamplingRound:
+        """Put the samples of a chunk into the buffer, but for those that must be refused.
+
+        Returns:
+            The round with the samples that were accepted.
+
+        Raises:
+            SamplingFailed: there was none in many chunks.
+        """
         counters = self.counters
-        for sample in result.samples:
+        self.sampler_states[chunk.state.sampler] = chunk.state
+        staleness = self.learner.step - chunk.state.version
+        accepted: list[Sample] = []
+        refused: Counter[str] = Counter()
+        for sample in chunk.round.samples:
+            if staleness > self.config.engine.max_staleness:
+                refused["too stale"] += 1
+            elif not _is_finite(sample):
+                refused["a number that is not finite"] += 1
+            else:
+                accepted.append(sample)
+        for sample in accepted:
             counters.nsamples += 1
             if self._hold_out(sample.molecule, sample.positions):
                 continue
-            self.source.add_sample(sample.molecule, sample.positions, sample.geometry)
-        counters.resets = dict(Counter(counters.resets) + result.resets)
-        counters.fruitless = 0 if result.samples else counters.fruitless + 1
+            self.source.add_sample(
+                sample.molecule, sample.positions, sample.geometry, sample.bracket_width
+            )
+        counters.resets = dict(Counter(counters.resets) + chunk.round.resets + refused)
+        counters.fruitless = 0 if accepted else counters.fruitless + 1
         if counters.fruitless >= _FRUITLESS_ROUNDS:
             reasons = ", ".join(f"{n} times {why}" for why, n in counters.resets.items())
             raise SamplingFailed(
                 f"no sample in {counters.fruitless} rounds of dynamics ({reasons}): lower the "
-                "temperature or the step size, or allow reactions"
+                "temperature or the step size, allow reactions, or allow staler samples"
             )
-        return result
+        return replace(
+            chunk.round,
+            samples=accepted,
+            resets=chunk.round.resets + refused,
+            sampler=chunk.state.sampler,
+            staleness=staleness,
+        )
 
     def _hold_out(self, molecule: int, positions: np.ndarray) -> bool:
-        """Replace the rattled copies of the validation set by samples, one after the other."""
+        """Let a sample take the place of a rattled copy of its molecule among those held out."""
         counters = self.counters
-        generated = not self.dataset.frames
-        wanted = generated and counters.nheld_out < len(self.validation)
-        if not wanted or counters.nsamples % _HOLD_OUT_EVERY:
+        if self.dataset.frames or not is_held_out(self.config.seed, counters.nsamples):
             return False
-        self.validation_store.remove(self.validation[counters.nheld_out])
-        self.validation[counters.nheld_out] = self.validation_store.add(molecule, positions)
-        counters.nheld_out += 1
+        places = (
+            place
+            for place, key in enumerate(self.validation)
+            if place not in counters.replaced and self.validation_store.molecule_of(key) == molecule
+        )
+        place = next(places, None)
+        if place is None:
+            return False
+        self.validation_store.remove(self.validation[place])
+        self.validation[place] = self.validation_store.add(molecule, positions)
+        counters.replaced.append(place)
         counters.best_width = math.inf  # another set, another yardstick
         return True
 
     def _validation_batches(self) -> Iterator[list[Geometry]]:
-        for start in range(0, len(self.validation), 8):
-            yield self.validation_store.batches(self.validation[start : start + 8])
+        """Those of this rank."""
+        shares = self.ranks.shares(self.validation, self.validation_store.positions_of)
+        own = shares[self.ranks.rank]
+        for start in range(0, len(own), 8):
+            yield self.validation_store.batches(own[start : start + 8])
 
-    def _validate(self) -> Validation:
-        totals = np.zeros(2)
+    def _validate_if_due(self, last: bool = False) -> Iterator[Event]:
+        """A validation at the steps that ask for one, and of the ``last`` step."""
+        step, done = self.learner.step, self.counters.validated_step
+        due = last or step % self.config.validate_every == 0 or self._target_may_be_reached()
+        if step > done and due:
+            validation = self._validate()
+            if validation is not None:
+                yield self._event(validation=validation)
+
+    def _target_may_be_reached(self) -> bool:
+        """Whether the held-out set is the final one now, and a run waits for just that."""
+        wanted = self.config.target_error_uEh is not None and self.config.self_refine
+        final = self.counters.nheld_out == len(self.validation) > 0
+        return wanted and final and math.isinf(self.counters.best_width)
+
+    def _validate(self) -> Validation | None:
+        """Averaged weights on held-out frames; None if it was asked to stop meanwhile."""
+        totals, stopped = np.zeros(2), False
         for batches in self._validation_batches():
+            stopped = self.stop_requested
+            if stopped:
+                break
             count = sum(len(batch) for batch in batches)
             totals += count * np.array(mean_bracket(self.learner.averaged, batches, self.workers))
-        energy, width = (totals / len(self.validation)).tolist()
+        if self.ranks.any(stopped):
+            return None
+        energy, width = (self.ranks.sum(totals) / len(self.validation)).tolist()
+        self.counters.validated_step = self.learner.step
         best = width < self.counters.best_width
         if best:
             self.counters.best_width = width
@@ -358,3 +431,16 @@ class Trainer:
     def counters_to_plain(self) -> dict[str, Any]:
         """Counters with the time of this session added, as plain values."""
         return asdict(self.counters) | {"elapsed": self.elapsed}
+
+
+def is_held_out(seed: int, number: int) -> bool:
+    """Whether the sample of this number is held out, if there is a place for it.
+
+    Drawn, since samples come in chunks: every twelfth would be one and the same walker's.
+    """
+    return bool(np.random.default_rng([seed, number]).random() * _HOLD_OUT_EVERY < 1.0)
+
+
+def _is_finite(sample: Sample) -> bool:
+    numbers = (sample.positions, sample.forces, sample.energy, sample.bracket_width)
+    return all(bool(np.isfinite(number).all()) for number in numbers)

@@ -1,0 +1,82 @@
+"""Signals that ask a run to stop, from its first moment on."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from time import monotonic
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+from ase_srdft.cli.supervisor import FORWARDED
+from ase_srdft.launch import parent_is_gone
+
+if TYPE_CHECKING:
+    from ase_srdft.training.trainer import Trainer
+
+__all__ = ["INTERRUPTED", "StopRequest"]
+
+#: Exit code of a run that can go on (sysexits' EX_TEMPFAIL).
+INTERRUPTED = 75
+
+#: Signals that come so soon after the first are the same one, sent to the whole group.
+_SAME_SIGNAL_SECONDS = 1.0
+
+
+class StopRequest:
+    """SIGINT, SIGTERM and SIGUSR1 end the run after the step in hand; a later SIGINT at once.
+
+    Before there is a trainer, when nothing can be lost, they end the program.
+
+    Args:
+        supervisor: a process without which the run shall not go on either; None for none.
+        quiet: say nothing about it: another rank does.
+    """
+
+    def __init__(self, supervisor: int | None = None, quiet: bool = False) -> None:
+        self.supervisor = supervisor
+        self.quiet = quiet
+        self._first: float | None = None
+        self._trainer: Trainer | None = None
+
+    def __enter__(self) -> StopRequest:
+        self._previous = {number: signal.signal(number, self._request) for number in FORWARDED}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)  # the supervisor has blocked them
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def ends(self, trainer: Trainer) -> None:
+        """The trainer that is to stop, now that there is one."""
+        self._trainer = trainer
+
+    def look(self) -> None:
+        """Whether the supervisor is still there."""
+        if self.supervisor is not None and parent_is_gone(self.supervisor):
+            self._stop()
+
+    def _stop(self) -> None:
+        self._first = self._first or monotonic()
+        assert self._trainer is not None
+        self._trainer.stop_requested = True
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self._trainer is None:
+            self._say("stopped before the run began")
+            raise SystemExit(INTERRUPTED)
+        if self._first is None:
+            self._say("stopping after this step; Ctrl-C once more to stop at once")
+        elif number == signal.SIGINT and monotonic() - self._first > _SAME_SIGNAL_SECONDS:
+            raise KeyboardInterrupt
+        self._stop()
+
+    def _say(self, words: str) -> None:
+        if not self.quiet:
+            print(words, file=sys.stderr, flush=True)

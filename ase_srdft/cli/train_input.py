@@ -1,0 +1,137 @@
+"""What ``ase-srdft-train`` is told: options and YAML to settings, files to structures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ase_srdft.training.config import TrainingConfig
+    from ase_srdft.training.dataset import Dataset
+
+__all__ = ["SETTINGS", "configuration", "dataset"]
+
+#: Options that set one value of the configuration: flag, path in it, type, help.
+SETTINGS: tuple[tuple[str, str, type, str], ...] = (
+    ("--xc", "level.xc", str, "LDA, PBE, BLYP, PBE0, B3LYP or B3LYP5"),
+    ("--basis", "level.basis", str, "any basis of PySCF's with s, p and d functions"),
+    ("--grid-level", "level.grid_level", int, "PySCF's grid level, 0 to 9"),
+    ("--charge", "level.charge", int, "total charge in e"),
+    ("--temperature", "sampling.temperature_K", float, "of the sampled geometries in K"),
+    ("--dynamics", "sampling.dynamics", str, "overdamped, metropolis or langevin"),
+    ("--walkers", "sampling.walkers", int, "walkers that sample at the same time"),
+    ("--data-fraction", "data_fraction", float, "share of given frames in a batch, 0 to 1"),
+    ("--steps", "steps", int, "training steps at most"),
+    ("--minutes", "minutes", float, "wall-clock limit in minutes"),
+    ("--target-error", "target_error_uEh", float, "stop at this certified error, microhartree"),
+    ("--batch-size", "optimiser.batch_size", int, "geometries a training step"),
+    ("--learning-rate", "optimiser.learning_rate", float, "highest learning rate"),
+    ("--validation-frames", "validation_frames", int, "frames held out, the last ones given"),
+    ("--memory-gb", "memory_gb", float, "of integrals kept with the geometries"),
+    ("--engine", "engine.name", str, "local (default), sync or ray: where sampling runs"),
+    ("--samplers", "engine.samplers", int, "samplers, which share the walkers"),
+    ("--max-restarts", "engine.max_restarts", int, "of workers that died (default 5)"),
+    ("--device", "device", str, "cpu, cuda or cuda:N"),
+    ("--trainer-device", "device", str, "the same; samplers may have others"),
+    ("--threads", "threads", int, "of the trainer (default: the cores that samplers leave)"),
+    ("--seed", "seed", int, "of everything random"),
+)
+
+
+def configuration(options: argparse.Namespace) -> TrainingConfig:
+    """YAML, then flags on top of it."""
+    from dataclasses import replace
+
+    from ase_srdft.devices import torch_device
+    from ase_srdft.training.config import TrainingConfig, from_plain
+
+    plain = _read_yaml(options.config) if options.config else {}
+    given = {path: getattr(options, path) for _, path, _, _ in SETTINGS}
+    given["level.density_fitting"] = {"off": False}.get(
+        options.density_fitting, options.density_fitting
+    )
+    given["model_config.guess"] = options.guess
+    given["self_refine"] = False if options.no_self_refine else None
+    given["sampling.allow_reactions"] = True if options.allow_reactions else None
+    given["engine.sampler_devices"] = options.sampler_device
+    for path, value in given.items():
+        if value is not None:
+            _set(plain, path, value)
+    config = from_plain(TrainingConfig, plain)
+    torch_device(config.device)
+    if "threads" in plain:
+        return config
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun
+    cores = len(os.sched_getaffinity(0)) // ranks_here
+    return replace(config, threads=max(1, cores - config.sampler_cores))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    from ase_srdft.errors import BadInput
+
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as err:
+        raise BadInput(f"cannot read {path}: {err.strerror}; check the path") from err
+    except (yaml.YAMLError, ValueError) as err:  # impossible dates and bytes are ValueErrors
+        reason = " ".join(str(err).split())
+        raise BadInput(f"{path} is no YAML ({reason}): use name: value lines") from err
+    if not isinstance(plain, dict):
+        raise BadInput(f"{path} holds {type(plain).__name__}: use name: value lines")
+    return plain
+
+
+def _set(plain: dict[str, Any], path: str, value: Any) -> None:
+    """Set a value by its dotted name; what stands in the way is for `from_plain` to refuse."""
+    *parents, name = path.split(".")
+    for parent in parents:
+        inner = plain.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            return
+        plain = inner
+    plain[name] = value
+
+
+def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
+    """The structures and frames of the command line.
+
+    Raises:
+        BadInput: nothing to train on, or files that cannot be used.
+    """
+    from ase_srdft.errors import BadInput
+    from ase_srdft.training.dataset import Dataset
+
+    if not options.structures and not options.data:
+        raise BadInput("nothing to train on: give a structure file, or frames with --data")
+    if not config.self_refine and not options.data:
+        raise BadInput("--no-self-refine without --data leaves nothing to train on: give frames")
+    frames = _read(options.data, config.level.charge)
+    if options.data and len(frames) < 2:
+        raise BadInput(f"{len(frames)} frame in --data: give at least 2, one is held out")
+    return Dataset.of(_read(options.structures, config.level.charge), frames)
+
+
+def _read(paths: Sequence[str], charge: int) -> list[Atoms]:
+    """The structures of all files, whose charges and spins must be those of the run."""
+    from ase.calculators.calculator import InputError
+
+    from ase_srdft.calculator_input import total_charge
+    from ase_srdft.errors import BadInput
+    from ase_srdft.structures import read_frames
+
+    structures = []
+    for path in paths:
+        for atoms in read_frames(path):
+            try:
+                total_charge(atoms, charge, multiplicity=None)
+            except InputError as err:
+                raise BadInput(f"{path}: {err}") from err
+            structures.append(atoms)
+    return structures

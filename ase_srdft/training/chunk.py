@@ -1,0 +1,156 @@
+"""What samplers hand to the trainer: samples, and all that decides how their walkers go on.
+
+A chunk carries the state of its sampler after it.  Whoever holds the last chunk that was taken
+can therefore start that sampler again, here or elsewhere, without losing or repeating a sample:
+this is what checkpoints, restarts of dead workers and the end of a run rest on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ase_srdft.dft.geometry import Geometry, concatenate, from_tensors, select, to_tensors
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.training.sampler import Sample, SamplingRound
+
+__all__ = ["Chunk", "SamplerState", "pack", "packed_state", "under", "unpack", "unpacked_state"]
+
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SamplerState:
+    """A sampler between two chunks.
+
+    Attributes:
+        sampler: which one of the run.
+        nchunks: how many it has given.
+        version: of the weights it used last (their training step); -1 before the first chunk.
+        arrays: its walkers: `Sampler.to_arrays`, or where they start (`starting_state`).
+        rng: state of its bit generator.
+    """
+
+    sampler: int
+    nchunks: int
+    version: int
+    arrays: dict[str, np.ndarray]
+    rng: dict[str, Any]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All but the arrays, as plain values."""
+        return {name: getattr(self, name) for name in ("sampler", "nchunks", "version", "rng")}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chunk:
+    """Samples of one sampler, all with the same weights.
+
+    Attributes:
+        round: what the sampler gave.
+        state: where that left it; ``state.nchunks`` counts this chunk.
+    """
+
+    round: SamplingRound
+    state: SamplerState
+
+
+_Packed = tuple[dict[str, Tensor], dict[str, Any]]
+#: The numbers of a sample that are plain values.
+_PLAIN = ("molecule", "walker", "step", "weights_version", "energy", "bracket_width")
+
+
+def packed_state(state: SamplerState) -> _Packed:
+    """As named tensors and plain values."""
+    return {name: torch.as_tensor(array) for name, array in state.arrays.items()}, state.record
+
+
+def unpacked_state(tensors: Mapping[str, Tensor], record: dict[str, Any]) -> SamplerState:
+    """What `packed_state` was given."""
+    return SamplerState(**record, arrays={name: t.numpy() for name, t in tensors.items()})
+
+
+def pack(chunk: Chunk) -> _Packed:
+    """As named tensors (on the CPU) and plain values, to be sent to another process."""
+    tensors, state = packed_state(chunk.state)
+    tensors = {f"state.{name}": tensor for name, tensor in tensors.items()}
+    result = chunk.round
+    for index, samples in enumerate(_runs(result.samples)):
+        joined = concatenate([_integrals(sample) for sample in samples])
+        tensors |= {f"geometry.{index}.{name}": t.cpu() for name, t in to_tensors(joined).items()}
+        positions = np.stack([sample.positions for sample in samples])
+        tensors[f"positions.{index}"] = torch.as_tensor(positions)
+        tensors[f"forces.{index}"] = torch.as_tensor(np.stack([s.forces for s in samples]))
+    record = {
+        "state": state,
+        "samples": [[{n: getattr(s, n) for n in _PLAIN} for s in r] for r in _runs(result.samples)],
+        "acceptance": result.acceptance,
+        "temperature_K": result.temperature_K,
+        "resets": dict(result.resets),
+    }
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}, record
+
+
+def unpack(
+    tensors: Mapping[str, Tensor],
+    record: dict[str, Any],
+    molecules: Sequence[Molecule],
+    device: torch.device,
+) -> Chunk:
+    """What `pack` was given, the geometries on a device.
+
+    Raises:
+        KeyError, TypeError, ValueError, IndexError: something is missing or does not fit.
+    """
+    samples: list[Sample] = []
+    for index, plain in enumerate(record["samples"]):
+        own = {n: t.to(device) for n, t in under(f"geometry.{index}.", tensors).items()}
+        geometry = from_tensors(molecules[plain[0]["molecule"]], own)
+        positions = tensors[f"positions.{index}"].numpy()
+        forces = tensors[f"forces.{index}"].numpy()
+        samples += [
+            Sample(
+                **values,
+                positions=positions[place],
+                forces=forces[place],
+                geometry=select(geometry, slice(place, place + 1)),
+            )
+            for place, values in enumerate(plain)
+        ]
+    result = SamplingRound(
+        samples=samples,
+        acceptance=record["acceptance"],
+        temperature_K=record["temperature_K"],
+        resets=Counter(record["resets"]),
+    )
+    return Chunk(
+        round=result, state=unpacked_state(under("state.", tensors), dict(record["state"]))
+    )
+
+
+def _integrals(sample: Sample) -> Geometry:
+    assert sample.geometry is not None  # a sampler has them
+    return sample.geometry
+
+
+def _runs(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Consecutive samples of the same molecule."""
+    runs: list[list[Sample]] = []
+    for sample in samples:
+        if not runs or runs[-1][0].molecule != sample.molecule:
+            runs.append([])
+        runs[-1].append(sample)
+    return runs
+
+
+def under(prefix: str, named: Mapping[str, _Value]) -> dict[str, _Value]:
+    """What has a name that begins so, by the rest of its name."""
+    return {name[len(prefix) :]: v for name, v in named.items() if name.startswith(prefix)}

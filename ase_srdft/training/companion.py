@@ -1,0 +1,281 @@
+"""The trainer beside a simulation: it is given geometries, and gives better weights.
+
+``sync`` trains in this process whenever it is given a geometry: the oracle.  ``local`` trains in a
+process of its own, all the time, while the simulation goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from ase_srdft.errors import SamplingFailed, WorkerFailed
+from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.training.config import TrainingConfig
+from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.exchange import Exchange
+from ase_srdft.training.learner import StepRecord
+from ase_srdft.training.producer import Recipe
+from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.worker_process import WorkerProcess
+
+__all__ = ["Companion", "LocalCompanion", "SyncCompanion", "pretrain"]
+
+#: Training steps after which a start that is still not safe is given up.
+LONGEST_PRETRAINING = 5000
+#: Training steps between looks whether dynamics may begin.
+_LOOK_EVERY = 25
+#: Geometries that wait for the trainer at most; those of the meantime are left out.
+_MOST_WAITING = 32
+#: Geometries that a new trainer process is given, if one died.
+_REMEMBERED = 256
+_PAUSE_SECONDS = 0.02
+
+
+@runtime_checkable
+class Companion(Protocol):
+    """A trainer beside a simulation.
+
+    Attributes:
+        nsteps: training steps done, as far as is known here.
+        last_training: what the latest training step showed (Hartree); None before the first.
+    """
+
+    nsteps: int
+    last_training: StepRecord | None
+
+    def pretrain(self) -> None:
+        """Begin: train until the bracket is safe for dynamics.
+
+        Raises:
+            SamplingFailed: it does not become so.
+        """
+        ...
+
+    def learn_from(self, positions: np.ndarray) -> None:
+        """A geometry (natoms, 3) in Bohr that the simulation came through."""
+        ...
+
+    def newest(self) -> ElectronicStateModel | None:
+        """The newest model, if there is a newer one than that given last."""
+        ...
+
+    def stop(self) -> None:
+        """End it, within seconds; twice is once."""
+        ...
+
+
+def pretrain(
+    trainer: Trainer, sign_of_life: Callable[[], None] = lambda: None
+) -> StepRecord | None:
+    """Train on thermal copies until the bracket is safe; a good model needs none of it.
+
+    Args:
+        trainer: not yet begun.
+        sign_of_life: called before every step.
+
+    Returns:
+        What the last step showed.
+
+    Raises:
+        SamplingFailed: it does not become so.
+    """
+    record = None
+    limit = min(LONGEST_PRETRAINING, trainer.config.steps)
+    trainer.begin()
+    while not trainer.bracket_is_safe():
+        if trainer.learner.step >= limit:
+            raise SamplingFailed(
+                f"after {trainer.learner.step} training steps the bracket is still wider "
+                f"than {trainer.config.safe_width_mEh} millihartree: check the structure, "
+                "lower the temperature, or train with ase-srdft-train first"
+            )
+        for _ in range(_LOOK_EVERY):
+            sign_of_life()
+            # the schedule of an open-ended run: warm-up, then constant
+            record = trainer.train(progress=0.0)
+    return record
+
+
+class SyncCompanion:
+    """Training in this process, so many steps for every geometry.
+
+    Args:
+        trainer: not yet begun.
+        train_steps: for every geometry.
+    """
+
+    def __init__(self, trainer: Trainer, train_steps: int) -> None:
+        self.trainer = trainer
+        self.train_steps = train_steps
+        self.last_training: StepRecord | None = None
+        self._given = trainer.learner.step
+
+    @property
+    def nsteps(self) -> int:
+        """Training steps done."""
+        return self.trainer.learner.step
+
+    def pretrain(self) -> None:
+        """See `Companion`."""
+        self.last_training = pretrain(self.trainer)
+
+    def learn_from(self, positions: np.ndarray) -> None:
+        """See `Companion`; this is where the training is done."""
+        self.trainer.source.add_sample(0, positions, None)
+        self.trainer.counters.nsamples += 1
+        for _ in range(self.train_steps):
+            self.last_training = self.trainer.train(progress=0.0)
+
+    def newest(self) -> ElectronicStateModel | None:
+        """See `Companion`."""
+        if self._given == self.nsteps:
+            return None
+        self._given = self.nsteps
+        return self.trainer.averaged_model()
+
+    def stop(self) -> None:
+        """See `Companion`; there is nothing to end."""
+
+
+class LocalCompanion:
+    """Training in a process of its own, while the simulation goes on.
+
+    A process that dies is started again from the newest weights and the latest geometries.
+
+    Args:
+        config: of the training; ``config.engine`` says what is done about a process that dies.
+        dataset: the structure.
+        model: to start from.
+        train_steps: between new weights.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: Dataset,
+        model: ElectronicStateModel,
+        train_steps: int,
+    ) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.train_steps = train_steps
+        self.nsteps = 0
+        self.nrestarts = 0
+        self.last_training: StepRecord | None = None
+        self.nleft_out = 0
+        self._model = copy.deepcopy(model).double()
+        self._recent: deque[np.ndarray] = deque(maxlen=_REMEMBERED)
+        self._nsent = 0
+        self._version, self._fresh = 0, False
+        self._exchange: Exchange | None = Exchange.create()
+        self.process: WorkerProcess | None = None
+
+    def pretrain(self) -> None:
+        """See `Companion`; the wait ends with the process, or with its silence."""
+        self._launch()
+        while not self._look():
+            time.sleep(_PAUSE_SECONDS)
+
+    def learn_from(self, positions: np.ndarray) -> None:
+        """See `Companion`; a trainer that does not keep up is not given every geometry."""
+        self._recent.append(np.array(positions))
+        if self._exchange is None:
+            return
+        if len(self._exchange.waiting("geometry")) >= _MOST_WAITING:
+            self.nleft_out += 1
+            return
+        self._send(positions)
+
+    def newest(self) -> ElectronicStateModel | None:
+        """See `Companion`.
+
+        Raises:
+            SamplingFailed: pre-training does not become safe.
+            WorkerFailed: the process died too often.
+        """
+        self._look()
+        fresh, self._fresh = self._fresh, False
+        return self._model if fresh else None
+
+    def _look(self) -> bool:
+        """Whether there were new weights; they are taken in.  A process that died is replaced."""
+        if self._exchange is None or self.process is None:
+            return False
+        found = self._exchange.newest(self._version)
+        if found is None:
+            trouble = self.process.trouble(self.config.engine.silence_seconds)
+            if trouble is not None:
+                self._restart(trouble)
+            return False
+        self._version, weights = found
+        self._model.load_state_dict(weights)
+        self._note_status()
+        self._fresh = self.nsteps > 0  # a good model needed no training
+        return True
+
+    def stop(self) -> None:
+        """See `Companion`."""
+        if self.process is not None:
+            self.process.end()
+            self.process = None
+        if self._exchange is not None:
+            self._exchange.remove()
+            self._exchange = None
+
+    def _send(self, positions: np.ndarray) -> None:
+        assert self._exchange is not None
+        self._nsent += 1
+        self._exchange.put("geometry", self._nsent, {"positions": torch.as_tensor(positions)}, {})
+
+    def _note_status(self) -> None:
+        assert self._exchange is not None
+        status = self._exchange.read("status")
+        self.nsteps = status["step"]
+        if status["training"] is not None:
+            training = status["training"] | {"widths": tuple(status["training"]["widths"])}
+            self.last_training = StepRecord(**training)
+
+    def _launch(self) -> None:
+        assert self._exchange is not None
+        recipe = Recipe.of(self._model, self.dataset.compositions, self.config.sampling, True)
+        orders = {
+            "config": self.config.to_plain(),
+            "recipe": asdict(recipe),
+            "step": self._version,
+            "train_steps": self.train_steps,
+        }
+        self._exchange.write("orders", orders)
+        start = {f"weights.{name}": t.float() for name, t in self._model.state_dict().items()}
+        start["reference"] = torch.as_tensor(self.dataset.references[0])
+        self._exchange.put("start", self.nrestarts, start, {})
+        self.process = WorkerProcess(
+            "trainer", "ase_srdft.training.companion_process", self._exchange
+        )
+
+    def _restart(self, trouble: str) -> None:
+        assert self.process is not None
+        assert self._exchange is not None
+        self.process.end()
+        words = self.process.last_words()
+        failure = self._exchange.read("failure")
+        if failure is not None:
+            raise SamplingFailed(failure)
+        if self.nrestarts >= self.config.engine.max_restarts:
+            raise WorkerFailed(
+                f"the trainer {trouble}, after {self.nrestarts} restarts; its last words:\n"
+                f"{words or '(none)'}"
+            )
+        self.nrestarts += 1
+        for path in [*self._exchange.waiting("start"), *self._exchange.waiting("geometry")]:
+            path.unlink(missing_ok=True)
+        for positions in self._recent:
+            self._send(positions)
+        self._launch()

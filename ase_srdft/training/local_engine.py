@@ -1,0 +1,90 @@
+"""Samplers as processes of this machine, each on its own device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ase_srdft.training.chunk import Chunk, SamplerState, packed_state, unpack
+from ase_srdft.training.exchange import Exchange
+from ase_srdft.training.worker_engine import UnreadableChunk, WorkerEngine, WorkerSampler
+from ase_srdft.training.worker_process import WorkerProcess
+
+__all__ = ["LocalEngine"]
+
+_MODULE = "ase_srdft.training.sampler_process"
+
+
+class LocalEngine(WorkerEngine[WorkerProcess]):
+    """Samplers that are processes and talk through a directory of temporary files.
+
+    Arguments and restarts: see `WorkerEngine`.
+    """
+
+    _exchange: Exchange | None = None
+
+    @property
+    def processes(self) -> list[WorkerProcess]:
+        """The sampler processes there are."""
+        return [s.worker for s in self._samplers if s.worker is not None]
+
+    def start(self, states: Sequence[SamplerState]) -> None:
+        """See `Engine`."""
+        self._exchange = Exchange.create()
+        self._exchange.write("recipe", asdict(self.recipe))
+        super().start(states)
+
+    def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
+        """See `Engine`."""
+        if self._exchange is not None:
+            self._exchange.publish(version, weights)
+
+    def stop(self) -> None:
+        """See `Engine`; what was not collected is made again after the next start."""
+        for process in self.processes:
+            process.request_end()
+        for process in self.processes:
+            process.end()
+        self._samplers = []
+        if self._exchange is not None:
+            self._exchange.remove()
+            self._exchange = None
+
+    def _sent(self, sampler: WorkerSampler[WorkerProcess]) -> Iterator[Chunk]:
+        assert self._exchange is not None
+        for path in self._exchange.waiting(sampler.name):
+            try:
+                tensors, record = self._exchange.take(path)
+                chunk = unpack(tensors, record, self.molecules, self.device)
+            except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as err:
+                raise UnreadableChunk(f"{type(err).__name__}: {err}") from err
+            yield chunk
+
+    def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
+        assert self._exchange is not None
+        starting = f"{sampler.name}-start"
+        for name in (sampler.name, starting):
+            for path in self._exchange.waiting(name):
+                path.unlink()
+        tensors, record = packed_state(sampler.state)
+        self._exchange.put(starting, sampler.state.nchunks, tensors, record)
+        (start,) = self._exchange.waiting(starting)
+        orders = {
+            "state": start.name,
+            "device": sampler.device,
+            "queue_size": self.config.queue_size,
+        }
+        self._exchange.write(f"{sampler.name}.orders", orders)
+        return WorkerProcess(sampler.name, _MODULE, self._exchange)
+
+    def _tend(self, worker: WorkerProcess) -> str | None:
+        return worker.trouble(self.config.silence_seconds)
+
+    def _end(self, worker: WorkerProcess) -> None:
+        worker.end()
+
+    def _last_words(self, worker: WorkerProcess) -> str:
+        return worker.last_words()

@@ -1,0 +1,200 @@
+"""The part of a sampler that every engine runs, in whatever process: weights in, chunks out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ase_srdft.devices import torch_device
+from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.models.evaluate import Evaluation, evaluate, merged, molecule_of
+from ase_srdft.models.model_file import build_model
+from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.parallel import Workers
+from ase_srdft.training.chunk import Chunk, SamplerState
+from ase_srdft.training.config import SamplingConfig
+from ase_srdft.training.sampler import Sampler, Surface
+
+__all__ = ["ChunkProducer", "Recipe", "model_surface", "starting_state"]
+
+_START = "start."
+
+
+def starting_state(
+    sampler: int,
+    placed: Sequence[tuple[int, int, np.ndarray]],
+    references: Sequence[np.ndarray],
+    seed: np.random.SeedSequence,
+) -> SamplerState:
+    """A sampler that has not begun.
+
+    Args:
+        sampler: which one of the run.
+        placed: its walkers: which one of the run, of which molecule, positions (natoms, 3) in
+            Bohr.
+        references: for each molecule, the given structure (Bohr).
+        seed: of its random numbers.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for index, reference in enumerate(references):
+        own = [(walker, positions) for walker, molecule, positions in placed if molecule == index]
+        starts = np.array([positions for _, positions in own])
+        arrays[f"{_START}{index}.positions"] = starts.reshape(-1, *reference.shape)
+        arrays[f"{_START}{index}.reference"] = np.asarray(reference)
+        arrays[f"{_START}{index}.walkers"] = np.array([w for w, _ in own], dtype=np.int64)
+    rng = np.random.default_rng(seed).bit_generator.state
+    return SamplerState(sampler=sampler, nchunks=0, version=-1, arrays=arrays, rng=dict(rng))
+
+
+class ChunkProducer:
+    """Walkers that go on from a state, a chunk at a time.
+
+    Args:
+        config: dynamics, temperature, guards, steps of a chunk.
+        molecules: all molecules of the run.
+        surface: energy, forces and bracket with the current weights.
+        state: where to go on.
+    """
+
+    def __init__(
+        self,
+        config: SamplingConfig,
+        molecules: Sequence[Molecule],
+        surface: Surface,
+        state: SamplerState,
+    ) -> None:
+        self.nsteps = config.steps_per_round
+        self.sampler = Sampler(config, molecules, surface)
+        self.state = state
+        self.rng = np.random.default_rng()
+        self.rng.bit_generator.state = state.rng
+        self._begun = not any(name.startswith(_START) for name in state.arrays)
+        if self._begun:
+            self.sampler.from_arrays(state.arrays)
+            self.sampler.version = state.version
+
+    def chunk(self, version: int) -> Chunk:
+        """The next chunk, with the weights that the surface has now; ``version`` names them."""
+        if not self._begun:
+            self._begin()
+            self.sampler.version = version
+        elif version != self.state.version:
+            self.sampler.update(version)
+        result = self.sampler.sample(self.nsteps, self.rng)
+        self.state = SamplerState(
+            sampler=self.state.sampler,
+            nchunks=self.state.nchunks + 1,
+            version=version,
+            arrays=self.sampler.to_arrays(),
+            rng=dict(self.rng.bit_generator.state),
+        )
+        return Chunk(round=result, state=self.state)
+
+    def _begin(self) -> None:
+        arrays = self.state.arrays
+        count = len(self.sampler.molecules)
+        starts, references, walkers = (
+            [arrays[f"{_START}{index}.{name}"] for index in range(count)]
+            for name in ("positions", "reference", "walkers")
+        )
+        self.sampler.init(starts, references, self.rng, walkers)
+        self._begun = True
+
+
+def model_surface(
+    model: ElectronicStateModel,
+    molecules: Sequence[Molecule],
+    coarse_grid: bool,
+    device: torch.device,
+    workers: Workers,
+    sign_of_life: Callable[[], None] = lambda: None,
+) -> Surface:
+    """The energy surface of a model; walkers are shared out over threads.
+
+    Args:
+        model: its weights may change from call to call.
+        molecules: all molecules of the run.
+        coarse_grid: on the coarse training grid.
+        device: where the model is.
+        workers: threads.
+        sign_of_life: called before each evaluation.
+    """
+
+    def surface(molecule: int, positions: np.ndarray) -> Evaluation:
+        sign_of_life()
+        tensor = torch.as_tensor(positions, device=device)
+
+        def work(piece: slice) -> Evaluation:
+            return evaluate(
+                model,
+                molecules[molecule],
+                tensor[piece],
+                grid_level=COARSE_GRID if coarse_grid else None,
+            )
+
+        return merged(workers.map(work, workers.slices(len(positions))))
+
+    return surface
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How another process makes the same molecules and model; plain values, for JSON.
+
+    Attributes:
+        family: of the model.
+        level: of theory, as `LevelOfTheory.to_dict` gives it.
+        elements: that the model knows.
+        model_config: of the family.
+        compositions: atomic numbers of each molecule.
+        sampling: a `SamplingConfig`.
+        coarse_grid: sample on the coarse training grid.
+    """
+
+    family: str
+    level: dict[str, Any]
+    elements: tuple[int, ...]
+    model_config: dict[str, Any]
+    compositions: tuple[tuple[int, ...], ...]
+    sampling: dict[str, Any]
+    coarse_grid: bool
+
+    @classmethod
+    def of(
+        cls,
+        model: ElectronicStateModel,
+        compositions: Sequence[tuple[int, ...]],
+        sampling: SamplingConfig,
+        coarse_grid: bool,
+    ) -> Recipe:
+        """The recipe of a model and molecules that are at hand."""
+        return cls(
+            family=model.family,
+            level=model.level.to_dict(),
+            elements=model.elements,
+            model_config=asdict(model.config),
+            compositions=tuple(compositions),
+            sampling=asdict(sampling),
+            coarse_grid=coarse_grid,
+        )
+
+    def model(self) -> ElectronicStateModel:
+        """A model that waits for weights, single precision."""
+        level = LevelOfTheory(**self.level)
+        return build_model(self.family, level, tuple(self.elements), self.model_config).float()
+
+    def build(
+        self, state: SamplerState, device: str, sign_of_life: Callable[[], None] = lambda: None
+    ) -> tuple[ElectronicStateModel, ChunkProducer]:
+        """A model that waits for weights, and the producer that moves walkers on it."""
+        place = torch_device(device)
+        model = self.model().to(place).requires_grad_(False)
+        molecules = [molecule_of(model, tuple(numbers)) for numbers in self.compositions]
+        surface = model_surface(model, molecules, self.coarse_grid, place, Workers(), sign_of_life)
+        return model, ChunkProducer(SamplingConfig(**self.sampling), molecules, surface, state)

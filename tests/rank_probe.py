@@ -1,0 +1,156 @@
+"""What test_ranks runs as each of several ranks: a scenario after the other, and what came of it.
+
+    python -m tests.rank_probe FOLDER
+
+It leaves ``FOLDER/RANK.pickle``: for each scenario its result, or the exception that it raised.
+"""
+
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+
+from ase_srdft.errors import BadInput, SamplingFailed
+from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.training.ranks import Ranks
+from tests.small_training import sampling_trainer, small_dataset, small_trainer
+from tests.test_checkpoint import everything
+
+#: Five geometries for two ranks.
+TRAINING = {"optimiser": {"batch_size": 5}, "steps": 12, "validate_every": 4}
+SAMPLING = TRAINING | {
+    "steps": 18,
+    "buffer_size": 20,
+    "validation_frames": 5,
+    "selection": {"exponent": 1.0},
+}
+
+
+def two_molecules():
+    return small_dataset("H2O", "H2")
+
+
+def trained(ranks, folder):
+    """Weights before, after, of the average, and records."""
+    trainer = small_trainer(two_molecules(), ranks=ranks, **TRAINING)
+    before = weights_of(trainer.learner.model)
+    events = list(trainer.run())
+    return {
+        "before": before,
+        "after": weights_of(trainer.learner.model),
+        "averaged": weights_of(trainer.learner.averaged),
+        "training": [event.training for event in events if event.training],
+        "validations": [event.validation for event in events if event.validation],
+        "prepared": len(trainer.store._prepared),
+    }
+
+
+def sampled(ranks, folder):
+    """All that decides how the run would go on."""
+    trainer = sampling_trainer(two_molecules(), ranks=ranks, **SAMPLING)
+    for _ in trainer.run():
+        pass
+    return everything(trainer)
+
+
+def gone_on(ranks, folder):
+    """The same with a restart at step 7, from the lead's checkpoint."""
+    trainer = sampling_trainer(two_molecules(), ranks=ranks, **SAMPLING)
+    for event in trainer.run():
+        trainer.stop_requested = event.step >= 7 and ranks.leads
+    if ranks.leads:
+        save_checkpoint(folder, trainer)
+    ranks.gather(None)
+    trainer = small_trainer(two_molecules(), ranks=ranks, **SAMPLING)
+    assert load_checkpoint(folder, trainer)
+    assert trainer.learner.step == 7
+    for _ in trainer.run():
+        pass
+    return everything(trainer)
+
+
+def astray(ranks, folder):
+    """One rank alone has no orbitals."""
+    trainer = small_trainer(ranks=ranks)
+    trainer.begin()
+    if not ranks.leads:
+        prepare = trainer.store._prepare
+
+        def spoilt(key):
+            geometry = prepare(key)
+            geometry.guess_fock.fill_(torch.nan)
+            return geometry
+
+        trainer.store._prepare = spoilt
+    trainer.train(0.0)
+
+
+def no_samples(ranks, folder):
+    """The lead's engine gives up."""
+    trainer = sampling_trainer(ranks=ranks)
+
+    def fail():
+        raise SamplingFailed("of the lead")
+
+    if ranks.leads:
+        trainer.engine.engine.collect = fail
+    for _ in trainer.run():
+        pass
+
+
+def refused(ranks, folder):
+    """The second rank alone refuses its input."""
+
+    def work():
+        if ranks.rank == 1:
+            raise BadInput("no such file")
+
+    ranks.together(work)
+
+
+def differing(ranks, folder):
+    ranks.check_same({"seed": ranks.rank}, "settings")
+
+
+def words(ranks, folder):
+    """What the small exchanges give."""
+    return {
+        "broadcast": ranks.broadcast(f"of {ranks.rank}"),
+        "gather": ranks.gather(ranks.rank),
+        "any": [ranks.any(ranks.rank == 1), ranks.any(False)],
+        "sum": ranks.sum(torch.tensor([1.0, float(ranks.rank)]).numpy()).tolist(),
+        "joined": [t.tolist() for t in ranks.joined(_two_lists(ranks))],
+        "joined with none": ranks.joined(None if ranks.leads else _two_lists(ranks)),
+        "from_lead": ranks.from_lead(lambda: ranks.rank, lambda result: result + 10),
+        "device": ranks.device_name("cuda"),
+    }
+
+
+def _two_lists(ranks):
+    own = torch.arange(float(ranks.rank + 1), requires_grad=True)
+    return own, 10.0 * own
+
+
+def weights_of(model):
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+SCENARIOS = (trained, sampled, gone_on, astray, no_samples, refused, differing, words)
+
+
+def main():
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    results = {}
+    with Ranks.from_environment(timeout_seconds=60.0) as ranks:
+        for scenario in SCENARIOS:
+            try:
+                results[scenario.__name__] = scenario(ranks, folder)
+            except (BadInput, SamplingFailed, FloatingPointError) as err:
+                results[scenario.__name__] = err
+    (folder / f"{ranks.rank}.pickle").write_bytes(pickle.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,342 @@
+"""Samplers in processes of their own: what they send, and what becomes of those that die."""
+
+import copy
+import os
+import signal
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.errors import BadInput, SamplingFailed, WorkerFailed
+from ase_srdft.models.evaluate import evaluate
+from ase_srdft.training.chunk import pack, unpack
+from ase_srdft.training.engine import Engine, SyncEngine
+from ase_srdft.training.local_engine import LocalEngine
+from tests.small_training import sampling_trainer, small_dataset, small_trainer
+
+#: Seconds that a loaded machine may take to start Python with torch.
+PATIENCE = 120.0
+SLOW = pytest.mark.slow
+
+
+def local_trainer(dataset=None, **engine):
+    """A trainer whose samplers are processes, ready to sample from its first step on."""
+    settings = {"name": "local", "samplers": 2} | engine
+    return sampling_trainer(
+        dataset, engine=settings, sampling={"walkers": 4}, steps=10**6, train_steps_per_round=4
+    )
+
+
+@pytest.fixture
+def started():
+    """Starts trainers' engines by hand, and stops them whatever happens."""
+    trainers = []
+
+    def start(trainer):
+        trainers.append(trainer)
+        trainer.engine.start(trainer.sampler_states)
+        trainer.engine.publish(0, trainer.learner.averaged.state_dict())
+        return trainer.engine
+
+    yield start
+    for trainer in trainers:
+        trainer.engine.stop()
+
+
+def collect(engine, count, seconds=PATIENCE):
+    """Wait for chunks."""
+    chunks, end = [], time.monotonic() + seconds
+    while len(chunks) < count:
+        assert time.monotonic() < end, f"{len(chunks)} of {count} chunks in {seconds} s"
+        chunks += engine.collect()
+        time.sleep(0.01)
+    return chunks
+
+
+def by_sampler(chunks, sampler):
+    return [chunk for chunk in chunks if chunk.state.sampler == sampler]
+
+
+def test_engines_keep_the_protocol():
+    assert isinstance(local_trainer().engine, Engine)
+    assert isinstance(local_trainer().engine, LocalEngine)
+    assert isinstance(sampling_trainer().engine, SyncEngine)
+
+
+def test_a_process_samples_what_this_process_would(started):
+    trainer = local_trainer(samplers=1)
+    (chunk,) = collect(started(trainer), 1)[:1]
+    reference = trainer._producer(trainer.sampler_states[0]).chunk(0)
+    assert chunk.state.nchunks == reference.state.nchunks == 1
+    assert chunk.state.rng == reference.state.rng
+    assert len(chunk.round.samples) == len(reference.round.samples) == 8
+    for one, other in zip(chunk.round.samples, reference.round.samples, strict=True):
+        assert (one.walker, one.step, one.weights_version) == (other.walker, other.step, 0)
+        np.testing.assert_array_equal(one.positions, other.positions)
+        assert one.energy == other.energy
+        assert one.bracket_width == other.bracket_width
+        assert torch.equal(one.geometry.guess_fock, other.geometry.guess_fock)
+    assert chunk.state.arrays.keys() == reference.state.arrays.keys()
+    for name, array in chunk.state.arrays.items():
+        np.testing.assert_array_equal(array, reference.state.arrays[name])
+
+
+@pytest.mark.slow
+def test_walkers_are_shared_out_and_versions_arrive(started):
+    trainer = local_trainer()
+    engine = started(trainer)
+    chunks = collect(engine, 6)
+    walkers = [{s.walker for c in by_sampler(chunks, i) for s in c.round.samples} for i in (0, 1)]
+    assert walkers == [{0, 2}, {1, 3}]
+    trainer.learner.step = 3
+    engine.publish(3, trainer.learner.averaged.state_dict())
+    versions = [s.weights_version for c in collect(engine, 12) for s in c.round.samples]
+    assert versions == sorted(versions) or set(versions) == {0, 3}
+    assert versions[-1] == 3
+
+
+@pytest.mark.slow
+def test_new_weights_are_what_the_walkers_move_on(started):
+    trainer = local_trainer(samplers=1)
+    engine = started(trainer)
+    collect(engine, 1)
+    old_model = copy.deepcopy(trainer.learner.averaged)
+    trainer.begin()
+    for _ in range(7):
+        trainer.train(0.0)
+    engine.publish(7, trainer.learner.averaged.state_dict())
+    chunks = collect(engine, 6)
+    numbers = [chunk.state.nchunks for chunk in chunks]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    sample = next(s for c in chunks for s in c.round.samples if s.weights_version == 7)
+    at = torch.tensor(sample.positions)[None]
+    new, old = (
+        float(evaluate(model, trainer.molecules[0], at, False, COARSE_GRID).energy)
+        for model in (trainer.learner.averaged, old_model)
+    )
+    assert abs(sample.energy - old) > 1e-4
+    assert abs(sample.energy - new) < 1e-7
+
+
+@pytest.mark.slow
+def test_a_sampler_waits_when_nobody_takes_its_chunks(started):
+    trainer = local_trainer(samplers=1, queue_size=3)
+    engine = started(trainer)
+    collect(engine, 1)
+    folder = engine._exchange
+    end = time.monotonic() + PATIENCE
+    while len(folder.waiting("sampler-0")) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(1.0)
+    assert len(folder.waiting("sampler-0")) == 3
+    assert engine.reports() == []
+
+
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, *(pytest.param(n, marks=SLOW) for n in (signal.SIGSEGV, signal.SIGTERM))],
+)
+def test_a_killed_sampler_goes_on_where_its_last_chunk_ended(number, started):
+    trainer = local_trainer()
+    engine = started(trainer)
+    first = collect(engine, 4)
+    engine.publish(11, trainer.learner.averaged.state_dict())
+    os.kill(engine.processes[0].pid, number)
+    os.waitid(os.P_PID, engine.processes[0].pid, os.WEXITED | os.WNOWAIT)
+    chunks, end = first, time.monotonic() + PATIENCE
+    while not engine.nrestarts:
+        assert time.monotonic() < end
+        chunks += engine.collect()
+    before = len(by_sampler(chunks, 0))
+    while len(by_sampler(chunks, 0)) == before:
+        chunks += collect(engine, 1)
+    assert [(r.worker, r.reason, r.nrestarts) for r in engine.reports()] == [
+        ("sampler-0", f"killed by {number.name}", 1)
+    ]
+    for sampler in (0, 1):
+        numbers = [chunk.state.nchunks for chunk in by_sampler(chunks, sampler)]
+        assert numbers == list(range(1, len(numbers) + 1))
+    samples = [(s.walker, s.step) for c in chunks for s in c.round.samples]
+    assert len(set(samples)) == len(samples)
+    assert by_sampler(chunks, 0)[-1].state.version == 11
+
+
+@pytest.mark.slow
+def test_a_silent_sampler_is_started_again(started):
+    trainer = local_trainer(samplers=1, silence_seconds=2.0)
+    engine = started(trainer)
+    collect(engine, 1)
+    os.kill(engine.processes[0].pid, signal.SIGSTOP)
+    last = collect(engine, 3)[-1]  # at most what it had sent before
+    while not engine.nrestarts:
+        last = (engine.collect() or [last])[-1]
+        time.sleep(0.05)
+    (report,) = engine.reports()
+    assert report.reason.startswith("silent for ")
+    assert collect(engine, 1)[0].state.nchunks == last.state.nchunks + 1
+
+
+@pytest.mark.slow
+def test_what_cannot_be_read_is_refused_and_made_again(started):
+    trainer = local_trainer(samplers=1)
+    engine = started(trainer)
+    chunk = collect(engine, 1)[-1]
+    os.kill(engine.processes[0].pid, signal.SIGSTOP)
+    last = ([chunk, *engine.collect()])[-1].state.nchunks
+    (engine._exchange.path / f"sampler-0.{last + 1:09d}.message").write_bytes(b"not a chunk")
+    assert engine.collect() == []
+    (report,) = engine.reports()
+    assert report.reason.startswith("sent what cannot be read (SafetensorError")
+    assert collect(engine, 1)[0].state.nchunks == last + 1
+
+
+def test_too_many_deaths_are_the_end(started):
+    trainer = local_trainer(samplers=1, max_restarts=1)
+    engine = started(trainer)
+    collect(engine, 1)
+    broken = {"no.such.weight": torch.zeros(1)}
+    engine.publish(5, broken)  # what a sampler fails on, every time
+    with pytest.raises(WorkerFailed) as caught:
+        collect(engine, 100)
+    words = str(caught.value)
+    assert words.startswith("sampler-0 ended with exit code 1, after 1 restarts of samplers")
+    assert "Traceback (most recent call last):" in words
+    assert "no.such.weight" in words
+    (report,) = engine.reports()
+    assert report.reason.startswith("ended with exit code 1 (")
+
+
+def test_no_process_and_no_file_is_left(started):
+    trainer = local_trainer()
+    engine = started(trainer)
+    pids = [process.pid for process in engine.processes]
+    folder = engine._exchange.path
+    assert folder.is_dir()
+    engine.stop()
+    assert not folder.exists()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    engine.stop()  # twice is once
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["starting", *(pytest.param(s, marks=SLOW) for s in ("sampling", "waiting", "stopped"))],
+)
+def test_stop_returns_within_ten_seconds(state, started):
+    trainer = local_trainer()
+    engine = started(trainer)
+    if state != "starting":
+        collect(engine, 2)
+    if state == "waiting":
+        time.sleep(1.0)
+    if state == "stopped":
+        for process in engine.processes:
+            os.kill(process.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    engine.stop()
+    assert time.monotonic() - begun < 10.0
+
+
+@pytest.mark.slow
+def test_an_engine_can_be_started_again(started):
+    trainer = local_trainer(samplers=1)
+    engine = started(trainer)
+    chunk = collect(engine, 1)[-1]
+    engine.stop()
+    engine.start([chunk.state])
+    engine.publish(9, trainer.learner.averaged.state_dict())
+    again = collect(engine, 1)[0]
+    assert again.state.nchunks == chunk.state.nchunks + 1
+    assert again.state.version == 9
+
+
+# What the trainer takes
+
+
+def a_chunk(trainer, version=0):
+    return trainer._producer(trainer.sampler_states[0]).chunk(version)
+
+
+def test_chunks_survive_the_way():
+    trainer = sampling_trainer(small_dataset("H2O", "H2"))
+    chunk = a_chunk(trainer)
+    tensors, record = pack(chunk)
+    again = unpack(tensors, record, trainer.molecules, torch.device("cpu"))
+    assert again.round.resets == chunk.round.resets
+    assert [s.molecule for s in again.round.samples] == [s.molecule for s in chunk.round.samples]
+    assert {s.molecule for s in again.round.samples} == {0, 1}
+    for one, other in zip(again.round.samples, chunk.round.samples, strict=True):
+        assert (one.walker, one.step, one.energy) == (other.walker, other.step, other.energy)
+        np.testing.assert_array_equal(one.forces, other.forces)
+        assert torch.equal(one.geometry.grid.points, other.geometry.grid.points)
+    assert again.state.rng == chunk.state.rng
+
+
+def test_stale_samples_are_refused_but_the_walkers_go_on():
+    trainer = sampling_trainer(engine={"name": "sync", "max_staleness": 5}, seed=7)
+    before = len(trainer.source.samples)
+    trainer.learner.step = 6
+    chunk = a_chunk(trainer)
+    taken = trainer.take(chunk)
+    assert (taken.samples, taken.staleness) == ([], 6)
+    assert trainer.counters.nsamples == 0
+    assert trainer.counters.resets["too stale"] == len(chunk.round.samples) == 4
+    assert trainer.sampler_states[0] is chunk.state
+    trainer.learner.step = 5
+    taken = trainer.take(a_chunk(trainer))
+    assert (len(taken.samples), taken.staleness) == (4, 5)
+    assert len(trainer.source.samples) == before + 4
+
+
+@pytest.mark.parametrize("what", ["positions", "energy", "forces", "bracket_width"])
+def test_a_sample_with_a_nan_is_refused(what):
+    trainer = sampling_trainer()
+    chunk = a_chunk(trainer)
+    first = chunk.round.samples[0]
+    bad = replace(first, **{what: getattr(first, what) * np.nan})
+    samples = [bad, *chunk.round.samples[1:]]
+    taken = trainer.take(replace(chunk, round=replace(chunk.round, samples=samples)))
+    assert len(taken.samples) == 3
+    assert taken.resets["a number that is not finite"] == 1
+    assert trainer.counters.nsamples == 3
+    held = np.array([trainer.store.positions_of(key) for key in trainer.source.samples])
+    assert np.isfinite(held).all()
+
+
+@pytest.mark.slow
+def test_only_stale_samples_are_an_error_in_the_end():
+    trainer = local_trainer(samplers=1, max_staleness=0)
+    with pytest.raises(SamplingFailed, match=r"too stale.*allow staler samples"):
+        for _ in trainer.run():
+            pass
+
+
+def test_a_run_with_processes_trains_and_samples():
+    trainer = local_trainer()
+    events = []
+    for event in trainer.run():
+        events.append(event)
+        trainer.stop_requested = len([e for e in events if e.sampling]) >= 12
+    samples = [s for e in events if e.sampling for s in e.sampling.samples]
+    assert len({(s.walker, s.step) for s in samples}) == len(samples) == trainer.counters.nsamples
+    assert {s.walker for s in samples} == {0, 1, 2, 3}
+    assert all(e.sampling.staleness >= 0 for e in events if e.sampling)
+    assert {e.sampling.sampler for e in events if e.sampling} == {0, 1}
+    assert trainer.engine.processes == []  # ended with the run
+
+
+def test_more_samplers_than_walkers_are_refused():
+    with pytest.raises(BadInput, match=r"sampling.walkers is 2: use at least as many as there are"):
+        small_trainer(engine={"name": "local", "samplers": 3})
+
+
+def test_a_sampler_device_that_is_not_there_is_refused():
+    with pytest.raises(BadInput, match="device 'toaster' cannot be used"):
+        small_trainer(engine={"name": "local", "sampler_devices": ["toaster"]})
