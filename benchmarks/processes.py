@@ -1,0 +1,120 @@
+"""The processes of a run of ase-srdft-train, for scripts that kill them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+
+CHECKPOINTS = ("checkpoint.h5", "checkpoint.previous.h5")
+
+
+def children(pid):
+    """The processes that a process has started and that have not ended."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split() if not _ended(int(word))]
+
+
+def _ended(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class Run:
+    """A command in a directory: what a user starts, its trainer, its samplers.
+
+    Args:
+        arguments: of ase-srdft-train.
+        directory: of its files.
+    """
+
+    def __init__(self, arguments, directory):
+        self.directory = Path(directory)
+        command = [sys.executable, "-m", "ase_srdft.cli.train", *arguments, "-o", str(directory)]
+        log = self.directory.with_suffix(".log")
+        with open(log, "a", encoding="utf-8") as out:
+            self.process = subprocess.Popen(
+                command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"}
+            )
+
+    def pids(self, who):
+        """Of ``main``, ``trainer`` or ``sampler``: those there are now."""
+        if who == "main":
+            return [self.process.pid] if self.process.poll() is None else []
+        trainers = children(self.process.pid)
+        return trainers if who == "trainer" else [c for t in trainers for c in children(t)]
+
+    def everyone(self):
+        """All processes of the run."""
+        return [pid for who in ("sampler", "trainer", "main") for pid in self.pids(who)]
+
+    def kill(self, pids, number=signal.SIGKILL):
+        """Send them a signal; returns those that were still there."""
+        found = []
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+                found.append(pid)
+            except ProcessLookupError:
+                pass
+        return found
+
+    def stop(self, seconds=60.0):
+        """Ask it to stop; returns its exit code."""
+        self.kill(self.pids("main"), signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def metrics(self, kind):
+        """What it has written down, torn lines left out."""
+        try:
+            lines = (self.directory / "metrics.jsonl").read_text(errors="replace").splitlines()
+        except OSError:
+            return []
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return [record for record in records if record.get("kind") == kind]
+
+    def last_step(self):
+        """The last training step that was written down."""
+        return max(
+            [r["step"] for kind in ("training", "sampling") for r in self.metrics(kind)] + [0]
+        )
+
+
+def wait_for(condition, seconds, what):
+    """Until it is true; its value."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"no {what} in {seconds:.0f} s")
+        time.sleep(0.05)
+    return value
+
+
+def checkpoint(directory):
+    """Arrays and record of the checkpoint of a directory."""
+    path = next(p for name in CHECKPOINTS if (p := Path(directory) / name).exists())
+    arrays = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and name != "record":
+            arrays[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+        return arrays, json.loads(file["record"][()])
