@@ -3,9 +3,9 @@
     python examples/self_refining_md.py
 
 It starts from an untrained calculator for water.  A short training on rattled copies of the
-structure makes dynamics safe; from then on the dynamics finds geometries, the model is trained on
-them, and the dynamics goes on with the better model.  The bracket around the SCF energy gets
-narrower along the run, and no reference calculation is made anywhere.
+structure makes dynamics safe; from then on the dynamics finds geometries, a process beside it
+trains the model on them, and the dynamics goes on with the better model.  The bracket around the
+SCF energy gets narrower along the run, and no reference calculation is made anywhere.
 """
 
 import argparse
@@ -23,6 +23,7 @@ def main(arguments=None):
     parser.add_argument("--basis", default="6-31g")
     parser.add_argument("--steps", type=int, default=300, help="steps of dynamics")
     parser.add_argument("--temperature", type=float, default=500.0, help="in K")
+    parser.add_argument("--engine", default="local", choices=["local", "sync"])
     parser.add_argument("--trajectory", default="self_refining_md.traj")
     options = parser.parse_args(arguments)
 
@@ -41,8 +42,8 @@ def main(arguments=None):
         atoms,
         timestep=1.0 * units.fs,
         temperature_K=options.temperature,
-        train_interval=10,  # steps of dynamics between trainings ...
-        train_steps=8,  # ... of so many steps each
+        engine=options.engine,
+        train_interval=5,  # steps of dynamics between geometries for the trainer
         rng=0,
         trajectory=options.trajectory,
     )
@@ -54,13 +55,14 @@ def main(arguments=None):
 
     def show():
         energy = atoms.get_potential_energy()
-        ntrained = dynamics.trainer.learner.step
+        ntrained = dynamics.companion.nsteps
         print(f"{dynamics.nsteps:6d}   {ntrained:14d}   {energy:11.4f}   {bracket_width():19.3f}")
 
     print("  step   training steps   energy / eV   bracket width / meV")
     dynamics.attach(record, interval=max(1, options.steps // 50))
     dynamics.attach(show, interval=max(1, options.steps // 10))
-    dynamics.run(options.steps)
+    with dynamics:  # the trainer, a process of its own, ends here
+        dynamics.run(options.steps)
 
     # The width depends on the geometry, so compare at the same ones: those the run began with.
     nfirst = len(frames) // 4
