@@ -247,7 +247,7 @@ def test_the_correction_is_smooth_to_zero_at_the_cutoff():
         # as (1 - x^2)^3, or its square: a thousandth at a tenth of the distance to the cutoff
         assert 0.0 < float(part[2]) < 1.1e-3 * float(part[1])
         assert float(part[1]) < 1e-3 * float(part[0])
-        assert not part[3:].any()
+        assert float(part[3:].max()) < 1e-15  # zero but for the rounding of other batch rows
 
 
 # batches
