@@ -175,8 +175,10 @@ def test_the_correction_turns_with_the_molecule(model, name, improper):
     assert_close(second.density_matrix.detach(), density_matrix, 1e-9)
 
 
+@pytest.mark.parametrize("guess", ["roothaan", "minao", "sap"])
 @pytest.mark.parametrize("name", ["H2CO", "CH3CH2OH"])
-def test_the_correction_of_the_inverted_molecule(model, name):
+def test_the_correction_of_the_inverted_molecule(name, guess):
+    model = model_of(guess=guess)
     geometry = geometry_of(model, name)
     molecule = geometry.molecule
     matrix = -torch.eye(3, dtype=torch.float64)
@@ -231,7 +233,8 @@ def test_two_far_molecules_do_not_know_of_each_other():
 
 
 def test_the_correction_is_smooth_to_zero_at_the_cutoff():
-    model = model_of(cutoff_bohr=6.0)
+    # a guess reaches further
+    model = model_of(cutoff_bohr=6.0, reads_guess=False)
     molecule, _ = system("H2", grid_level=0)
     rows, columns = molecule.basis.atom_slices
     distances = 6.0 * torch.tensor([0.5, 0.99, 0.999, 1.0, 1.1], dtype=torch.float64)
@@ -267,7 +270,7 @@ def test_different_molecules_in_one_batch_are_what_they_are_alone(model):
         assert_close(matrix, model([geometry])[0].density_matrix[0], 1e-11)
 
 
-@pytest.mark.parametrize("guess", ["minao", "sap"])
+@pytest.mark.parametrize("guess", ["roothaan", "minao", "sap"])
 def test_a_single_atom_has_a_state_and_no_force(guess):
     model = model_of(elements=(2,), guess=guess)
     geometry = geometry_of(model, "He")
@@ -285,10 +288,11 @@ def test_a_single_atom_has_a_state_and_no_force(guess):
 @pytest.mark.parametrize(
     ("basis", "config"),
     [
+        ("6-31g", {"guess": "roothaan"}),
         ("6-31g", {"guess": "minao"}),
         ("6-31g", {"guess": "sap"}),
-        ("def2-svp", {"guess": "minao"}),
-        ("6-31g", {"guess": "minao", "correction_basis": "atomic"}),
+        ("def2-svp", {"guess": "roothaan"}),
+        ("6-31g", {"guess": "roothaan", "reads_guess": False, "correction_basis": "atomic"}),
     ],
 )
 def test_forces_by_finite_differences_of_the_models_own_energy(basis, config):
@@ -351,7 +355,7 @@ def test_casting_to_single_precision_and_back_leaves_the_tables_exact():
     model = FockModel(level, (1, 8), FockConfig(features=8, layers=1))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    molecule = Molecule(numbers=(8, 1, 1), level=level)
+    molecule = Molecule(numbers=(8, 1, 1), level=level, guess="roothaan")
     positions = torch.tensor([[[0.0, 0, 0.2], [0, 1.4, -0.9], [0, -1.5, -0.9]]]).double()
     geometry = prepare(molecule, positions)
     fresh = FockModel(level, (1, 8), FockConfig(features=8, layers=1)).double()

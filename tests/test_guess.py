@@ -22,6 +22,11 @@ LEVELS = {
 }
 
 
+def on_the_levels_grid(geometry):
+    quadrature, orthogonaliser = geometry.quadrature, geometry.orthogonaliser
+    return guess_fock(geometry.molecule, geometry.integrals, quadrature, orthogonaliser)
+
+
 def in_pyscf(geometry):
     return mean_field(geometry.molecule, geometry.positions[0].numpy())
 
@@ -36,18 +41,30 @@ def test_minao_is_the_fock_matrix_of_pyscfs_minao_density(name, level):
     np.testing.assert_allclose(ours, density_matrix, rtol=0, atol=1e-10)
     fock = scf.get_fock(dm=density_matrix)
     assert np.abs(fock - scf.get_hcore()).max() > 0.1
-    on_the_levels_grid = guess_fock(geometry.molecule, geometry.integrals, geometry.quadrature)
-    np.testing.assert_allclose(on_the_levels_grid[0], fock, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(on_the_levels_grid(geometry).fock[0], fock, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+def test_roothaan_is_a_damped_step_from_minao(level):
+    geometry = prepared("H2CO", guess="roothaan", grid_level=0, **level)
+    scf = in_pyscf(geometry)
+    start = scf.get_fock(dm=hf.init_guess_by_minao(scf.mol))
+    levels, orbitals = scf.eig(start, scf.get_ovlp())
+    step = scf.get_fock(dm=scf.make_rdm1(orbitals, scf.get_occ(levels, orbitals))) - start
+    guess = on_the_levels_grid(geometry)
+    assert np.abs(step).max() > 0.1
+    np.testing.assert_allclose(guess.step[0], step, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(guess.fock[0], start + 0.3 * step, rtol=0, atol=1e-8)
 
 
 def test_the_guess_is_the_same_whatever_the_grid_of_the_energy():
-    molecule, positions = system("H2CO", guess="minao", grid_level=0)
+    molecule, positions = system("H2CO", guess="roothaan", grid_level=0)
     coarse, zero, one = (prepare(molecule, positions, level) for level in (COARSE_GRID, None, 1))
     assert coarse.grid.weights.shape != zero.grid.weights.shape
     assert torch.equal(coarse.guess_fock, zero.guess_fock)
     assert torch.equal(coarse.guess_fock, one.guess_fock)
     # and near what the level's own grid would give
-    exact = guess_fock(molecule, one.integrals, one.quadrature)
+    exact = on_the_levels_grid(one).fock
     assert 0.0 < (exact - one.guess_fock).abs().max() < 5e-3
 
 
@@ -68,7 +85,7 @@ def test_core_is_the_core():
     np.testing.assert_allclose(geometry.guess_fock[0], in_pyscf(geometry).get_hcore(), atol=1e-11)
 
 
-@pytest.mark.parametrize("guess", ["minao", "sap"])
+@pytest.mark.parametrize("guess", ["roothaan", "minao", "sap"])
 def test_guess_is_nearer_to_the_scf_than_the_core(guess):
     def error(name):
         geometry = prepared("H2O", guess=name, grid_level=0)
@@ -80,7 +97,7 @@ def test_guess_is_nearer_to_the_scf_than_the_core(guess):
 
 
 @pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
-@pytest.mark.parametrize("guess", ["minao", "sap", "core"])
+@pytest.mark.parametrize("guess", ["roothaan", "minao", "sap", "core"])
 def test_guess_by_the_nuclei(guess, level):
     molecule, positions = system("H2O", guess=guess, grid_level=0, **level)
     shape = (1, molecule.nao, molecule.nao)

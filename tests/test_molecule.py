@@ -48,7 +48,11 @@ def test_minimal_atoms_are_neutral(symbols):
         ("Rb H", {}, "atomic number 37: H to Kr"),
         ("X H", {}, "atomic number 0: H to Kr"),
         ("He", {"basis": "sto-3g", "charge": -2}, "2 electron pairs do not fit into the 1 orbital"),
-        ("H H", {"guess": "huckel"}, "unknown guess 'huckel': use one of minao, sap, core"),
+        (
+            "H H",
+            {"guess": "huckel"},
+            "unknown guess 'huckel': use one of roothaan, minao, sap, core",
+        ),
         ("H H", {"basis": "6-31z"}, "no basis '6-31z' for H"),
         ("Br H", {"basis": "6-31g"}, "no basis '6-31g' for Br"),
     ],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 #: The tensors of a geometry itself, besides its integrals and its grid.
-_OWN = ("positions", "orthogonaliser", "guess_fock")
+_OWN = ("positions", "orthogonaliser", "guess_fock", "guess_step")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,6 +47,7 @@ class Geometry:
         grid: quadrature.
         orthogonaliser: X = S^(-1/2).
         guess_fock: F_guess(R) (Hartree), its quadrature on the coarse grid.
+        guess_step: the undamped Roothaan step that is part of it (Hartree), if there is one.
     """
 
     molecule: Molecule
@@ -54,6 +56,7 @@ class Geometry:
     grid: Grid
     orthogonaliser: Float[Tensor, "batch nao nao"]
     guess_fock: Float[Tensor, "batch nao nao"]
+    guess_step: Float[Tensor, "batch nao nao"] | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -121,27 +124,30 @@ def prepare(
 def _prepare(molecule: Molecule, positions: Tensor, level: int) -> Geometry:
     integrals = evaluate_integrals(positions, molecule.provider)
     grid = build_grid(positions, molecule.grid_template(level, positions.device))
+    orthogonaliser = inverse_square_root(integrals.overlap)
+    quadrature = _coarse_quadrature(molecule, positions, grid if level == COARSE_GRID else None)
+    guess = guess_fock(molecule, integrals, quadrature, orthogonaliser)
     return Geometry(
         molecule=molecule,
         positions=positions,
         integrals=integrals,
         grid=grid,
-        orthogonaliser=inverse_square_root(integrals.overlap),
-        guess_fock=_guess_fock(
-            molecule, positions, integrals, grid if level == COARSE_GRID else None
-        ),
+        orthogonaliser=orthogonaliser,
+        guess_fock=guess.fock,
+        guess_step=guess.step,
     )
 
 
-def _guess_fock(
-    molecule: Molecule, positions: Tensor, integrals: Integrals, coarse_grid: Grid | None
-) -> Tensor:
-    """The guess, always on the coarse grid: cheaper, and the same in training and in use."""
-    if molecule.guess == "minao" and coarse_grid is None:
+def _coarse_quadrature(
+    molecule: Molecule, positions: Tensor, coarse_grid: Grid | None
+) -> Quadrature | None:
+    """For the guess, always on the coarse grid: cheaper, and the same in training and in use."""
+    if molecule.guess in ("sap", "core"):
+        return None
+    if coarse_grid is None:
         template = molecule.grid_template(COARSE_GRID, positions.device)
         coarse_grid = build_grid(positions, template)
-    quadrature = None if coarse_grid is None else _quadrature(molecule, positions, coarse_grid)
-    return guess_fock(molecule, integrals, quadrature)
+    return _quadrature(molecule, positions, coarse_grid)
 
 
 def to_tensors(geometry: Geometry) -> dict[str, Tensor]:
@@ -154,7 +160,7 @@ def to_tensors(geometry: Geometry) -> dict[str, Tensor]:
 
 def from_tensors(molecule: Molecule, tensors: dict[str, Tensor]) -> Geometry:
     """The geometry of a molecule that `to_tensors` gave these numbers of."""
-    own = {name: tensors[name] for name in _OWN}
+    own: dict[str, Any] = {name: tensors.get(name) for name in _OWN}
     integrals = {f.name: tensors.get(f.name) for f in fields(Integrals)}
     return Geometry(
         molecule=molecule,
@@ -166,18 +172,8 @@ def from_tensors(molecule: Molecule, tensors: dict[str, Tensor]) -> Geometry:
 
 def _mapped(geometry: Geometry, change: Callable[[Tensor], Tensor]) -> Geometry:
     """The geometry with every tensor changed."""
-    integrals = {
-        field.name: None if (t := getattr(geometry.integrals, field.name)) is None else change(t)
-        for field in fields(Integrals)
-    }
-    return replace(
-        geometry,
-        positions=change(geometry.positions),
-        integrals=Integrals(**integrals),  # type: ignore[arg-type]
-        grid=Grid(points=change(geometry.grid.points), weights=change(geometry.grid.weights)),
-        orthogonaliser=change(geometry.orthogonaliser),
-        guess_fock=change(geometry.guess_fock),
-    )
+    changed = {name: change(tensor) for name, tensor in to_tensors(geometry).items()}
+    return from_tensors(geometry.molecule, changed)
 
 
 def detached(geometry: Geometry) -> Geometry:
@@ -192,26 +188,9 @@ def copied(geometry: Geometry) -> Geometry:
 
 def concatenate(geometries: Sequence[Geometry]) -> Geometry:
     """One batch from several of the same molecule (and the same grid)."""
-
-    def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-        present = [part for part in parts if part is not None]
-        return torch.cat(present) if present else None
-
-    integrals = {
-        field.name: joined([getattr(g.integrals, field.name) for g in geometries])
-        for field in fields(Integrals)
-    }
-    return replace(
-        geometries[0],
-        positions=torch.cat([g.positions for g in geometries]),
-        integrals=Integrals(**integrals),  # type: ignore[arg-type]
-        grid=Grid(
-            points=torch.cat([g.grid.points for g in geometries]),
-            weights=torch.cat([g.grid.weights for g in geometries]),
-        ),
-        orthogonaliser=torch.cat([g.orthogonaliser for g in geometries]),
-        guess_fock=torch.cat([g.guess_fock for g in geometries]),
-    )
+    parts = [to_tensors(geometry) for geometry in geometries]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return from_tensors(geometries[0].molecule, joined)
 
 
 def select(geometry: Geometry, index: slice) -> Geometry:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,9 +11,27 @@ from torch import Tensor
 from ase_srdft.dft.fock import fock_matrix
 from ase_srdft.dft.integrals import Integrals
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.xc import Quadrature
 
-__all__ = ["guess_fock", "minimal_density_matrix"]
+__all__ = ["Guess", "guess_fock", "minimal_density_matrix", "roothaan_step"]
+
+#: How far the guess ``roothaan`` goes: the optimum of a whole molecule is 0.25 (malonaldehyde) to
+#: 0.38 (ethanol), where it leaves 5 to 60 mEh of the 300 to 1,500 mEh of ``minao``'s bracket.
+DAMPING = 0.3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Guess:
+    """What a model's correction starts from.
+
+    Attributes:
+        fock: F_guess(R) (Hartree).
+        step: F[P0] - F0, the undamped Roothaan step (Hartree); None but for ``roothaan``.
+    """
+
+    fock: Float[Tensor, "batch nao nao"]
+    step: Float[Tensor, "batch nao nao"] | None = None
 
 
 def minimal_density_matrix(
@@ -24,25 +44,47 @@ def minimal_density_matrix(
     return (orbitals * occupations) @ orbitals.transpose(-1, -2)
 
 
-def guess_fock(
-    molecule: Molecule, integrals: Integrals, quadrature: Quadrature | None
+def roothaan_step(
+    molecule: Molecule,
+    integrals: Integrals,
+    quadrature: Quadrature,
+    orthogonaliser: Float[Tensor, "batch nao nao"],
+    fock: Float[Tensor, "batch nao nao"],
 ) -> Float[Tensor, "batch nao nao"]:
-    """F_guess(R) (Hartree).
+    """F[P0] - F0, P0 the aufbau density of F0: how the electrons answer to a Fock matrix."""
+    projector, _, _ = occupied_projector(orthogonaliser @ fock @ orthogonaliser, molecule.nocc)
+    density_matrix = 2.0 * orthogonaliser @ projector @ orthogonaliser
+    return fock_matrix(integrals, quadrature, density_matrix) - fock
 
-    ``minao``: the Fock matrix F[P] of the superposed atomic densities, at the level of theory.
+
+def guess_fock(
+    molecule: Molecule,
+    integrals: Integrals,
+    quadrature: Quadrature | None,
+    orthogonaliser: Float[Tensor, "batch nao nao"],
+) -> Guess:
+    """F_guess(R).
+
+    ``roothaan``: one damped Roothaan step from ``minao``, F0 + 0.3 (F[P0] - F0).
+    ``minao``: the Fock matrix F0 of the superposed atomic densities, at the level of theory.
     ``sap``: h plus superposed atomic potentials (Lehtola 2019), no quadrature.
     ``core``: h alone.
 
     Args:
         molecule: names the guess.
         integrals: at the nuclei.
-        quadrature: for ``minao``, otherwise not needed.
+        quadrature: for ``roothaan`` and ``minao``, otherwise not needed.
+        orthogonaliser: X = S^(-1/2).
     """
     core = integrals.core_hamiltonian
     if molecule.guess == "core":
-        return core
+        return Guess(fock=core)
     if molecule.guess == "sap":
         assert integrals.guess_potential is not None
-        return core + integrals.guess_potential
+        return Guess(fock=core + integrals.guess_potential)
     assert quadrature is not None
-    return fock_matrix(integrals, quadrature, minimal_density_matrix(molecule, integrals))
+    fock = fock_matrix(integrals, quadrature, minimal_density_matrix(molecule, integrals))
+    if molecule.guess == "minao":
+        return Guess(fock=fock)
+    step = roothaan_step(molecule, integrals, quadrature, orthogonaliser, fock)
+    return Guess(fock=fock + DAMPING * step, step=step)

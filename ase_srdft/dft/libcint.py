@@ -92,7 +92,7 @@ class LibcintProvider:
         self._orbitals = _Centres(numbers, {n: formatted_basis(level.basis, n) for n in kinds})
         self._joint = _Joint(self._orbitals)
         names = ["overlap", "core_hamiltonian"]
-        if guess == "minao":
+        if guess in ("roothaan", "minao"):
             shells = {n: minimal_basis(n).shells for n in kinds}
             self._minimal = _Centres(numbers, shells)
             self._with_minimal = _Joint(self._orbitals, self._minimal)

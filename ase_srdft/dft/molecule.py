@@ -21,7 +21,7 @@ from ase_srdft.errors import BadInput
 __all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule"]
 
 #: The guesses of :mod:`ase_srdft.dft.guess`.
-GUESSES = ("minao", "sap", "core")
+GUESSES = ("roothaan", "minao", "sap", "core")
 #: Krypton: all-electron bases reach so far.
 HEAVIEST_ELEMENT = 36
 
@@ -33,7 +33,7 @@ class Molecule:
     Attributes:
         numbers: atomic numbers, (natoms,).
         level: level of theory.
-        guess: ``minao``, ``sap`` or ``core`` (:func:`ase_srdft.dft.guess.guess_fock`).
+        guess: one of ``GUESSES`` (:func:`ase_srdft.dft.guess.guess_fock`).
 
     Raises:
         BadInput: no atoms, an unsupported element, an open shell, no electrons, unknown guess.

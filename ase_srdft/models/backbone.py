@@ -117,12 +117,25 @@ class Backbone(nn.Module):
             odd_couplings=(harmonics @ self._tables.get("odd", harmonics)).unflatten(1, (size, -1)),
         )
 
-    def forward(self, graph: Graph, basis: PairBasis) -> Float[Tensor, "natoms ncomponents c"]:
-        """Features of every atom, of parity (-1)^l."""
+    def forward(
+        self,
+        graph: Graph,
+        basis: PairBasis,
+        start: Float[Tensor, "natoms ncomponents c"] | None = None,
+    ) -> Float[Tensor, "natoms ncomponents c"]:
+        """Features of every atom, of parity (-1)^l.
+
+        Args:
+            graph: atoms and pairs.
+            basis: of the pairs.
+            start: added to the embedding of the elements.
+        """
         net = self.net
         scalars: Tensor = net.embedding(graph.numbers)
         x = scalars.new_zeros(len(scalars), ncomponents(self.lmax), self.features)
         x = torch.cat([scalars[:, None], x[:, 1:]], 1)
+        if start is not None:
+            x = x + start
         for conv, mixing1, mixing2, gating, mixing3 in zip(
             net.so3convs, net.mixings1, net.mixings2, net.gatings, net.mixings3, strict=True
         ):

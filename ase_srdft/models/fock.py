@@ -1,7 +1,10 @@
 """The Fock family: F_theta(R) = F_guess(R) + dF_theta(R), occupied orbitals by aufbau.
 
 dF is made of rotation-equivariant blocks in Loewdin's basis (``X F_guess X + dF``), where all
-its elements are of one scale, or in the basis itself; it is zero at initialisation.
+its elements are of one scale, or in the basis itself; it is zero at initialisation.  The network
+is given the nuclei and what the guess knows of the electrons (:mod:`.guess_matrices`), block by
+block: how they answer to a Fock matrix is not local, a diagonalisation sees it and messages
+between neighbours would have to learn it.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from torch import Tensor, nn
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.projector import occupied_projector
-from ase_srdft.elements import chemical_symbols
 from ase_srdft.errors import BadInput
-from ase_srdft.models.angular import component_slice, coupling_table, ncomponents
+from ase_srdft.models.angular import coupling_table, ncomponents
 from ase_srdft.models.backbone import Backbone, PairBasis, couple
-from ase_srdft.models.blocks import block_layout, highest_angular_momentum, placements
+from ase_srdft.models.block_maps import Projection, Reading
+from ase_srdft.models.blocks import highest_angular_momentum, placements
 from ase_srdft.models.graph import Graph, build_graph
+from ase_srdft.models.guess_matrices import guess_matrices, nguess_matrices
 from ase_srdft.models.state import ElectronicState, ElectronicStateModel, register
 from ase_srdft.models.tables import ExactTables
 
@@ -38,7 +42,8 @@ class FockConfig:
         layers: interaction layers.
         cutoff_bohr: range of messages and blocks (Bohr).
         nradial: radial basis functions.
-        guess: guess Fock matrix (``minao``, ``sap``, ``core``).
+        guess: guess Fock matrix (``roothaan``, ``minao``, ``sap``, ``core``).
+        reads_guess: whether the guess's matrices are part of the network's input.
         correction_basis: ``orthonormal`` (Loewdin) or ``atomic``.
     """
 
@@ -46,7 +51,8 @@ class FockConfig:
     layers: int = 3
     cutoff_bohr: float = 12.0
     nradial: int = 24
-    guess: str = "minao"
+    guess: str = "roothaan"
+    reads_guess: bool = True
     correction_basis: str = "orthonormal"
 
     def __post_init__(self) -> None:
@@ -82,7 +88,7 @@ class Gate(nn.Module):
 
 
 class AtomHead(nn.Module):
-    """Even and odd tensors of each atom: x + x * x, and the odd product."""
+    """Even and odd tensors of each atom: x + x * x, the odd product, and what was read."""
 
     def __init__(self, features: int, lmax: int) -> None:
         super().__init__()
@@ -93,13 +99,18 @@ class AtomHead(nn.Module):
         joined = np.concatenate([coupling_table(lmax, parity) for parity in (0, 1)], 2)
         self._tables = ExactTables(product=joined.reshape(size * size, 2 * size))
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, read: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         """Features (natoms, ncomponents, c) to the same shape, even and odd."""
         products = self.left(features)[:, :, None] * self.right(features)[:, None]
         table = self._tables.get("product", features)
         products = torch.einsum("nsc,st->ntc", products.flatten(1, 2), table)
         even, odd = products.chunk(2, 1)
-        gated: tuple[Tensor, Tensor] = self.gate(features + even, odd)
+        even = features + even
+        if read is not None:
+            even, odd = even + read[0], odd + read[1]
+        gated: tuple[Tensor, Tensor] = self.gate(even, odd)
         return gated
 
 
@@ -115,47 +126,23 @@ class PairHead(nn.Module):
         self.index = [angular for angular in range(lmax + 1) for _ in range(2 * angular + 1)]
         self.gate = Gate(features, lmax)
 
-    def forward(self, features: Tensor, graph: Graph, basis: PairBasis) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        features: Tensor,
+        graph: Graph,
+        basis: PairBasis,
+        read: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, Tensor]:
         """Features (natoms, ncomponents, c) to (npairs, ncomponents, c), even and odd."""
         mixed = self.first(features)[graph.first] + self.second(features)[graph.second]
         filters = (self.filters(basis.radial) * basis.envelope).unflatten(1, self.shape)
         even = couple(basis.couplings, filters[:, 0], mixed)
         even = even + mixed * filters[:, 2][:, self.index]
         odd = couple(basis.odd_couplings, filters[:, 1], mixed)
+        if read is not None:
+            even, odd = even + read[0], odd + read[1]
         gated: tuple[Tensor, Tensor] = self.gate(even, odd)
         return gated
-
-
-class Projection(nn.Module):
-    """Linear maps from channels to the paths of every pair of elements, zero at the start."""
-
-    def __init__(self, features: int, basis: str, pairs: list[tuple[int, int]]) -> None:
-        super().__init__()
-        self.basis = basis
-        self.weights = nn.ParameterDict()
-        self._tables = ExactTables(
-            **{self._name(pair): block_layout(basis, *pair).assembly for pair in pairs}
-        )
-        for pair in pairs:
-            layout = block_layout(basis, *pair)
-            for key, npaths in zip(layout.keys, layout.npaths, strict=True):
-                self.weights[self._name(pair, key)] = nn.Parameter(torch.zeros(features, npaths))
-
-    @staticmethod
-    def _name(pair: tuple[int, int], key: tuple[int, int] | None = None) -> str:
-        name = "_".join(chemical_symbols[z] for z in pair)
-        return name if key is None else f"{name}_{key[0]}_{'odd' if key[1] else 'even'}"
-
-    def forward(self, pair: tuple[int, int], even: Tensor, odd: Tensor) -> Tensor:
-        """Blocks (n, nelements) of one pair of elements from its features."""
-        layout = block_layout(self.basis, *pair)
-        coefficients = [
-            ((odd if key[1] else even)[:, component_slice(key[0])] @ weight).flatten(1)
-            for key in layout.keys
-            for weight in [self.weights[self._name(pair, key)]]
-        ]
-        joined = torch.cat(coefficients, 1)
-        return joined @ self._tables.get(self._name(pair), joined)
 
 
 @register
@@ -173,17 +160,24 @@ class FockModel(ElectronicStateModel):
         self.backbone = Backbone(width, config.layers, lmax, config.cutoff_bohr, config.nradial)
         self.atom_head = AtomHead(width, lmax)
         self.pair_head = PairHead(width, lmax, config.nradial)
+        own = [(z, z) for z in self.elements]
         ordered = [(a, b) for a in self.elements for b in self.elements]
-        self.atom_projection = Projection(width, level.basis, [(z, z) for z in self.elements])
+        self.atom_projection = Projection(width, level.basis, own)
         self.pair_projection = Projection(width, level.basis, ordered)
+        if config.reads_guess:
+            nmatrices = nguess_matrices(config.guess)
+            # one half for the backbone to start from, one for the head
+            self.atom_reading = Reading(2 * width, lmax, level.basis, own, nmatrices)
+            self.pair_reading = Reading(2 * width, lmax, level.basis, ordered, nmatrices)
 
     def correction(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
         """dF_theta(R) (Hartree) of each batch, symmetric, float64."""
         graph = build_graph(geometries)
         basis = self.backbone.pair_basis(graph)
-        features = self.backbone(graph, basis)
-        atoms = self.atom_head(features)
-        pairs = self.pair_head(features, graph, basis)
+        start, read_atoms, read_pairs = self._read_guess(geometries, graph, basis)
+        features = self.backbone(graph, basis, start)
+        atoms = self.atom_head(features, read_atoms)
+        pairs = self.pair_head(features, graph, basis, read_pairs)
         matrices = []
         atom_start = pair_start = 0
         for geometry in geometries:
@@ -197,6 +191,21 @@ class FockModel(ElectronicStateModel):
             matrices.append(half + half.transpose(-1, -2))
             atom_start, pair_start = atom_end, pair_end
         return matrices
+
+    def _read_guess(
+        self, geometries: Sequence[Geometry], graph: Graph, basis: PairBasis
+    ) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]:
+        """Atom features to start from, and even and odd tensors for both heads, from the guess."""
+        if not self.config.reads_guess:
+            return None, None, None
+        matrices = [guess_matrices(geometry).to(basis.radial.dtype) for geometry in geometries]
+        molecules = [geometry.molecule for geometry in geometries]
+        atoms = self.atom_reading(molecules, matrices, diagonal=True)
+        fading = basis.envelope[:, None]
+        pairs = [t * fading for t in self.pair_reading(molecules, matrices, diagonal=False)]
+        own, messages = atoms[0].chunk(2, -1), pairs[0].chunk(2, -1)
+        start = own[0] + graph.sum_by_first(messages[0])
+        return start, (own[1], atoms[1].chunk(2, -1)[1]), (messages[1], pairs[1].chunk(2, -1)[1])
 
     def _matrix(self, geometry: Geometry, atoms: list[Tensor], pairs: list[Tensor]) -> Tensor:
         """Blocks put in place; not yet symmetric."""

@@ -20,7 +20,7 @@ from ase_srdft.models.state import ElectronicStateModel, family
 
 __all__ = ["FORMAT_VERSION", "LoadedModel", "build_model", "load_model", "save_model"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
