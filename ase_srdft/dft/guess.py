@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.coulomb import coulomb_matrix, exchange_matrix
+from ase_srdft.dft.fock import fock_matrix
 from ase_srdft.dft.integrals import Integrals
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.xc import Quadrature, xc_potential
+from ase_srdft.dft.xc import Quadrature
 
 __all__ = ["guess_fock", "minimal_density_matrix"]
 
@@ -45,9 +45,4 @@ def guess_fock(
         assert integrals.guess_potential is not None
         return core + integrals.guess_potential
     assert quadrature is not None
-    density_matrix = minimal_density_matrix(molecule, integrals)
-    fock = core + coulomb_matrix(integrals, density_matrix)
-    fraction = molecule.level.functional.exact_exchange
-    if fraction > 0:
-        fock = fock - 0.5 * fraction * exchange_matrix(integrals, density_matrix)
-    return fock + xc_potential(quadrature, density_matrix)
+    return fock_matrix(integrals, quadrature, minimal_density_matrix(molecule, integrals))
