@@ -17,6 +17,7 @@ import sys
 import numpy as np
 import torch
 from ase import Atoms
+from side_by_side import bohr, ethanol, median_seconds, use_threads
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import Geometry, prepare
@@ -29,7 +30,6 @@ from ase_srdft.models.state import FAMILIES, ElectronicStateModel
 from ase_srdft.parallel import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner
-from side_by_side import bohr, ethanol, median_seconds, use_threads
 
 
 def models(files: list[str]) -> dict[str, ElectronicStateModel]:
