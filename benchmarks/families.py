@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner
 
 
-def models(files: list[str]) -> dict[str, ElectronicStateModel]:
+def models(files: list[Path]) -> dict[str, ElectronicStateModel]:
     """A fresh model of every family, and those of files."""
     result: dict[str, ElectronicStateModel] = {}
     for name in FAMILIES:
@@ -97,7 +98,7 @@ def main() -> int:
     parser.add_argument("--rotations", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--model", nargs="+", default=[], metavar="FILE")
+    parser.add_argument("--model", nargs="+", default=[], type=Path, metavar="FILE")
     options = parser.parse_args()
     use_threads(1)
     frames = ethanol(max(options.frames, options.batch_size))
