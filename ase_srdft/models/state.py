@@ -81,7 +81,7 @@ class ElectronicStateModel(nn.Module):
             )
 
 
-#: Modules of this package that each register the family of their name.
+#: Families that come with the package, each in the module of its name.
 FAMILIES = ("coefficient", "fock", "qpt")
 _FAMILIES: dict[str, type[ElectronicStateModel]] = {}
 
@@ -98,7 +98,9 @@ def family(name: str) -> type[ElectronicStateModel]:
     Raises:
         BadInput: no such family.
     """
-    if name not in FAMILIES:
-        raise BadInput(f"unknown model family {name!r}: use one of {', '.join(FAMILIES)}")
-    import_module(f"ase_srdft.models.{name}")  # registers itself
+    if name in FAMILIES:
+        import_module(f"ase_srdft.models.{name}")  # registers itself
+    if name not in _FAMILIES:
+        known = ", ".join(sorted({*FAMILIES, *_FAMILIES}))
+        raise BadInput(f"unknown model family {name!r}: use one of {known}")
     return _FAMILIES[name]
