@@ -21,6 +21,29 @@ def small_model(elements=(1, 8), seed=0, scale=0.02, **level):
     return model
 
 
+ORBITAL_NETWORK = {
+    "features": 16,
+    "layers": 2,
+    "orbital_layers": 2,
+    "heads": 4,
+    "mlp_features": 16,
+    "nradial": 8,
+}
+
+
+def orbital_model(family, elements=(1, 8), seed=0, level=None, **config):
+    """A small float64 model of a family with orbital tokens, whose every part does something."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        level = LevelOfTheory(**(LEVEL | {"grid_level": 0} | (level or {})))
+        model = build_model(family, level, elements, ORBITAL_NETWORK | config).double()
+        if family == "qpt":
+            torch.nn.init.normal_(model.head.key.weight, std=0.05)
+        for layer in model.layers:
+            torch.nn.init.normal_(layer.attention.bias_weights, std=0.2)
+    return model
+
+
 def water(shift=0.0):
     """Water, one hydrogen displaced (Angstrom)."""
     atoms = molecule("H2O")

@@ -10,6 +10,7 @@ import pytest
 
 from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.training.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
+from tests.small_models import ORBITAL_NETWORK
 from tests.small_training import rattled, sampling_trainer, small_dataset, small_trainer
 
 PREVIOUS = "checkpoint.previous.h5"
@@ -108,6 +109,27 @@ def test_restart_equals_the_uninterrupted_run(begun, data, dynamics, at, tmp_pat
     final = everything(whole)[0]
     changed = [n for n, array in halfway[0].items() if not np.array_equal(array, final[n])]
     assert len(changed) > 20
+
+
+@pytest.mark.parametrize("family", ["coefficient", "qpt"])
+def test_restart_draws_the_axes_that_it_would_have_drawn(family, tmp_path):
+    settings = {"model": family, "model_config": ORBITAL_NETWORK | {"frame": "random"}}
+    settings |= {"self_refine": False, "steps": 6}
+
+    def trainer():
+        return small_trainer(small_dataset(frames=rattled(9)), **settings)
+
+    whole = trainer()
+    for event in whole.run():
+        if event.step == 3 and event.training:
+            save_checkpoint(tmp_path, whole)
+    resumed = trainer()
+    assert load_checkpoint(tmp_path, resumed)
+    assert int(resumed.learner.model.tokens.ndrawn) == 3
+    for _ in resumed.run():
+        pass
+    assert int(whole.learner.model.tokens.ndrawn) == 6
+    assert_identical(everything(resumed), everything(whole))
 
 
 def test_a_checkpoint_before_the_first_step(tmp_path):

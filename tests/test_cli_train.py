@@ -24,6 +24,7 @@ from ase_srdft.models.model_file import load_model
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer
+from tests.small_models import ORBITAL_NETWORK
 from tests.small_training import PLAIN, plain_with, rattled
 
 FILES = ["checkpoint.h5", "config.yaml", "metrics.jsonl", "model.srdft", "report.html"]
@@ -126,6 +127,7 @@ def test_from_frames_alone(data, folder):
 def test_flags_win_over_the_file_and_all_is_written_down(folder):
     flags = {
         "--xc": ("level.xc", "PBE"),
+        "--model": ("model", "fock"),
         "--charge": ("level.charge", 0),
         "--grid-level": ("level.grid_level", 1),
         "--temperature": ("sampling.temperature_K", 320.0),
@@ -158,6 +160,21 @@ def test_flags_win_over_the_file_and_all_is_written_down(folder):
     assert plain["model_config"]["features"] == PLAIN["model_config"]["features"]
     assert plain["optimiser"]["warmup_steps"] == PLAIN["optimiser"]["warmup_steps"]
     from_plain(TrainingConfig, plain)
+
+
+def test_another_family_and_its_learning_rate(folder):
+    plain = plain_with({"steps": 2, "threads": 1}) | {"model_config": ORBITAL_NETWORK}
+    with open("small.yaml", "w", encoding="utf-8") as file:
+        yaml.safe_dump(plain, file)
+    assert train("--model", "coefficient") == 0
+    assert load_model(Path("run/model.srdft")).model.family == "coefficient"
+    with open("run/config.yaml", encoding="utf-8") as file:
+        assert yaml.safe_load(file)["optimiser"]["learning_rate"] == 3e-4
+
+
+def test_a_guess_for_a_family_without_one(folder, capsys):
+    assert train("--model", "coefficient", "--guess", "sap") == 2
+    assert "--guess sap: models of the family 'coefficient'" in capsys.readouterr().err
 
 
 def test_exact_integrals(folder):

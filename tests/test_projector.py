@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from ase_srdft.dft.projector import inverse_square_root, occupied_projector
+from ase_srdft.dft.projector import (
+    inverse_square_root,
+    occupied_projector,
+    span_projector,
+)
 from ase_srdft.errors import BadInput
 from tests.molecules import assert_gradient, symmetric
 
@@ -150,3 +154,58 @@ def test_orthogonaliser_passes_gradcheck(name):
 def test_a_singular_overlap_is_refused(smallest):
     with pytest.raises(BadInput, match="smallest eigenvalue of the overlap matrix"):
         inverse_square_root(with_eigenvalues([smallest, 0.5, 1.0]))
+
+
+def columns(nocc=NOCC, condition=1.0):
+    """Random columns (2, 6, nocc), the last one nearly a multiple of the first."""
+    random = torch.tensor(np.random.default_rng(5).standard_normal((2, 6, nocc)))
+    if condition > 1.0:
+        random[..., -1] = random[..., 0] + random[..., -1] / condition
+    return random
+
+
+@pytest.mark.parametrize("nocc", [1, 3, 6])
+def test_span_projector_is_the_least_squares_projector(nocc):
+    given = columns(nocc)
+    projector, vectors = span_projector(given)
+    expected = given @ torch.linalg.pinv(given)
+    torch.testing.assert_close(projector, expected, rtol=0, atol=1e-13)
+    identity = torch.eye(6, dtype=torch.float64).expand(2, 6, 6)
+    torch.testing.assert_close(vectors.mT @ vectors, identity, rtol=0, atol=1e-13)
+    spanned = vectors[..., :nocc]
+    torch.testing.assert_close(spanned @ spanned.mT, projector, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("condition", [1.0, 1e3])
+def test_span_projector_backward_by_finite_differences(condition):
+    given = columns(condition=condition)
+    cotangent = torch.tensor(np.random.default_rng(6).standard_normal((2, 6, 6)))
+    start = given.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(span_projector(start)[0], start, cotangent)
+
+    def value(x):
+        return (span_projector(x)[0] * cotangent).sum()
+
+    assert_gradient(value, gradient, given, rtol=1e-5, step=1e-3 / condition)
+
+
+def test_span_does_not_depend_on_how_its_columns_are_mixed_or_signed():
+    given = columns()
+    turn = torch.tensor(np.random.default_rng(7).standard_normal((3, 3)))
+    other = (given @ turn).requires_grad_()
+    torch.testing.assert_close(
+        span_projector(other)[0].detach(), span_projector(given)[0], rtol=0, atol=1e-12
+    )
+    cotangent = symmetric(2, 6, 6)
+    (gradient,) = torch.autograd.grad(span_projector(other)[0], other, cotangent)
+    assert float(gradient.abs().max()) > 0.1
+    # along the columns themselves nothing changes
+    inside = (gradient.mT @ other.detach()).abs().max()
+    assert float(inside) < 1e-10
+
+
+def test_columns_without_a_span_are_refused():
+    given = columns()
+    given[1, :, 2] = 2.0 * given[1, :, 1]
+    with pytest.raises(torch.linalg.LinAlgError, match="3 predicted orbitals are linearly depend"):
+        span_projector(given)

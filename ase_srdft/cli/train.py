@@ -63,7 +63,9 @@ def _parser() -> Parser:
         metavar="SECONDS",
         help="under torchrun: wait no longer for another rank (default 1800)",
     )
-    parser.add_argument("--guess", help="guess Fock matrix: minao, sap or core")
+    parser.add_argument(
+        "--guess", help="guess Fock matrix of fock and qpt: roothaan, minao, sap or core"
+    )
     group = parser.add_argument_group("settings")
     for flag, path, kind, text in SETTINGS:
         group.add_argument(flag, dest=path, type=kind, metavar=kind.__name__.upper(), help=text)

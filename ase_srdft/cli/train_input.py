@@ -20,6 +20,7 @@ __all__ = ["SETTINGS", "configuration", "dataset"]
 SETTINGS: tuple[tuple[str, str, type, str], ...] = (
     ("--xc", "level.xc", str, "LDA, PBE, BLYP, PBE0, B3LYP or B3LYP5"),
     ("--basis", "level.basis", str, "any basis of PySCF's with s, p and d functions"),
+    ("--model", "model", str, "family of models: fock (default), coefficient or qpt"),
     ("--grid-level", "level.grid_level", int, "PySCF's grid level, 0 to 9"),
     ("--charge", "level.charge", int, "total charge in e"),
     ("--temperature", "sampling.temperature_K", float, "of the sampled geometries in K"),
@@ -62,6 +63,7 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     for path, value in given.items():
         if value is not None:
             _set(plain, path, value)
+    _suit_family(plain, options.guess)
     config = from_plain(TrainingConfig, plain)
     torch_device(config.device)
     if "threads" in plain:
@@ -69,6 +71,26 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun
     cores = len(os.sched_getaffinity(0)) // ranks_here
     return replace(config, threads=max(1, cores - config.sampler_cores))
+
+
+def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
+    """Refuse a guess that the family has no use for; its own learning rate if none is given."""
+    from dataclasses import fields
+
+    from ase_srdft.errors import BadInput
+    from ase_srdft.models.state import family
+    from ase_srdft.training.config import TrainingConfig
+
+    name = plain.get("model", TrainingConfig.model)
+    cls = family(name)
+    if guess is not None and "guess" not in {field.name for field in fields(cls.Config)}:
+        raise BadInput(
+            f"--guess {guess}: models of the family {name!r} start from no Fock matrix; leave it "
+            "out, or use --model fock or qpt"
+        )
+    optimiser = plain.setdefault("optimiser", {})
+    if isinstance(optimiser, dict):
+        optimiser.setdefault("learning_rate", cls.learning_rate)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -18,12 +18,22 @@ from ase_srdft.dft.orbitals import Basis
 from ase_srdft.elements import hill_formula
 from ase_srdft.errors import BadInput
 
-__all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule"]
+__all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule", "check_guess"]
 
 #: The guesses of :mod:`ase_srdft.dft.guess`.
 GUESSES = ("roothaan", "minao", "sap", "core")
 #: Krypton: all-electron bases reach so far.
 HEAVIEST_ELEMENT = 36
+
+
+def check_guess(name: str) -> None:
+    """Refuse what is not one of ``GUESSES``.
+
+    Raises:
+        BadInput: naming them.
+    """
+    if name not in GUESSES:
+        raise BadInput(f"unknown guess {name!r}: use one of {', '.join(GUESSES)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +51,12 @@ class Molecule:
 
     numbers: tuple[int, ...]
     level: LevelOfTheory
-    guess: str = "minao"
+    guess: str = "roothaan"
 
     def __post_init__(self) -> None:
         if not self.numbers:
             raise BadInput("no atoms: give a structure with at least one atom")
-        if self.guess not in GUESSES:
-            raise BadInput(f"unknown guess {self.guess!r}: use one of {', '.join(GUESSES)}")
+        check_guess(self.guess)
         for number in self.numbers:
             if not 1 <= number <= HEAVIEST_ELEMENT:
                 raise BadInput(

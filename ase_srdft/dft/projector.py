@@ -1,4 +1,4 @@
-"""Occupied projectors and the orthogonaliser, with exact derivatives free of singularities."""
+"""Projectors and the orthogonaliser, with exact derivatives free of singularities."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ase_srdft.errors import BadInput
 
-__all__ = ["inverse_square_root", "occupied_projector"]
+__all__ = ["inverse_square_root", "occupied_projector", "span_projector"]
 
 #: Smallest eigenvalue of S below which a basis is refused as linearly dependent.
 _LINEAR_DEPENDENCE = 1.0e-7
+#: Smallest diagonal element of R, relative to the largest, below which columns have no span.
+_RANK_DEFICIENCY = 1.0e-13
 
 
 class _InverseSquareRoot(torch.autograd.Function):
@@ -99,4 +101,55 @@ def occupied_projector(
         and the orbitals in columns, both without derivatives.
     """
     result: tuple[Tensor, Tensor, Tensor] = _OccupiedProjector.apply(fock, nocc)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SpanProjector(torch.autograd.Function):
+    """Gamma = Q Q^T from A = Q R; dL/dA = (1 - Gamma) (G + G^T) Q R^-T, G = dL/dGamma.
+
+    From dGamma = (1 - Gamma) dA A^+ + transpose: a turn of the columns among themselves, and
+    with it the sign of each, makes no difference.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, columns: Tensor) -> tuple[Tensor, Tensor]:
+        vectors, triangular = torch.linalg.qr(columns, mode="complete")
+        nocc = columns.shape[-1]
+        spanning, triangular = vectors[..., :nocc], triangular[..., :nocc, :]
+        diagonal = triangular.diagonal(dim1=-2, dim2=-1).abs()
+        if not bool((diagonal.amin(-1) > _RANK_DEFICIENCY * diagonal.amax(-1)).all()):
+            raise torch.linalg.LinAlgError(  # type: ignore[attr-defined]
+                f"{nocc} predicted orbitals are linearly dependent: their span is no state"
+            )
+        ctx.save_for_backward(spanning, triangular)
+        ctx.mark_non_differentiable(vectors)
+        return spanning @ spanning.transpose(-1, -2), vectors
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> Tensor:
+        spanning, triangular = ctx.saved_tensors
+        applied = (cotangents[0] + cotangents[0].transpose(-1, -2)) @ spanning
+        outside = applied - spanning @ (spanning.transpose(-1, -2) @ applied)
+        # X R^T = outside
+        upper = triangular.transpose(-1, -2)
+        result: Tensor = torch.linalg.solve_triangular(upper, outside, upper=False, left=False)
+        return result
+
+
+def span_projector(
+    columns: Float[Tensor, "batch n nocc"],
+) -> tuple[Float[Tensor, "batch n n"], Float[Tensor, "batch n n"]]:
+    """Projector on the span of columns, by thin QR.
+
+    Args:
+        columns: of full rank, in an orthonormal basis.
+
+    Returns:
+        The projector, differentiable by the columns, and an orthogonal matrix whose first columns
+        span the same and whose others complete the basis, without derivatives.
+
+    Raises:
+        torch.linalg.LinAlgError: columns that are dependent to working precision.
+    """
+    result: tuple[Tensor, Tensor] = _SpanProjector.apply(columns)  # type: ignore[no-untyped-call]
     return result

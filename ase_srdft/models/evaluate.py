@@ -93,6 +93,7 @@ def merged(parts: Sequence[Evaluation]) -> Evaluation:
     if len(parts) == 1:
         return parts[0]
     forces = [part.forces for part in parts if part.forces is not None]
+    levels = [part.state.mo_energy for part in parts if part.state.mo_energy is not None]
     return Evaluation(
         energy=torch.cat([part.energy for part in parts]),
         forces=torch.cat(forces) if forces else None,
@@ -104,7 +105,7 @@ def merged(parts: Sequence[Evaluation]) -> Evaluation:
         state=ElectronicState(
             density_matrix=torch.cat([part.state.density_matrix for part in parts]),
             mo_coeff=torch.cat([part.state.mo_coeff for part in parts]),
-            mo_energy=torch.cat([part.state.mo_energy for part in parts]),
+            mo_energy=torch.cat(levels) if levels else None,
         ),
         fock=torch.cat([part.fock for part in parts]),
         geometry=concatenate([part.geometry for part in parts]),

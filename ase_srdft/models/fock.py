@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import check_guess
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.errors import BadInput
 from ase_srdft.models.angular import coupling_table, ncomponents
@@ -56,6 +57,7 @@ class FockConfig:
     correction_basis: str = "orthonormal"
 
     def __post_init__(self) -> None:
+        check_guess(self.guess)
         if self.correction_basis not in ("orthonormal", "atomic"):
             raise BadInput(
                 f"correction_basis {self.correction_basis!r}: use 'orthonormal' or 'atomic'"

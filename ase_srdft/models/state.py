@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -14,7 +15,7 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.elements import chemical_symbols
 from ase_srdft.errors import BadInput
 
-__all__ = ["ElectronicState", "ElectronicStateModel", "family", "register"]
+__all__ = ["FAMILIES", "ElectronicState", "ElectronicStateModel", "family", "register"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,12 +25,13 @@ class ElectronicState:
     Attributes:
         density_matrix: P, spin-summed, differentiable in the weights and the nuclei.
         mo_coeff: orbitals in columns, the occupied ones first; C^T S C = 1; detached.
-        mo_energy: the model's orbital energies (Hartree); detached.
+        mo_energy: the model's orbital energies (Hartree); detached; None where it predicts
+            orbitals without a Hamiltonian.
     """
 
     density_matrix: Float[Tensor, "batch nao nao"]
     mo_coeff: Float[Tensor, "batch nao nao"]
-    mo_energy: Float[Tensor, "batch nao"]
+    mo_energy: Float[Tensor, "batch nao"] | None
 
 
 class ElectronicStateModel(nn.Module):
@@ -37,6 +39,10 @@ class ElectronicStateModel(nn.Module):
 
     Subclasses set ``family`` and ``Config`` (a frozen dataclass with plain values) and are
     registered by :func:`register`.
+
+    Attributes:
+        guess: what :class:`ase_srdft.dft.molecule.Molecule` shall prepare for it.
+        learning_rate: that suits the family, where none is asked for.
 
     Args:
         level: level of theory.
@@ -46,6 +52,7 @@ class ElectronicStateModel(nn.Module):
 
     family: ClassVar[str]
     Config: ClassVar[type]
+    learning_rate: ClassVar[float] = 1.0e-2
     guess: str
 
     def __init__(self, level: LevelOfTheory, elements: tuple[int, ...], config: Any) -> None:
@@ -74,6 +81,8 @@ class ElectronicStateModel(nn.Module):
             )
 
 
+#: Families that come with the package, each in the module of its name.
+FAMILIES = ("coefficient", "fock", "qpt")
 _FAMILIES: dict[str, type[ElectronicStateModel]] = {}
 
 
@@ -89,8 +98,9 @@ def family(name: str) -> type[ElectronicStateModel]:
     Raises:
         BadInput: no such family.
     """
-    import ase_srdft.models.fock  # noqa: F401  (registers itself)
-
+    if name in FAMILIES:
+        import_module(f"ase_srdft.models.{name}")  # registers itself
     if name not in _FAMILIES:
-        raise BadInput(f"unknown model family {name!r}: use one of {', '.join(sorted(_FAMILIES))}")
+        known = ", ".join(sorted({*FAMILIES, *_FAMILIES}))
+        raise BadInput(f"unknown model family {name!r}: use one of {known}")
     return _FAMILIES[name]
