@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from ase_srdft.version import __version__
 
 if TYPE_CHECKING:
     from ase_srdft.calculator import SRDFTCalculator
@@ -27,6 +27,7 @@ __all__ = [
     "OverdampedLangevin",
     "SRDFTCalculator",
     "SelfRefiningLangevin",
+    "__version__",
     "list_models",
 ]
 

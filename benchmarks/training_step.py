@@ -3,8 +3,8 @@
 A step that learns from new geometries prepares them (integrals, coarse grid, guess), predicts
 their states, and has loss and gradient from one Fock build each.  A geometry that comes back out
 of the replay buffer keeps its integrals.  What a labelled method would need instead is a converged
-SCF for each geometry (density-fitted, from minao, level-1 grid); training on the labels comes on
-top.  Both sides have the same threads and take turns.
+SCF for each geometry (density-fitted, from minao, level-1 grid); training on the labels, the
+regression of the Hamiltonian, comes on top.  All sides have the same threads and take turns.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --batch-size 8 --threads 2
@@ -13,6 +13,7 @@ top.  Both sides have the same threads and take turns.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 
 import torch
@@ -31,10 +32,13 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import mean_field
+from ase_srdft.labelling import FrameTask, label_frame
+from ase_srdft.labels import Label, LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.parallel import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner
+from ase_srdft.training.losses import HamiltonianLoss
 from ase_srdft.training.store import GeometryStore
 
 
@@ -53,6 +57,20 @@ def pyscf(molecule: Molecule, frames: list[torch.Tensor], conv_tol: float) -> No
         scf = mean_field(molecule, as_numpy(positions))
         scf.conv_tol = conv_tol
         scf.kernel()
+
+
+def labels_of(molecule: Molecule, frames: list[torch.Tensor]) -> Labels:
+    """The converged states of the frames."""
+    level = molecule.level
+    arrays = [(molecule.numbers, as_numpy(positions)) for positions in frames]
+    tasks = [
+        FrameTask(frame=i, numbers=numbers, positions=positions, level=level, forces=False)
+        for i, (numbers, positions) in enumerate(arrays)
+    ]
+    results = [result for result in map(label_frame, tasks) if isinstance(result, Label)]
+    fingerprint = frames_fingerprint(arrays)
+    origin = LabelOrigin(level=level, forces=False, nframes=len(tasks), fingerprint=fingerprint)
+    return Labels(origin=origin, labels=tuple(results))
 
 
 def split(learner: Learner, molecule: Molecule, frames: list[torch.Tensor]) -> Stopwatch:
@@ -93,6 +111,8 @@ def main() -> int:
     # A rate this small leaves the weights in place: every step is the same work.
     optimiser = OptimiserConfig(learning_rate=1e-9, final_learning_rate=1e-9)
     learner = Learner(model, optimiser, workers)
+    loss = HamiltonianLoss(labels_of(molecule, frames))
+    supervised = Learner(copy.deepcopy(model), optimiser, workers, loss=loss)
     buffer, known = filled_store(molecule, frames, workers)
 
     def new() -> None:
@@ -103,6 +123,7 @@ def main() -> int:
         f"PySCF, {options.batch_size} SCFs": lambda: pyscf(molecule, frames, options.conv_tol),
         "a step, new geometries": new,
         "a step, geometries revisited": lambda: learner.update(buffer.batches(known), 0.0),
+        "a step on labels, revisited": lambda: supervised.update(buffer.batches(known), 0.0),
     }
     seconds = median_seconds(sides, options.repeats)
     print(

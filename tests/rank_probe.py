@@ -13,7 +13,9 @@ import torch
 
 from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.ranks import Ranks
+from tests.small_labels import small_labels
 from tests.small_training import sampling_trainer, small_dataset, small_trainer
 from tests.test_checkpoint import everything
 
@@ -44,6 +46,14 @@ def trained(ranks, folder):
         "validations": [event.validation for event in events if event.validation],
         "prepared": len(trainer.store._prepared),
     }
+
+
+def supervised(ranks, folder):
+    """Trained on labels."""
+    settings = TRAINING | {"loss": "hamiltonian", "self_refine": False}
+    trainer = small_trainer(Dataset.of([], labels=small_labels(9)), ranks=ranks, **settings)
+    errors = [event.training.hamiltonian_error for event in trainer.run() if event.training]
+    return {"after": weights_of(trainer.learner.model), "errors": errors}
 
 
 def sampled(ranks, folder):
@@ -136,7 +146,7 @@ def weights_of(model):
     return torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
 
 
-SCENARIOS = (trained, sampled, gone_on, astray, no_samples, refused, differing, words)
+SCENARIOS = (trained, supervised, sampled, gone_on, astray, no_samples, refused, differing, words)
 
 
 def main():

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from ase_srdft.cli.common import Parser, run_command
-from ase_srdft.cli.evaluate import _choose, _parser, main
+from ase_srdft.cli.evaluate import _parser, main
+from ase_srdft.cli.frames import chosen_frames
 from ase_srdft.errors import ReferenceNotConverged
 from ase_srdft.evaluation import average, frame_errors
 from ase_srdft.models.model_file import load_model, save_model
@@ -78,7 +79,7 @@ def test_without_forces(folder, capsys):
     ],
 )
 def test_choice_of_frames(name, options, chosen, folder):
-    frames = _choose(_parser().parse_args(["model", str(folder / name), *options]))
+    frames = chosen_frames(_parser().parse_args(["model", str(folder / name), *options]))
     found = [round((atoms.positions[1, 1] - water().positions[1, 1]) / 0.02) for atoms in frames]
     assert found == list(chosen)
 

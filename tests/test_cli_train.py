@@ -20,10 +20,12 @@ from ase_srdft.calculator import SRDFTCalculator
 from ase_srdft.cli import progress, stop_request
 from ase_srdft.cli.train import main
 from ase_srdft.errors import SamplingFailed
+from ase_srdft.labels import write_labels
 from ase_srdft.models.model_file import load_model
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer
+from tests.small_labels import small_labels
 from tests.small_models import ORBITAL_NETWORK
 from tests.small_training import PLAIN, plain_with, rattled
 
@@ -122,6 +124,28 @@ def test_from_frames_alone(data, folder):
     (start,) = metrics("start")
     assert (start["nframes"], start["nvalidation"]) == (2, 2)
     assert "samples.traj" not in os.listdir("run")
+
+
+def test_from_labels(folder, capsys):
+    write_labels(Path("labels.h5"), [small_labels(6)])
+    words = ["--loss", "hamiltonian", "--labels", "labels.h5"]
+    assert train(*words, structures=()) == 0
+    printed = capsys.readouterr().out
+    assert "Hamiltonian error" in printed
+    assert "certified error" in printed
+    assert metrics("start")[0]["nframes"] == 3
+    assert metrics("validation")[-1]["hamiltonian_mae_uEh"] > 0.0
+    settings = yaml.safe_load(Path("run/config.yaml").read_text(encoding="utf-8"))
+    assert (settings["loss"], settings["self_refine"]) == ("hamiltonian", False)
+    assert train(*words, "--steps", "5", structures=()) == 0
+    assert "going on in run" in capsys.readouterr().out
+
+
+def test_frames_may_choose_among_labels(folder):
+    write_labels(Path("labels.h5"), [small_labels(6)])
+    ase.io.write("some.traj", rattled(4, stdev=0.05))
+    assert train("--loss", "hamiltonian", "--labels", "labels.h5", "--data", "some.traj") == 0
+    assert metrics("start")[0]["nframes"] == 2
 
 
 def test_flags_win_over_the_file_and_all_is_written_down(folder):
@@ -360,9 +384,21 @@ def bad_inputs(folder):
         file.write(b"steps: \xff\xfe\n")
     with open("file", "w", encoding="utf-8") as file:
         file.write("mine")
+    write_labels(Path("labels.h5"), [small_labels(2)])
+    with open("sampled.yaml", "w", encoding="utf-8") as file:
+        file.write("self_refine: true\n")
 
 
+LABELS = "--loss hamiltonian --labels labels.h5 --xc LDA --basis sto-3g --grid-level 0"
 BAD = [
+    ("water.xyz --loss nonsense", "loss is 'nonsense': use energy or hamiltonian"),
+    ("water.xyz --labels labels.h5", "labels for the loss 'energy', which needs none"),
+    ("water.xyz --data frames.traj --loss hamiltonian", "learns from labels: make them with"),
+    ("--loss hamiltonian --labels labels.h5", "the labels are of LDA/sto-3g"),
+    ("--loss hamiltonian --labels missing.h5", "there is no file missing.h5: make labels with"),
+    ("--loss hamiltonian --labels frames.traj", "frames.traj is damaged or no file of labels"),
+    (f"{LABELS} --config sampled.yaml", "self_refine is True: use False with the loss"),
+    (f"{LABELS} --data frames.traj", "a geometry of H2O has no label: train on the frames"),
     ("missing.xyz", "there is no file missing.xyz"),
     ("empty.xyz", "ASE cannot read empty.xyz"),
     ("garbage.xyz", "ASE cannot read garbage.xyz"),

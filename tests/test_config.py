@@ -24,6 +24,7 @@ UNUSUAL = TrainingConfig(
     optimiser=OptimiserConfig(batch_size=3, learning_rate=2e-3, average_decay=0.5),
     selection=SelectionConfig(exponent=1.5, uniform_share=0.25, clip=3.0),
     self_refine=False,
+    loss="hamiltonian",
     data_fraction=0.25,
     steps=7,
     minutes=1.5,

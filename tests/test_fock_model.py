@@ -13,6 +13,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.errors import BadInput
 from ase_srdft.models.fock import FockConfig, FockModel
+from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 from tests.molecules import orbital_rotation, rotation_matrix, slope, system
 
@@ -154,6 +155,29 @@ def test_orbitals_diagonalise_the_corrected_guess(correction_basis):
 
 
 # symmetries
+
+
+@pytest.mark.parametrize("correction_basis", ["orthonormal", "atomic"])
+def test_the_hamiltonian_has_the_models_orbitals(correction_basis):
+    model = model_of(correction_basis=correction_basis)
+    geometry = geometry_of(model, "H2CO")
+    (hamiltonian,) = model.hamiltonian([geometry])
+    assert model.predicts_hamiltonian
+    assert float((hamiltonian - geometry.guess_fock).detach().abs().max()) > 0.1
+    assert_close(hamiltonian, hamiltonian.transpose(-1, -2), 1e-12)
+    (state,) = model([geometry])
+    orbitals = state.mo_coeff.transpose(-1, -2) @ hamiltonian @ state.mo_coeff
+    assert_close(orbitals.detach(), torch.diag_embed(state.mo_energy), 1e-10)
+
+
+def test_a_family_without_a_hamiltonian_says_so():
+    class Orbitals(ElectronicStateModel):
+        family = "orbitals"
+
+    model = Orbitals(LevelOfTheory(), ELEMENTS, None)
+    assert not model.predicts_hamiltonian
+    with pytest.raises(BadInput, match="the family 'orbitals' predicts no Hamiltonian: use one"):
+        model.hamiltonian([])
 
 
 @pytest.mark.parametrize("improper", [False, True])

@@ -257,6 +257,16 @@ def test_records_are_of_the_whole_batch(probed, alone):
     assert first[0].gradient_norm == pytest.approx(alone["training"][0].gradient_norm, rel=1e-5)
 
 
+def test_labels_are_learned_from_alike(probed):
+    alone = rank_probe.supervised(Ranks.single(), None)
+    first, second = (found["supervised"] for found in probed)
+    assert torch.equal(first["after"], second["after"])
+    torch.testing.assert_close(first["after"], alone["after"], rtol=1e-4, atol=1e-4)
+    assert first["errors"] == second["errors"]
+    assert first["errors"] == pytest.approx(alone["errors"], rel=1e-3)
+    assert 0.0 < alone["errors"][-1] < alone["errors"][0]
+
+
 def test_validation_is_shared(probed, alone):
     first, second = (found["trained"]["validations"] for found in probed)
     assert first == second

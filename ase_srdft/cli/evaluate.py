@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase_srdft.cli.common import Parser, check_writable, positive, run_command
+from ase_srdft.cli.common import Parser, check_writable, run_command
+from ase_srdft.cli.frames import add_frames, chosen_frames, with_progress
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_srdft.evaluation import Accuracy, FrameErrors
+    from ase_srdft.evaluation import Accuracy
     from ase_srdft.models.state import ElectronicStateModel
 
 __all__ = ["main"]
@@ -26,22 +26,12 @@ Compare a model with the self-consistent field of PySCF at the model's own level
 grid, same density fitting): energy, Hamiltonian, orbital energies, forces, and how often the
 model's bracket holds the SCF energy.  Numbers in the files of frames are not used, only the
 geometries."""
-#: Seconds between two lines of progress where there is no terminal.
-_PROGRESS_INTERVAL = 10.0
 
 
 def _parser() -> Parser:
     parser = Parser(prog="ase-srdft-eval", description=_DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", help="a .srdft file or a shipped model's name")
-    parser.add_argument(
-        "frames", metavar="FRAMES", type=Path, help="any format of ASE, or an MD17 .npz"
-    )
-    choice = parser.add_argument_group("which frames (in this order; default: all)")
-    choice.add_argument("--last", type=positive, metavar="N", help="only the last N of the file")
-    choice.add_argument(
-        "--stride", type=positive, metavar="K", default=1, help="of these, every K-th"
-    )
-    choice.add_argument("--limit", type=positive, metavar="N", help="of these, the first N")
+    add_frames(parser)
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
@@ -64,9 +54,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_writable(options.json)
     device = torch_device(options.device)
     model = load_model(model_path(options.model)).model.to(device)
-    frames = _choose(options)
+    frames = chosen_frames(options)
     errors = frame_errors(model, frames, forces=not options.no_forces)
-    accuracy = average(_with_progress(errors, len(frames)))
+    accuracy = average(with_progress(errors, len(frames)))
     _print_report(options, model, frames, accuracy)
     if options.json is not None:
         replace_atomically(options.json, lambda path: _write_json(path, accuracy))
@@ -76,34 +66,6 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _write_json(path: Path, accuracy: Accuracy) -> None:
     text = json.dumps(accuracy.to_dict(), indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-def _choose(options: argparse.Namespace) -> list[Atoms]:
-    from ase_srdft.structures import read_frames
-
-    enough = None
-    if options.limit is not None and options.last is None:
-        enough = (options.limit - 1) * options.stride + 1
-    frames = read_frames(options.frames, enough)
-    if options.last is not None:
-        frames = frames[-options.last :]
-    return frames[:: options.stride][: options.limit]
-
-
-def _with_progress(errors: Iterable[FrameErrors], nframes: int) -> Iterator[FrameErrors]:
-    """Pass the errors on, with a bar on a terminal and a line now and then elsewhere."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track
-
-        yield from track(errors, "frames", total=nframes, console=Console(stderr=True))
-        return
-    last = time.monotonic()
-    for done, error in enumerate(errors, start=1):
-        yield error
-        if time.monotonic() - last > _PROGRESS_INTERVAL:
-            last = time.monotonic()
-            print(f"{done} of {nframes} frames", file=sys.stderr, flush=True)
 
 
 def _rows(accuracy: Accuracy) -> list[tuple[str, str, str]]:

@@ -24,7 +24,7 @@ class _Status:
 
     def __init__(self) -> None:
         self.energy = self.width = self.validated = float("nan")
-        self.acceptance = float("nan")
+        self.acceptance = self.hamiltonian = float("nan")
         self._first: tuple[float, int] | None = None
         self.rate = 0.0
 
@@ -34,6 +34,8 @@ class _Status:
             weight = 0.05 if math.isfinite(self.energy) else 1.0  # a running mean
             self.energy = _towards(self.energy, event.training.energy, weight)
             self.width = _towards(self.width, event.training.bracket_width, weight)
+            if event.training.hamiltonian_error is not None:
+                self.hamiltonian = event.training.hamiltonian_error
         if event.sampling is not None:
             self.acceptance = event.sampling.acceptance
         if event.validation is not None:
@@ -45,10 +47,13 @@ class _Status:
             self.rate = (event.step - self._first[1]) / seconds
 
     def __str__(self) -> str:
-        text = f"E {self.energy:.5f} Eh  bracket {1e6 * self.width:.0f} uEh"
+        held_out = ""
         if math.isfinite(self.validated):
-            text += f" (held out {1e6 * self.validated:.0f})"
-        return text
+            held_out = f" (held out {1e6 * self.validated:.0f})"
+        if math.isfinite(self.hamiltonian):
+            text = f"Hamiltonian error {1e6 * self.hamiltonian:.0f} uEh"
+            return text + (held_out and f"  bracket{held_out}")
+        return f"E {self.energy:.5f} Eh  bracket {1e6 * self.width:.0f} uEh{held_out}"
 
 
 def _towards(old: float, new: float, weight: float) -> float:

@@ -6,15 +6,12 @@ import signal
 import sys
 from time import monotonic
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 from ase_srdft.cli.supervisor import FORWARDED
 from ase_srdft.launch import parent_is_gone
 
-if TYPE_CHECKING:
-    from ase_srdft.training.trainer import Trainer
-
-__all__ = ["INTERRUPTED", "StopRequest"]
+__all__ = ["INTERRUPTED", "StopRequest", "Stoppable"]
 
 #: Exit code of a run that can go on (sysexits' EX_TEMPFAIL).
 INTERRUPTED = 75
@@ -23,21 +20,35 @@ INTERRUPTED = 75
 _SAME_SIGNAL_SECONDS = 1.0
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """A run that ends in good order once ``stop_requested`` is set."""
+
+    stop_requested: bool
+
+
 class StopRequest:
     """SIGINT, SIGTERM and SIGUSR1 end the run after the step in hand; a later SIGINT at once.
 
-    Before there is a trainer, when nothing can be lost, they end the program.
+    Before there is a run, when nothing can be lost, they end the program.
 
     Args:
         supervisor: a process without which the run shall not go on either; None for none.
         quiet: say nothing about it: another rank does.
+        ending: what is still brought to its end, in words.
     """
 
-    def __init__(self, supervisor: int | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        supervisor: int | None = None,
+        quiet: bool = False,
+        ending: str = "this step",
+    ) -> None:
         self.supervisor = supervisor
         self.quiet = quiet
+        self.ending = ending
         self._first: float | None = None
-        self._trainer: Trainer | None = None
+        self._run: Stoppable | None = None
 
     def __enter__(self) -> StopRequest:
         self._previous = {number: signal.signal(number, self._request) for number in FORWARDED}
@@ -53,9 +64,9 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def ends(self, trainer: Trainer) -> None:
-        """The trainer that is to stop, now that there is one."""
-        self._trainer = trainer
+    def ends(self, run: Stoppable) -> None:
+        """The run that is to stop, now that there is one."""
+        self._run = run
 
     def look(self) -> None:
         """Whether the supervisor is still there."""
@@ -64,15 +75,15 @@ class StopRequest:
 
     def _stop(self) -> None:
         self._first = self._first or monotonic()
-        assert self._trainer is not None
-        self._trainer.stop_requested = True
+        assert self._run is not None
+        self._run.stop_requested = True
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self._trainer is None:
+        if self._run is None:
             self._say("stopped before the run began")
             raise SystemExit(INTERRUPTED)
         if self._first is None:
-            self._say("stopping after this step; Ctrl-C once more to stop at once")
+            self._say(f"stopping after {self.ending}; Ctrl-C once more to stop at once")
         elif number == signal.SIGINT and monotonic() - self._first > _SAME_SIGNAL_SECONDS:
             raise KeyboardInterrupt
         self._stop()

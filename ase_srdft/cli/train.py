@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ase_srdft.cli.common import Parser, run_command
+from ase_srdft.cli.level_input import add_density_fitting
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.supervisor import supervise
 from ase_srdft.cli.train_input import SETTINGS, configuration, dataset
@@ -46,10 +47,12 @@ def _parser() -> Parser:
         "--no-self-refine", action="store_true", help="train on the frames of --data alone"
     )
     parser.add_argument(
-        "--density-fitting",
-        metavar="BASIS",
-        help="auxiliary basis by name, or 'off' for exact four-centre integrals",
+        "--labels",
+        type=Path,
+        metavar="FILE.h5",
+        help="of ase-srdft-label: with --loss hamiltonian; --data may choose among its frames",
     )
+    add_density_fitting(parser)
     parser.add_argument(
         "--allow-reactions", action="store_true", help="keep samples whose bonds have changed"
     )
@@ -208,11 +211,11 @@ def _say_what_befell(event: Event) -> None:
         words = f"{worker.worker} {worker.reason}: started again from its last samples "
         words += f"(restart {worker.nrestarts})"
     elif event.training is not None and event.training.turned_back:
-        words = f"the weights went astray at step {event.step} (bracket "
-        words += (
-            f"{1e3 * event.training.bracket_width:.0f} millihartree): back to those of before, "
-        )
-        words += "with half the learning rate"
+        error = event.training.hamiltonian_error
+        what = "bracket" if error is None else "Hamiltonian error"
+        width = event.training.bracket_width if error is None else error
+        words = f"the weights went astray at step {event.step} ({what} {1e3 * width:.0f} "
+        words += "millihartree): back to those of before, with half the learning rate"
     else:
         return
     print(f"{_PROGRAM}: {words}", file=sys.stderr, flush=True)

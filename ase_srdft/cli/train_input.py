@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ase_srdft.cli.frames import check_charge
+from ase_srdft.cli.level_input import LEVEL_SETTINGS, level_values
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -18,11 +21,9 @@ __all__ = ["SETTINGS", "configuration", "dataset"]
 
 #: Options that set one value of the configuration: flag, path in it, type, help.
 SETTINGS: tuple[tuple[str, str, type, str], ...] = (
-    ("--xc", "level.xc", str, "LDA, PBE, BLYP, PBE0, B3LYP or B3LYP5"),
-    ("--basis", "level.basis", str, "any basis of PySCF's with s, p and d functions"),
+    *LEVEL_SETTINGS,
     ("--model", "model", str, "family of models: fock (default), coefficient or qpt"),
-    ("--grid-level", "level.grid_level", int, "PySCF's grid level, 0 to 9"),
-    ("--charge", "level.charge", int, "total charge in e"),
+    ("--loss", "loss", str, "energy (default) or hamiltonian: learn from --labels, no sampling"),
     ("--temperature", "sampling.temperature_K", float, "of the sampled geometries in K"),
     ("--dynamics", "sampling.dynamics", str, "overdamped, metropolis or langevin"),
     ("--walkers", "sampling.walkers", int, "walkers that sample at the same time"),
@@ -53,9 +54,7 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
 
     plain = _read_yaml(options.config) if options.config else {}
     given = {path: getattr(options, path) for _, path, _, _ in SETTINGS}
-    given["level.density_fitting"] = {"off": False}.get(
-        options.density_fitting, options.density_fitting
-    )
+    given |= level_values(options)
     given["model_config.guess"] = options.guess
     given["self_refine"] = False if options.no_self_refine else None
     given["sampling.allow_reactions"] = True if options.allow_reactions else None
@@ -64,6 +63,8 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
         if value is not None:
             _set(plain, path, value)
     _suit_family(plain, options.guess)
+    if plain.get("loss") == "hamiltonian":
+        plain.setdefault("self_refine", False)  # sampled geometries have no labels
     config = from_plain(TrainingConfig, plain)
     torch_device(config.device)
     if "threads" in plain:
@@ -128,32 +129,27 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
         BadInput: nothing to train on, or files that cannot be used.
     """
     from ase_srdft.errors import BadInput
+    from ase_srdft.labels import read_labels
     from ase_srdft.training.dataset import Dataset
 
-    if not options.structures and not options.data:
+    labels = None if options.labels is None else read_labels(options.labels)
+    if not options.structures and not options.data and labels is None:
         raise BadInput("nothing to train on: give a structure file, or frames with --data")
-    if not config.self_refine and not options.data:
+    if not config.self_refine and not options.data and config.loss == "energy":
         raise BadInput("--no-self-refine without --data leaves nothing to train on: give frames")
     frames = _read(options.data, config.level.charge)
     if options.data and len(frames) < 2:
         raise BadInput(f"{len(frames)} frame in --data: give at least 2, one is held out")
-    return Dataset.of(_read(options.structures, config.level.charge), frames)
+    return Dataset.of(_read(options.structures, config.level.charge), frames, labels)
 
 
 def _read(paths: Sequence[str], charge: int) -> list[Atoms]:
     """The structures of all files, whose charges and spins must be those of the run."""
-    from ase.calculators.calculator import InputError
-
-    from ase_srdft.calculator_input import total_charge
-    from ase_srdft.errors import BadInput
     from ase_srdft.structures import read_frames
 
     structures = []
     for path in paths:
-        for atoms in read_frames(path):
-            try:
-                total_charge(atoms, charge, multiplicity=None)
-            except InputError as err:
-                raise BadInput(f"{path}: {err}") from err
-            structures.append(atoms)
+        frames = read_frames(path)
+        check_charge(frames, path, charge)
+        structures += frames
     return structures

@@ -225,6 +225,16 @@ class FockModel(ElectronicStateModel):
                 flat = flat.index_add(1, targets, blocks.reshape(batch, -1).to(flat.dtype))
         return flat.reshape(batch, molecule.nao, molecule.nao)
 
+    def hamiltonian(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
+        """F_guess + S^(1/2) dF S^(1/2) (Hartree), or F_guess + dF, of each batch."""
+        matrices = []
+        for geometry, correction in zip(geometries, self.correction(geometries), strict=True):
+            if self.config.correction_basis == "orthonormal":
+                root = geometry.integrals.overlap @ geometry.orthogonaliser  # S X = S^(1/2)
+                correction = root @ correction @ root.transpose(-1, -2)
+            matrices.append(geometry.guess_fock + correction)
+        return matrices
+
     def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
         """States of several batches in one evaluation of the network."""
         states = []

@@ -65,6 +65,24 @@ class ElectronicStateModel(nn.Module):
         """States of several batches, each of its own molecule, in one evaluation."""
         raise NotImplementedError
 
+    def hamiltonian(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
+        """The predicted Fock matrix (Hartree) of each batch, in the atomic-orbital basis.
+
+        Differentiable in the weights.
+
+        Raises:
+            BadInput: the family predicts orbitals without one.
+        """
+        raise BadInput(
+            f"the family {self.family!r} predicts no Hamiltonian: use one that does ('fock'), or "
+            "the loss 'energy'"
+        )
+
+    @property
+    def predicts_hamiltonian(self) -> bool:
+        """Whether there is a :meth:`hamiltonian`."""
+        return type(self).hamiltonian is not ElectronicStateModel.hamiltonian
+
     def check_elements(self, numbers: tuple[int, ...]) -> None:
         """Refuse a molecule with elements that the model does not know.
 

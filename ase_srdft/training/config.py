@@ -12,6 +12,7 @@ from ase_srdft.errors import BadInput
 __all__ = [
     "DYNAMICS",
     "ENGINES",
+    "LOSSES",
     "EngineConfig",
     "OptimiserConfig",
     "SamplingConfig",
@@ -22,6 +23,7 @@ __all__ = [
 
 DYNAMICS = ("overdamped", "metropolis", "langevin")
 ENGINES = ("sync", "local", "ray")
+LOSSES = ("energy", "hamiltonian")
 
 _Config = TypeVar("_Config")
 
@@ -178,6 +180,8 @@ class TrainingConfig:
         level: level of theory.
         model: family of the electronic-state model.
         model_config: its configuration, plain values.
+        loss: ``energy`` of the predicted state, which needs no labels, or ``hamiltonian``: error
+            of the predicted Fock matrix against labels, on given frames alone.
         sampling: how geometries are sampled.
         optimiser: how the weights are trained.
         engine: where sampling runs.
@@ -206,6 +210,7 @@ class TrainingConfig:
     level: LevelOfTheory = field(default_factory=LevelOfTheory)
     model: str = "fock"
     model_config: dict[str, Any] = field(default_factory=dict)
+    loss: str = "energy"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
@@ -228,6 +233,11 @@ class TrainingConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        _require(self.loss in LOSSES, "loss", self.loss, " or ".join(LOSSES))
+        alone = self.loss == "energy" or not self.self_refine
+        _require(
+            alone, "self_refine", True, "False with the loss 'hamiltonian': samples have no label"
+        )
         _require_at_least(1, self, "steps", "train_steps_per_round", "pretraining_frames")
         _require_at_least(1, self, "buffer_size", "validation_frames", "validate_every", "threads")
         _require_positive(self, "memory_gb", "safe_width_mEh")

@@ -20,11 +20,13 @@ class Validation:
         energy: mean (Hartree).
         bracket_width: mean (Hartree): the certified error.
         best: whether it is the narrowest so far.
+        hamiltonian_error: mean |dH| of the predicted Fock matrix (Hartree); None without labels.
     """
 
     energy: float
     bracket_width: float
     best: bool
+    hamiltonian_error: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

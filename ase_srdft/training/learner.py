@@ -1,27 +1,27 @@
-"""The energy minimisation step: one Fock build gives loss, gradient and error estimate."""
+"""The training step: loss, gradient, schedule, average, and weights that have gone astray."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ase_srdft.dft.certificate import energy_bracket
-from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import Geometry, select
+from ase_srdft.dft.geometry import Geometry
+from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel import Workers
 from ase_srdft.training.config import OptimiserConfig
+from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss, StepRecord
 from ase_srdft.training.ranks import Ranks
 
-__all__ = ["Learner", "Pace", "StepRecord", "mean_bracket"]
+__all__ = ["Learner", "Pace", "StepRecord", "mean_bracket", "mean_hamiltonian_error"]
 
-#: A median bracket so many times the usual one ...
+#: A median error (of the bracket, for one) so many times the usual one ...
 _ASTRAY = 30.0
 #: ... and wider than this (Hartree) is the sign of weights that have gone astray.
 _UNFIT = 5.0e-3
@@ -34,28 +34,6 @@ _KEEP_EVERY = 50
 _SMALLEST_FACTOR = 2.0**-8
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepRecord:
-    """What one training step showed, of the whole batch on every rank.
-
-    Attributes:
-        energy: mean E over the batch (Hartree).
-        bracket_width: mean width over the batch, on the training grid (Hartree).
-        widths: of each geometry, in the order of the batches given, those of the first rank first
-            (Hartree).
-        gradient_norm: before clipping (Hartree).
-        learning_rate: used.
-        turned_back: whether the weights had gone astray and were put back instead.
-    """
-
-    energy: float
-    bracket_width: float
-    widths: tuple[float, ...]
-    gradient_norm: float
-    learning_rate: float
-    turned_back: bool = False
-
-
 @dataclass(kw_only=True)
 class Pace:
     """How fast the weights may change, by what happened so far; part of a checkpoint.
@@ -64,7 +42,7 @@ class Pace:
         factor: of the learning rate; halved whenever the weights have gone astray.
         since: step of the last time, from which the warm-up counts.
         nbatches: that the next is averaged over.
-        usual_width: running mean of the batches' median bracket (Hartree).
+        usual_width: running mean of the batches' median error (Hartree).
     """
 
     factor: float = 1.0
@@ -73,12 +51,12 @@ class Pace:
     usual_width: float = 0.0
 
     def has_gone_astray(self, width: float) -> bool:
-        """Whether a batch's median bracket is far from usual, and unfit for dynamics."""
+        """Whether a batch's median error is far from usual, and unfit for dynamics."""
         known = self.nbatches >= _KNOWN_AFTER
         return known and width > max(_ASTRAY * self.usual_width, _UNFIT)
 
     def note(self, width: float) -> None:
-        """Take in a batch's median bracket (Hartree)."""
+        """Take in a batch's median error (Hartree)."""
         self.nbatches += 1
         weight = max(_USUAL_WEIGHT, 1.0 / self.nbatches)
         self.usual_width += weight * (width - self.usual_width)
@@ -87,14 +65,18 @@ class Pace:
 class Learner:
     """Weights, their average, and the optimiser.
 
-    The loss is the mean Kohn-Sham energy of the predicted states, ``E[R, f_theta(R)]``: no
-    labels.  ``averaged`` is the exponential average of the weights, for everything but training.
+    The loss is a mean over the geometries of a batch.  ``averaged`` is the exponential average of
+    the weights, for everything but training.
 
     Args:
         model: trained in place, in single precision.
         config: of the optimiser.
         workers: threads over the geometries of a batch.
         ranks: that each get a share of every batch; None for this process alone.
+        loss: None for the Kohn-Sham energy of the predicted states.
+
+    Raises:
+        BadInput: a loss that the model's family has no prediction for.
     """
 
     def __init__(
@@ -103,10 +85,13 @@ class Learner:
         config: OptimiserConfig,
         workers: Workers,
         ranks: Ranks | None = None,
+        loss: Loss | None = None,
     ) -> None:
         self.workers = workers
+        self.loss: Loss = loss or EnergyLoss()
         self.ranks = ranks or Ranks.single()
         self.model = model.float().requires_grad_(True)
+        self._module = self.loss.module(self.model)
         self.config = config
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
@@ -119,7 +104,7 @@ class Learner:
     @cached_property
     def _parallel(self) -> torch.nn.Module:
         # made at the first step, where all ranks come together
-        return self.ranks.parallel(self.model)
+        return self.ranks.parallel(self._module)
 
     def learning_rate(self, progress: float) -> float:
         """Linear warm-up, then a cosine over the run; ``progress`` from 0 to 1.
@@ -145,18 +130,18 @@ class Learner:
             group["lr"] = rate
         own, error = None, None
         try:
-            own = _energies_and_widths(self._parallel, batches, self.workers)
+            own = self.loss.evaluate(self._parallel, batches, self.workers)
         except torch.linalg.LinAlgError as err:  # type: ignore[attr-defined]
             error = err
         whole = self.ranks.joined(own)
         if own is None or whole is None:
             raise FloatingPointError(self._astray("Fock matrix", rate)) from error
-        energies, widths = whole
-        median = float(widths.median())
+        losses, errors = whole
+        median = float(errors.median())
         astray = self.pace.has_gone_astray(median)
         # gradients are averaged over ranks, whose shares may be of different size; the ranks wait
         # for each other's, wanted or not
-        weight = self.ranks.size * len(own[0]) / len(energies)
+        weight = self.ranks.size * len(own[0]) / len(losses)
         self.optimiser.zero_grad(set_to_none=True)
         with self.ranks.waiting():
             (weight * own[0].mean()).backward()
@@ -165,10 +150,8 @@ class Learner:
         else:
             self.pace.note(median)
             norm = self._descend(rate)
-        return StepRecord(
-            energy=float(energies.detach().mean()),
-            bracket_width=float(widths.mean()),
-            widths=tuple(widths.tolist()),
+        return replace(
+            self.loss.record(losses, errors),
             gradient_norm=norm,
             learning_rate=rate,
             turned_back=astray,
@@ -215,33 +198,19 @@ class Learner:
         torch._foreach_lerp_(averaged, list(self.model.parameters()), 1.0 - decay)
 
 
-def _energies_and_widths(
-    model: torch.nn.Module, batches: Sequence[Geometry], workers: Workers
-) -> tuple[Tensor, Tensor]:
-    """E, differentiable by the weights, and bracket widths of all geometries, in order."""
-    pieces = [
-        (select(geometry, piece), state.density_matrix[piece])
-        for geometry, state in zip(batches, model(batches), strict=True)
-        for piece in workers.slices(len(geometry))
-    ]
-    grad = torch.is_grad_enabled()  # threads do not inherit it
-
-    def work(piece: tuple[Geometry, Tensor]) -> tuple[Tensor, Tensor]:
-        geometry, density_matrix = piece
-        with torch.set_grad_enabled(grad):
-            terms, fock = kohn_sham(geometry, density_matrix)
-        energy = terms.total
-        bracket = energy_bracket(geometry, energy.detach(), density_matrix.detach(), fock)
-        return energy, bracket.width
-
-    results = workers.map(work, pieces)
-    return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
-
-
 @torch.no_grad()
 def mean_bracket(
     model: ElectronicStateModel, batches: Sequence[Geometry], workers: Workers
 ) -> tuple[float, float]:
     """Mean energy and mean bracket width of a model on prepared geometries (Hartree)."""
-    energies, widths = _energies_and_widths(model, batches, workers)
+    energies, widths = EnergyLoss().evaluate(model, batches, workers)
     return float(energies.mean()), float(widths.mean())
+
+
+@torch.no_grad()
+def mean_hamiltonian_error(
+    model: ElectronicStateModel, batches: Sequence[Geometry], labels: Labels, workers: Workers
+) -> float:
+    """Mean |dH| of a model's predicted Fock matrices on prepared geometries (Hartree)."""
+    loss = HamiltonianLoss(labels)
+    return float(loss.evaluate(loss.module(model), batches, workers)[1].mean())

@@ -7,6 +7,7 @@ import math
 import os
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,9 @@ class RunDirectory:
         if event.training is not None:
             self._recent.append(event)
             if event.training.turned_back:
-                width = event.training.bracket_width * MICROHARTREE
-                self._log(_common("turned_back", event) | {"bracket_width_uEh": width})
+                width = _finite(event.training.bracket_width * MICROHARTREE)
+                record = _common("turned_back", event) | {"bracket_width_uEh": width}
+                self._log(record | _hamiltonian_record([event.training.hamiltonian_error]))
             if event.step % _LOG_EVERY == 0:
                 self._log_training()
             if event.step % self.trainer.config.train_steps_per_round == 0:
@@ -104,6 +106,7 @@ class RunDirectory:
                     "bracket_width_uEh": width,
                     "best": event.validation.best,
                 }
+                | _hamiltonian_record([event.validation.hamiltonian_error])
             )
             if event.validation.best:
                 self._save_model()
@@ -205,13 +208,16 @@ class RunDirectory:
         self._log(
             _common("training", events[-1])
             | {
-                "energy_hartree": sum(r.energy for r in records) / count,
-                "bracket_width_uEh": MICROHARTREE * sum(r.bracket_width for r in records) / count,
+                "energy_hartree": _finite(sum(r.energy for r in records) / count),
+                "bracket_width_uEh": _finite(
+                    MICROHARTREE * sum(r.bracket_width for r in records) / count
+                ),
                 "gradient_norm": sum(r.gradient_norm for r in records) / count,
                 "learning_rate": records[-1].learning_rate,
                 "nsamples": events[-1].nsamples,
                 "steps_per_s": count / max(now - self._interval_started, 1e-9),
             }
+            | _hamiltonian_record([record.hamiltonian_error for record in records])
         )
         self._recent, self._interval_started = [], now
 
@@ -272,6 +278,19 @@ class RunDirectory:
 
 def _common(kind: str, event: Event) -> dict[str, Any]:
     return {"kind": kind, "step": event.step, "elapsed_s": round(event.elapsed, 3)}
+
+
+def _finite(value: float) -> float | None:
+    """What JSON can hold."""
+    return value if math.isfinite(value) else None
+
+
+def _hamiltonian_record(errors: Sequence[float | None]) -> dict[str, Any]:
+    """Mean error of the predicted Fock matrices; nothing without labels."""
+    known = [error for error in errors if error is not None]
+    if not known:
+        return {}
+    return {"hamiltonian_mae_uEh": MICROHARTREE * sum(known) / len(known)}
 
 
 def _sampling_record(event: Event, sampling: SamplingRound) -> dict[str, Any]:

@@ -29,9 +29,10 @@ from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.engine import Engine, SyncEngine
 from ase_srdft.training.events import Counters, Event, Validation
-from ase_srdft.training.learner import Learner, StepRecord, mean_bracket
+from ase_srdft.training.learner import Learner, mean_bracket, mean_hamiltonian_error
 from ase_srdft.training.led_engine import LedEngine
 from ase_srdft.training.local_engine import LocalEngine
+from ase_srdft.training.losses import StepRecord, loss_of
 from ase_srdft.training.producer import ChunkProducer, Recipe, model_surface, starting_state
 from ase_srdft.training.ranks import Ranks
 from ase_srdft.training.ray_engine import RayEngine
@@ -71,7 +72,8 @@ class Trainer:
 
     Raises:
         BadInput: molecules that the level of theory or the model refuses, a single frame, a
-            device that is not there, or more ranks than geometries in a batch.
+            device that is not there, more ranks than geometries in a batch, or labels that are
+            missing or do not fit.
     """
 
     def __init__(
@@ -95,7 +97,13 @@ class Trainer:
             _ = molecule.provider  # an unknown auxiliary basis shows here
         # the samplers' cores are ours until there is anything to sample with
         self.workers = Workers(config.threads + config.sampler_cores)
-        self.learner = Learner(model.to(self.device), config.optimiser, self.workers, self.ranks)
+        self.learner = Learner(
+            model.to(self.device),
+            config.optimiser,
+            self.workers,
+            self.ranks,
+            loss_of(config, dataset),
+        )
         self.best = copy.deepcopy(self.learner.averaged.state_dict())
         self.counters = Counters()
         seeds = np.random.SeedSequence(config.seed).spawn(2)
@@ -404,22 +412,35 @@ class Trainer:
 
     def _validate(self) -> Validation | None:
         """Averaged weights on held-out frames; None if it was asked to stop meanwhile."""
-        totals, stopped = np.zeros(2), False
+        totals, stopped = np.zeros(3), False
         for batches in self._validation_batches():
             stopped = self.stop_requested
             if stopped:
                 break
             count = sum(len(batch) for batch in batches)
-            totals += count * np.array(mean_bracket(self.learner.averaged, batches, self.workers))
+            bracket = mean_bracket(self.learner.averaged, batches, self.workers)
+            totals += count * np.array([*bracket, self._hamiltonian_error(batches)])
         if self.ranks.any(stopped):
             return None
-        energy, width = (self.ranks.sum(totals) / len(self.validation)).tolist()
+        energy, width, error = (self.ranks.sum(totals) / len(self.validation)).tolist()
         self.counters.validated_step = self.learner.step
         best = width < self.counters.best_width
         if best:
             self.counters.best_width = width
             self.best = copy.deepcopy(self.learner.averaged.state_dict())
-        return Validation(energy=energy, bracket_width=width, best=best)
+        return Validation(
+            energy=energy,
+            bracket_width=width,
+            best=best,
+            hamiltonian_error=None if math.isnan(error) else error,
+        )
+
+    def _hamiltonian_error(self, batches: Sequence[Geometry]) -> float:
+        """Of the averaged weights (Hartree); NaN without labels."""
+        labels = self.dataset.labels
+        if labels is None:
+            return math.nan
+        return mean_hamiltonian_error(self.learner.averaged, batches, labels, self.workers)
 
     def _target_reached(self) -> bool:
         target = self.config.target_error_uEh

@@ -1,0 +1,86 @@
+"""What commands that go through frames share: which ones, of which charge, and how far they are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ase_srdft.cli.common import Parser, positive
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["add_frames", "check_charge", "chosen_frames", "with_progress"]
+
+#: Seconds between two lines of progress where there is no terminal.
+_PROGRESS_INTERVAL = 10.0
+
+_Item = TypeVar("_Item")
+
+
+def add_frames(parser: Parser) -> None:
+    """The file of frames, and the options that choose among them."""
+    parser.add_argument(
+        "frames", metavar="FRAMES", type=Path, help="any format of ASE, or an MD17 .npz"
+    )
+    choice = parser.add_argument_group("which frames (in this order; default: all)")
+    choice.add_argument("--last", type=positive, metavar="N", help="only the last N of the file")
+    choice.add_argument(
+        "--stride", type=positive, metavar="K", default=1, help="of these, every K-th"
+    )
+    choice.add_argument("--limit", type=positive, metavar="N", help="of these, the first N")
+
+
+def chosen_frames(options: argparse.Namespace) -> list[Atoms]:
+    """The frames that the options of `add_frames` ask for.
+
+    Raises:
+        BadInput: the file cannot be used.
+    """
+    from ase_srdft.structures import read_frames
+
+    enough = None
+    if options.limit is not None and options.last is None:
+        enough = (options.limit - 1) * options.stride + 1
+    frames = read_frames(options.frames, enough)
+    if options.last is not None:
+        frames = frames[-options.last :]
+    return frames[:: options.stride][: options.limit]
+
+
+def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None:
+    """Make sure that the atoms' own charges and spins are those of the level of theory.
+
+    Raises:
+        BadInput: they are not.
+    """
+    from ase.calculators.calculator import InputError
+
+    from ase_srdft.calculator_input import total_charge
+    from ase_srdft.errors import BadInput
+
+    for atoms in frames:
+        try:
+            total_charge(atoms, charge, multiplicity=None)
+        except InputError as err:
+            raise BadInput(f"{path}: {err}") from err
+
+
+def with_progress(items: Iterable[_Item], nframes: int) -> Iterator[_Item]:
+    """Pass the items on, with a bar on a terminal and a line now and then elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
+
+        yield from track(items, "frames", total=nframes, console=Console(stderr=True))
+        return
+    last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last > _PROGRESS_INTERVAL:
+            last = time.monotonic()
+            print(f"{done} of {nframes} frames", file=sys.stderr, flush=True)

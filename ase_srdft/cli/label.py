@@ -1,0 +1,116 @@
+"""``ase-srdft-label``: the reference SCF of many frames, for training on labels."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ase_srdft.cli.common import Parser, check_writable, positive, run_command
+from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
+from ase_srdft.cli.level_input import add_level, level_values
+from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
+
+if TYPE_CHECKING:
+    from ase_srdft.dft.level import LevelOfTheory
+    from ase_srdft.labelling import Labelling
+
+__all__ = ["main"]
+
+_DESCRIPTION = """\
+Label frames with PySCF's self-consistent field: energy, forces, Fock matrix and orbital energies of
+each, and how long it took, in one HDF5 file (Hartree and Bohr).  Numbers in the file of frames are
+not used, only the geometries.  Finished frames are kept in FILE.parts until all are done; the same
+command goes on where it stopped, or was killed.  A frame whose SCF does not converge is named and
+left out, and the exit code is 1 in the end.
+Exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted (run it again to go on)."""
+_PROGRAM = "ase-srdft-label"
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=_PROGRAM, description=_DESCRIPTION)
+    add_frames(parser)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.h5")
+    add_level(parser)
+    parser.add_argument("--no-forces", action="store_true", help="leave out forces: half the time")
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes (default: the cores)"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    # One thread for each process, which labels frames of its own.  This must be said before
+    # PySCF is loaded, here and in the processes.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with StopRequest(ending="the frames in hand") as stop:
+        return run_command(_parser(), lambda options: _label(options, stop), arguments)
+
+
+def _label(options: argparse.Namespace, stop: StopRequest) -> int:
+    from ase_srdft.errors import WorkerFailed
+    from ase_srdft.labelling import Labelling
+    from ase_srdft.training.dataset import plain_frame
+
+    check_writable(options.output)
+    level = _level(options)
+    frames = chosen_frames(options)
+    check_charge(frames, options.frames, level.charge)
+    labelling = Labelling(
+        options.output,
+        [plain_frame(atoms) for atoms in frames],
+        level,
+        forces=not options.no_forces,
+        nworkers=options.workers or len(os.sched_getaffinity(0)),
+    )
+    stop.ends(labelling)
+    try:
+        return _run(labelling)
+    except WorkerFailed as err:
+        print(f"{_PROGRAM}: error: {err}", file=sys.stderr)
+    except OSError as err:
+        print(
+            f"{_PROGRAM}: error: cannot write {err.filename or options.output} "
+            f"({err.strerror or err}): make room and run the same command again",
+            file=sys.stderr,
+        )
+    return 1
+
+
+def _level(options: argparse.Namespace) -> LevelOfTheory:
+    from ase_srdft.dft.level import LevelOfTheory
+
+    given = {name.removeprefix("level."): v for name, v in level_values(options).items()}
+    return LevelOfTheory(**{name: value for name, value in given.items() if value is not None})
+
+
+def _run(labelling: Labelling) -> int:
+    """Label, and say what came of it; returns the exit code."""
+    from ase_srdft.labels import Label
+
+    nframes, before = len(labelling.frames), labelling.ndone
+    going_on = f" ({before} done before)" if before else ""
+    print(f"{nframes} frames at {labelling.origin.level}{going_on}", flush=True)
+    seconds = [
+        result.seconds
+        for result in with_progress(labelling.run(), nframes - before)
+        if isinstance(result, Label)
+    ]
+    for failure in labelling.failures:
+        print(f"{_PROGRAM}: frame {failure.frame}: {failure.reason}", file=sys.stderr)
+    if not labelling.finished:
+        print(f"interrupted: {labelling.ndone} of {nframes} frames; the same command goes on")
+        return INTERRUPTED
+    pace = f", {sum(seconds) / len(seconds):.2f} s each" if seconds else ", nothing left to do"
+    nfailed = len(labelling.failures)
+    without = f", {nfailed} without a label" if nfailed else ""
+    print(f"labels: {labelling.path} ({nframes - nfailed} frames{without}{pace})")
+    return 1 if nfailed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""ase-srdft-label: one file, exit codes, and going on after anything that ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from ase_srdft import labelling
+from ase_srdft.cli.label import main
+from ase_srdft.errors import ReferenceNotConverged
+from ase_srdft.labels import read_labels
+from tests.small_training import rattled
+
+WORDS = ["frames.traj", "--xc", "lda", "--basis", "sto-3g", "--grid-level", "0", "-o", "labels.h5"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current directory, with frames."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("frames.traj", rattled(5))
+    return tmp_path
+
+
+def label(*more, workers="1"):
+    """Run the command as a shell would; returns the exit code."""
+    try:
+        return main([*WORDS, "--workers", workers, *more])
+    except SystemExit as leaving:
+        return leaving.code
+
+
+def test_from_frames_to_labels(folder, capsys):
+    assert label() == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    first, last = printed.out.splitlines()
+    assert first == "5 frames at LDA/sto-3g (def2-universal-jfit, grid level 0)"
+    assert last.startswith("labels: labels.h5 (5 frames, 0.")
+    found = read_labels(Path("labels.h5"))
+    assert found.origin.forces
+    assert found.origin.level.to_dict() == {
+        "xc": "LDA",
+        "basis": "sto-3g",
+        "density_fitting": True,
+        "grid_level": 0,
+        "charge": 0,
+    }
+    assert abs(found.labels[4].forces).max() > 1e-3
+    assert label() == 0
+    assert "5 done before" in capsys.readouterr().out
+
+
+def test_options_reach_the_level_and_choose_frames(folder):
+    assert label("--no-forces", "--density-fitting", "off", "--charge", "2", "--last", "2") == 0
+    found = read_labels(Path("labels.h5"))
+    assert (found.origin.level.density_fitting, found.origin.level.charge) == (False, 2)
+    assert [each.forces for each in found.labels] == [None, None]
+    last = rattled(5)[-1].positions
+    assert found.labels[1].positions[1, 1] / last[1, 1] == pytest.approx(1 / 0.529177, rel=1e-5)
+
+
+def test_a_frame_without_convergence_is_named_and_the_others_are_done(folder, monkeypatch, capsys):
+    original = labelling.reference_scf
+
+    def fail(molecule, positions, forces):
+        if len(asked := [*seen, positions]) == 3:
+            seen.append(positions)
+            raise ReferenceNotConverged("it did not converge")
+        seen.append(asked[-1])
+        return original(molecule, positions, forces)
+
+    seen = []
+    monkeypatch.setattr(labelling, "reference_scf", fail)
+    for _ in range(2):  # and the second time it is told again
+        assert label() == 1
+        printed = capsys.readouterr()
+        assert printed.err == "ase-srdft-label: frame 2: it did not converge\n"
+        assert "4 frames, 1 without a label" in printed.out
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_and_the_same_command_goes_on(number, folder, monkeypatch, capsys):
+    original = labelling.label_frame
+
+    def interrupt(task):
+        asked.append(task.frame)
+        if len(asked) == 2:
+            os.kill(os.getpid(), number)
+        return original(task)
+
+    asked = []
+    monkeypatch.setattr(labelling, "label_frame", interrupt)
+    assert label() == 75
+    printed = capsys.readouterr()
+    assert printed.err == "stopping after the frames in hand; Ctrl-C once more to stop at once\n"
+    assert "interrupted: 2 of 5 frames; the same command goes on" in printed.out
+    assert not Path("labels.h5").exists()
+    assert label() == 0
+    assert asked == [0, 1, 2, 3, 4]
+    assert read_labels(Path("labels.h5")).complete
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--xc", "PBE"], "holds labels of LDA/sto-3g"),
+        (["--last", "2"], "holds labels of other frames"),
+        (["--no-forces"], "holds labels with forces, not without"),
+        (["--charge", "1"], "an open shell"),
+        (["--xc", "M06"], "unknown xc 'M06'"),
+        (["--basis", "nonsense"], "no basis 'nonsense' for"),
+        (["--grid-level", "12"], "grid level 12: use a whole number"),
+        (["--workers", "0"], "'0' is no whole number of at least 1"),
+        (["-o", "no/such/labels.h5"], "there is no directory no/such"),
+        (["-o", "frames.traj"], "frames.traj is damaged or no file of labels"),
+        (["-o", "."], "it is a directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(more, message, folder, capsys):
+    assert label() == 0
+    capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert label(*more) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("ase-srdft-label: error: ")
+    assert message in line
+    assert printed.out == ""
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_frames_of_another_charge(folder, capsys):
+    ion = molecule("H2O")
+    ion.set_initial_charges([-2.0, 0.0, 0.0])
+    ase.io.write("frames.traj", [ion])
+    assert label() == 2
+    assert "charge=0, but the atoms' initial charges sum to -2" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_one_line(folder, monkeypatch, capsys):
+    def fail(path, parts):
+        raise OSError(28, "No space left on device", "labels.h5")
+
+    monkeypatch.setattr(labelling, "write_labels", fail)
+    assert label() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot write labels.h5 (No space left on device): make room and run" in line
+
+
+def test_help_is_fast_and_loads_nothing_heavy():
+    probe = (
+        "import sys; from ase_srdft.cli.label import _parser; text = _parser().format_help(); "
+        "assert '--density-fitting' in text and '--stride' in text; "
+        "sys.exit(bool({'torch', 'pyscf', 'h5py'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], timeout=60).returncode == 0
+
+
+def children(process):
+    """The processes that one has started, by the kernel's list."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(word) for word in listed.split()]
+
+
+def is_alive(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_from_outside_and_run_again(number, folder):
+    ase.io.write("frames.traj", rattled(60))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "ase_srdft.cli.label", *WORDS, "--workers", "2"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        wait_until(lambda: list(Path().glob("labels.h5.parts/*.h5")))
+        started = children(process)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    assert process.returncode == (75 if number == signal.SIGTERM else -number)
+    assert len(started) >= 2
+    wait_until(lambda: not any(map(is_alive, started)))
+    assert not Path("labels.h5").exists()
+    done = [len(read_labels(p).labels) for p in sorted(Path("labels.h5.parts").glob("*.h5"))]
+    assert 0 < sum(done) < 60
+    again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert f"({sum(done)} done before)" in again.stdout
+    found = read_labels(Path("labels.h5"))
+    assert [each.frame for each in found.labels] == list(range(60))
+    assert len({each.energy for each in found.labels}) == 60
+    assert np.isfinite([each.energy for each in found.labels]).all()
