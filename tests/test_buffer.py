@@ -29,9 +29,9 @@ class Keys(GeometryStore):
         del self.alive[key]
 
 
-def source_of(nframes=0, data_fraction=0.5, capacity=5, **selection):
+def source_of(nframes=0, frames_share=0.5, capacity=5, **selection):
     settings = SelectionConfig(**selection) if selection else None
-    return BatchSource(Keys(), list(range(nframes)), data_fraction, capacity, settings)
+    return BatchSource(Keys(), list(range(nframes)), frames_share, capacity, settings)
 
 
 def drawn(source, nbatches, size, seed=0):
@@ -57,7 +57,7 @@ def test_samples_carry_their_molecule_and_their_integrals():
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.7, 0.9, 1.0])
 @pytest.mark.parametrize("size", [1, 4, 7, 8])
 def test_share_holds_exactly_over_time(fraction, size):
-    source = source_of(nframes=10, data_fraction=fraction)
+    source = source_of(nframes=10, frames_share=fraction)
     source.add_sample(0, HERE, None)
     total = 0
     for index, batch in enumerate(drawn(source, 1000, size)):
@@ -70,22 +70,22 @@ def test_share_holds_exactly_over_time(fraction, size):
 
 
 def test_a_batch_differs_from_the_share_by_less_than_one_frame():
-    source = source_of(nframes=10, data_fraction=0.3)
+    source = source_of(nframes=10, frames_share=0.3)
     source.add_sample(0, HERE, None)
     counts = [sum(key < 1000 for key in batch) for batch in drawn(source, 5, 8)]
     assert counts == [2, 2, 3, 2, 3]
 
 
 def test_only_one_kind_fills_the_batch():
-    frames_alone = source_of(nframes=3, data_fraction=0.1)
+    frames_alone = source_of(nframes=3, frames_share=0.1)
     assert all(key < 3 for batch in drawn(frames_alone, 20, 4) for key in batch)
-    samples_alone = source_of(data_fraction=0.9)
+    samples_alone = source_of(frames_share=0.9)
     keys = {samples_alone.add_sample(0, HERE, None) for _ in range(3)}
     assert {key for batch in drawn(samples_alone, 20, 4) for key in batch} == keys
 
 
 def test_waiting_for_samples_owes_them_nothing():
-    source = source_of(nframes=3, data_fraction=0.5)
+    source = source_of(nframes=3, frames_share=0.5)
     drawn(source, 101, 3)  # frames alone
     source.add_sample(0, HERE, None)
     counts = [sum(key < 1000 for key in batch) for batch in drawn(source, 4, 2)]
@@ -113,7 +113,7 @@ def test_samples_are_drawn_uniformly():
 
 
 def test_same_seed_same_batches_other_seed_others():
-    sources = [source_of(nframes=6, data_fraction=0.4) for _ in range(3)]
+    sources = [source_of(nframes=6, frames_share=0.4) for _ in range(3)]
     for source in sources:
         for _ in range(5):
             source.add_sample(0, HERE, None)
@@ -129,7 +129,7 @@ def test_same_seed_same_batches_other_seed_others():
 
 @pytest.mark.parametrize("selection", [{}, {"exponent": 0.0, "uniform_share": 0.2}])
 def test_without_an_exponent_the_random_stream_is_that_of_uniform_draws(selection):
-    source = source_of(nframes=3, data_fraction=0.25, capacity=6, **selection)
+    source = source_of(nframes=3, frames_share=0.25, capacity=6, **selection)
     keys = [source.add_sample(0, HERE, None, 10.0**-i) for i in range(9)][3:]
     assert list(source.samples) == keys  # first in first out, whatever the widths
     expected, passes = [], []
@@ -163,7 +163,7 @@ def test_the_latest_width_counts():
 
 
 def test_shares_and_frames_are_the_same_with_selection():
-    source = source_of(nframes=5, data_fraction=0.5, exponent=2.0)
+    source = source_of(nframes=5, frames_share=0.5, exponent=2.0)
     wide, narrow = (source.add_sample(0, HERE, None, width) for width in (1e-2, 1e-4))
     source.note_widths([0, 1, wide], [9.0, 9.0, 2e-2])  # those of frames are passed by
     batches = drawn(source, 100, 4)

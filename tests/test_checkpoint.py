@@ -89,7 +89,7 @@ def test_restart_equals_the_uninterrupted_run(begun, data, dynamics, at, tmp_pat
         "steps": 60 if begun is small_trainer else 30,
         "safe_width_mEh": 1e3,
         "sampling": {"dynamics": dynamics},
-        "data_fraction": 0.3,
+        "frames_share": 0.3,
     }
     if data == "two molecules":  # and a buffer that overflows
         settings |= {"selection": {"exponent": 1.0}, "buffer_size": 18}

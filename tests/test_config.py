@@ -25,7 +25,9 @@ UNUSUAL = TrainingConfig(
     selection=SelectionConfig(exponent=1.5, uniform_share=0.25, clip=3.0),
     self_refine=False,
     loss="hamiltonian",
-    data_fraction=0.25,
+    data_fraction=0.5,
+    frames_share=0.25,
+    pretraining_steps=3,
     steps=7,
     minutes=1.5,
     target_error_uEh=20.0,
@@ -136,7 +138,9 @@ def test_plain_values_refused(plain, message):
             [0.0, -1.0, math.nan, math.inf],
             "a positive number",
         ),
-        (TrainingConfig, ["data_fraction"], [-0.1, 1.1, math.nan], "0 to 1"),
+        (TrainingConfig, ["frames_share"], [-0.1, 1.1, math.nan], "0 to 1"),
+        (TrainingConfig, ["data_fraction"], [0.0, -0.1, 1.1, math.nan], "above 0, and 1 at most"),
+        (TrainingConfig, ["pretraining_steps"], [-1], "at least 0"),
         (TrainingConfig, ["seed"], [-1, 2**63], "0 to 2^63 - 1"),
     ],
 )
@@ -152,8 +156,8 @@ def test_impossible_values_refused(cls, names, values, what):
 @pytest.mark.parametrize(
     ("cls", "values"),
     [
-        (TrainingConfig, {"seed": 2**63 - 1, "data_fraction": 0.0, "steps": 1}),
-        (TrainingConfig, {"data_fraction": 1.0, "minutes": None, "target_error_uEh": None}),
+        (TrainingConfig, {"seed": 2**63 - 1, "frames_share": 0.0, "steps": 1}),
+        (TrainingConfig, {"frames_share": 1.0, "minutes": None, "target_error_uEh": None}),
         (OptimiserConfig, {"final_learning_rate": 0.0, "weight_decay": 0.0, "warmup_steps": 1}),
         (SamplingConfig, {"step_size": 1.99}),
         (SelectionConfig, {"exponent": 0.0, "uniform_share": 1.0, "clip": 1.0}),

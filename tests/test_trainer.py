@@ -15,7 +15,7 @@ from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.learner import mean_bracket
-from ase_srdft.training.trainer import Trainer, initial_model, is_held_out
+from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model, is_held_out
 from tests.small_models import small_model
 from tests.small_training import (
     events_of,
@@ -268,12 +268,47 @@ def test_a_single_frame_is_refused():
         small_trainer(small_dataset(frames=rattled(1)))
 
 
+@pytest.mark.parametrize(
+    ("count", "fraction", "expected"),
+    [
+        (5, 1.0, [0, 1, 2, 3, 4]),
+        (9, 0.34, [0, 4, 8]),
+        (340, 25 / 340, [round(i * 339 / 24) for i in range(25)]),
+        (10, 0.001, [0]),
+        (0, 0.5, []),
+    ],
+)
+def test_a_share_of_a_time_series_is_evenly_spaced(count, fraction, expected):
+    assert evenly_spaced(range(count), fraction) == expected
+
+
+def test_a_share_of_the_frames_is_trained_on_and_all_of_those_held_out_validate():
+    frames = rattled(12)
+    whole, half = (
+        small_trainer(small_dataset(frames=frames), validation_frames=4, data_fraction=fraction)
+        for fraction in (1.0, 0.5)
+    )
+    positions = [[t.store.positions_of(key) for key in t.source.frames] for t in (whole, half)]
+    assert [len(each) for each in positions] == [8, 4]
+    for mine, given in zip(positions[1], [0, 2, 5, 7], strict=True):
+        np.testing.assert_array_equal(mine, positions[0][given])
+    assert len(half.validation) == len(whole.validation) == 4
+
+
+def test_dynamics_waits_for_the_end_of_the_pretraining():
+    trainer = small_trainer(
+        small_dataset(frames=rattled(12)), steps=170, pretraining_steps=120, **SAFE
+    )
+    first = next(event.step for event in trainer.run() if event.sampling is not None)
+    assert 150 <= first < 160  # from the next look on; without pretraining it is at 50
+
+
 def test_frames_and_samples_are_mixed_as_told():
     frames = rattled(12)
     trainer = small_trainer(
         small_dataset(frames=frames),
         steps=66,
-        data_fraction=0.25,
+        frames_share=0.25,
         **SAFE,
     )
     drawn = []

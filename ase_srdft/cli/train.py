@@ -41,6 +41,9 @@ def _parser() -> Parser:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings; flags win")
     parser.add_argument(
+        "--preset", metavar="NAME", help="settings by name; --config and flags win: paper"
+    )
+    parser.add_argument(
         "--data", nargs="+", default=[], metavar="FILE", help="frames: extxyz, .traj, .db, .npz"
     )
     parser.add_argument(

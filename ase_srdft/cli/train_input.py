@@ -27,7 +27,8 @@ SETTINGS: tuple[tuple[str, str, type, str], ...] = (
     ("--temperature", "sampling.temperature_K", float, "of the sampled geometries in K"),
     ("--dynamics", "sampling.dynamics", str, "overdamped, metropolis or langevin"),
     ("--walkers", "sampling.walkers", int, "walkers that sample at the same time"),
-    ("--data-fraction", "data_fraction", float, "share of given frames in a batch, 0 to 1"),
+    ("--data-fraction", "data_fraction", float, "share of the given frames that is used"),
+    ("--frames-share", "frames_share", float, "share of given frames in a batch, 0 to 1"),
     ("--steps", "steps", int, "training steps at most"),
     ("--minutes", "minutes", float, "wall-clock limit in minutes"),
     ("--target-error", "target_error_uEh", float, "stop at this certified error, microhartree"),
@@ -51,8 +52,11 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
 
     from ase_srdft.devices import torch_device
     from ase_srdft.training.config import TrainingConfig, from_plain
+    from ase_srdft.training.presets import merged, preset
 
-    plain = _read_yaml(options.config) if options.config else {}
+    plain = preset(options.preset) if options.preset else {}
+    if options.config:
+        plain = merged(plain, _read_yaml(options.config))
     given = {path: getattr(options, path) for _, path, _, _ in SETTINGS}
     given |= level_values(options)
     given["model_config.guess"] = options.guess

@@ -79,7 +79,7 @@ class QptModel(ElectronicStateModel):
         )
         self.head = PairProduct(config.features, starts_at_zero=True)
 
-    def hamiltonian(
+    def _predicted(
         self, geometry: Geometry, tokens: Float[Tensor, "batch nao c"], frame: Frame
     ) -> Float[Tensor, "batch nao nao"]:
         """H_0 (Hartree) in Loewdin's basis."""
@@ -91,6 +91,15 @@ class QptModel(ElectronicStateModel):
             tokens = layer(tokens, biases)
         half = frame.back(self.head(tokens))
         return guess + 0.5 * (half + half.transpose(-1, -2))
+
+    def hamiltonian(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
+        """The transformer's H_0 (Hartree) of each batch, before it is refined."""
+        matrices = []
+        for geometry, (tokens, frame) in zip(geometries, self.tokens(geometries), strict=True):
+            root = geometry.integrals.overlap @ geometry.orthogonaliser  # S X = S^(1/2)
+            predicted = self._predicted(geometry, tokens, frame)
+            matrices.append(root @ predicted @ root.transpose(-1, -2))
+        return matrices
 
     def _refined(self, geometry: Geometry, fock: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Projector, orbital energies and orbitals after all iterations."""
@@ -114,7 +123,7 @@ class QptModel(ElectronicStateModel):
         """States of several batches in one evaluation of the backbone."""
         states = []
         for geometry, (tokens, frame) in zip(geometries, self.tokens(geometries), strict=True):
-            fock = self.hamiltonian(geometry, tokens, frame)
+            fock = self._predicted(geometry, tokens, frame)
             projector, energies, vectors = self._refined(geometry, fock)
             states.append(
                 ElectronicState(

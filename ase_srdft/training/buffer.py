@@ -32,7 +32,7 @@ class BatchSource:
     Args:
         store: keeps the geometries.
         frames: keys of the given frames.
-        data_fraction: share of given frames while there are samples too.
+        frames_share: share of given frames while there are samples too.
         capacity: of the buffer.
         selection: what is drawn from the buffer, and what leaves it; None for uniform draws,
             first in first out.
@@ -45,13 +45,13 @@ class BatchSource:
         self,
         store: GeometryStore,
         frames: Sequence[int],
-        data_fraction: float,
+        frames_share: float,
         capacity: int,
         selection: SelectionConfig | None = None,
     ) -> None:
         self.store = store
         self.frames = list(frames)
-        self.data_fraction = data_fraction
+        self.frames_share = frames_share
         self.capacity = capacity
         self.selection = selection or SelectionConfig()
         self.samples: deque[int] = deque()
@@ -119,7 +119,7 @@ class BatchSource:
             return size
         if not self.frames:
             return 0
-        wanted = size * self.data_fraction + self.carried
+        wanted = size * self.frames_share + self.carried
         # the tolerance keeps binary fractions such as 0.3 from losing a frame to rounding
         nframes = int(wanted + 1e-9)
         self.carried = wanted - nframes

@@ -187,13 +187,16 @@ class TrainingConfig:
         engine: where sampling runs.
         selection: which sampled geometries are trained on most and kept longest.
         self_refine: sample with the model while training; else train on given frames alone.
-        data_fraction: share of a batch from given frames, where both kinds are there.
+        data_fraction: share of the given frames that is trained on, evenly spaced over all but
+            those held out; one at least.
+        frames_share: share of a batch from given frames, where both kinds are there.
         steps: training steps at most.
         minutes: wall-clock limit; the learning rate follows whichever of the two is nearer its
             end, so a run that is limited by time is not reproducible to the bit.
         target_error_uEh: stop when the validated bracket is narrower (microhartree).
         train_steps_per_round: training steps between new weights for the samplers; with the
             engine ``sync`` also between rounds of sampling.
+        pretraining_steps: training steps before dynamics may start.
         pretraining_frames: rattled copies to begin with, where no frames are given.
         safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
         buffer_size: sampled geometries kept; who leaves is for ``selection``.
@@ -216,11 +219,13 @@ class TrainingConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     self_refine: bool = True
-    data_fraction: float = 0.5
+    data_fraction: float = 1.0
+    frames_share: float = 0.5
     steps: int = 10_000
     minutes: float | None = None
     target_error_uEh: float | None = None
     train_steps_per_round: int = 16
+    pretraining_steps: int = 0
     pretraining_frames: int = 64
     safe_width_mEh: float = 5.0
     buffer_size: int = 2048
@@ -245,7 +250,10 @@ class TrainingConfig:
         enough = f"at least as many as there are samplers ({self.nsamplers})"
         walkers = self.sampling.walkers
         _require(walkers >= self.nsamplers, "sampling.walkers", walkers, enough)
-        _require(0 <= self.data_fraction <= 1, "data_fraction", self.data_fraction, "0 to 1")
+        _require(0 <= self.frames_share <= 1, "frames_share", self.frames_share, "0 to 1")
+        fraction = self.data_fraction
+        _require(0 < fraction <= 1, "data_fraction", fraction, "above 0, and 1 at most")
+        _require_at_least(0, self, "pretraining_steps")
         _require(0 <= self.seed < _SEEDS, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
     @property

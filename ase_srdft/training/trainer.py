@@ -39,7 +39,7 @@ from ase_srdft.training.ray_engine import RayEngine
 from ase_srdft.training.sampler import Sample, SamplingRound, thermal_copies
 from ase_srdft.training.store import GeometryStore
 
-__all__ = ["Trainer", "initial_model", "is_held_out"]
+__all__ = ["Trainer", "evenly_spaced", "initial_model", "is_held_out"]
 
 #: One in so many accepted samples is held out, until there are enough.
 _HOLD_OUT_EVERY = 12
@@ -114,7 +114,7 @@ class Trainer:
         self.source = BatchSource(
             self.store,
             self._given_frames(),
-            config.data_fraction,
+            config.frames_share,
             config.buffer_size,
             config.selection,
         )
@@ -140,7 +140,9 @@ class Trainer:
         nheld = min(self.config.validation_frames, len(frames) // 2)
         for molecule, positions in frames[len(frames) - nheld :]:
             self.validation.append(self.validation_store.add(molecule, positions))
-        return [self.store.add(*frame) for frame in frames[: len(frames) - nheld]]
+        trained = range(len(frames) - nheld)
+        chosen = evenly_spaced(trained, self.config.data_fraction)
+        return [self.store.add(*frames[index]) for index in chosen]
 
     def _new_engine(self) -> Engine:
         settings = self.config.engine
@@ -304,7 +306,8 @@ class Trainer:
         counters, step = self.counters, self.learner.step
         if not self.config.self_refine:
             return
-        if not counters.sampling and step % _LOOK_EVERY == 0 and step > 0:
+        looks = step % _LOOK_EVERY == 0 and step >= max(1, self.config.pretraining_steps)
+        if looks and not counters.sampling:
             counters.sampling = self.ranks.from_lead(self.bracket_is_safe)
             if counters.sampling:
                 self._place_walkers()
@@ -452,6 +455,13 @@ class Trainer:
     def counters_to_plain(self) -> dict[str, Any]:
         """Counters with the time of this session added, as plain values."""
         return asdict(self.counters) | {"elapsed": self.elapsed}
+
+
+def evenly_spaced(indices: Sequence[int], fraction: float) -> list[int]:
+    """A share of a time series, from its beginning to its end; one of them at least."""
+    count = max(1, round(fraction * len(indices)))
+    places = np.linspace(0, len(indices) - 1, count).round().astype(int)
+    return [indices[place] for place in places] if indices else []
 
 
 def is_held_out(seed: int, number: int) -> bool:
