@@ -77,16 +77,25 @@ def carry_out(
     """
     for run in runs:
         _claim(campaign, run)
-    untrained = [run for run in runs if not is_trained(campaign.directory(run))]
-    codes = [  # of labels that are there the command makes sure that they are complete
-        _do(execute, label_command(campaign, molecule), campaign.output / f"{molecule}-labels.log")
-        for molecule in dict.fromkeys(run.molecule for run in untrained if run.supervised)
-    ]
-    if not any(codes):
+    codes = [_label(campaign, molecule, execute) for molecule in _to_be_labelled(campaign, runs)]
+    if INTERRUPTED not in codes:
         with ThreadPoolExecutor(campaign.jobs) as pool:
             futures = [pool.submit(_finish, campaign, run, execute, tasks(run)) for run in runs]
-            codes = [future.result() for future in as_completed(futures)]
+            codes += [future.result() for future in as_completed(futures)]
     return INTERRUPTED if INTERRUPTED in codes else int(any(codes))
+
+
+def _to_be_labelled(campaign: Campaign, runs: Sequence[Run]) -> list[str]:
+    """The molecules of supervised runs that are still to be trained."""
+    supervised = [run for run in runs if run.supervised]
+    untrained = [run for run in supervised if not is_trained(campaign.directory(run))]
+    return list(dict.fromkeys(run.molecule for run in untrained))
+
+
+def _label(campaign: Campaign, molecule: str, execute: Execute) -> int:
+    """Make the labels, or make sure that they are complete; some frames may stay without."""
+    log = campaign.output / f"{molecule}-labels.log"
+    return _do(execute, label_command(campaign, molecule), log)
 
 
 def _claim(campaign: Campaign, run: Run) -> None:
@@ -120,6 +129,8 @@ def _finish(campaign: Campaign, run: Run, execute: Execute, tasks: Sequence[Task
     """Train, evaluate and whatever else, as far as that is not done."""
     directory = campaign.directory(run)
     if not is_trained(directory):
+        if run.supervised and not campaign.labels(run.molecule).is_file():
+            return 1  # the labelling has said why
         if has_no_time(campaign, run):
             print(f"{run.name}: the labels leave no time to train", flush=True)
             return 0
@@ -143,6 +154,8 @@ def _finish(campaign: Campaign, run: Run, execute: Execute, tasks: Sequence[Task
 def has_no_time(campaign: Campaign, run: Run) -> bool:
     """Whether making its labels takes as long as the run may."""
     if campaign.minutes is None or not campaign.labels_count:
+        return False
+    if run.supervised and not campaign.labels(run.molecule).is_file():
         return False
     return label_minutes(campaign, run) >= campaign.minutes
 

@@ -158,8 +158,8 @@ def _draw(axis: Axes, totals: Sequence[Total]) -> None:
         run, result = total.result.run, total.result
         line, marker = _style(run)
         label = f"{run.model}: {training_words(result.nframes, run.self_refine)}"
-        curve = [(total.minutes_before + minutes, width) for minutes, width in total.curve]
-        times, widths = zip(*[(t, w) for t, w in curve if t > 0], strict=True)
+        times = [total.minutes_before + minutes for minutes, _ in total.curve]
+        widths = [width for _, width in total.curve]
         axis.plot(times, widths, line, c=COLOURS[run.model], label=label)
         energy = result.accuracy.energy_mae_uEh
         axis.plot(total.minutes, energy, marker, c=COLOURS[run.model], ms=7, mec="white")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaign import is_trained
+from campaign import has_no_time, is_trained
 from paper_numbers import PARAMETERS, STEPS, Published
 from runs import Campaign, Run, label_minutes
 
@@ -198,7 +198,11 @@ def notes_of(campaign: Campaign, runs: Sequence[Run], results: Sequence[Result])
         total = sum(result.minutes for result in results)
         notes.append(f"Machine: {machines}. Training, all runs together: {total:.1f} min.")
     finished = {result.run for result in results}
-    missing = [run.name for run in runs if run not in finished]
-    if missing:
-        notes.append(f"Not finished: {', '.join(missing)}.")
+    missing = [run for run in runs if run not in finished]
+    late = [run.name for run in missing if has_no_time(campaign, run)]
+    if late:
+        notes.append(f"No time left to train after the labels: {', '.join(late)}.")
+    others = [run.name for run in missing if run.name not in late]
+    if others:
+        notes.append(f"Not finished: {', '.join(others)}.")
     return notes
