@@ -112,8 +112,8 @@ def grouped_bars(axis: Axes, groups: Sequence[str], series: Sequence[Bars]) -> N
 
 
 def short(value: float) -> str:
-    """Two or three significant digits, for labels of bars."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+    """Two significant digits at least, for labels of bars."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def plain_ticks(axis: object) -> None:
