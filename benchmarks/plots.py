@@ -39,7 +39,7 @@ _STYLE = {
     "xtick.color": SOFT,
     "ytick.color": SOFT,
     "legend.frameon": False,
-    "legend.handlelength": 3.0,
+    "legend.handlelength": 2.6,
     "lines.linewidth": 1.8,
     "lines.markersize": 5.5,
     "savefig.dpi": 200,
@@ -160,7 +160,7 @@ def save(
         loc="lower left",
         bbox_to_anchor=(0.0, top / height),
         ncols=columns,
-        fontsize=8.5,
+        fontsize=8,
     )
     figure.savefig(path)
     pyplot.close(figure)

@@ -86,7 +86,7 @@ def report(campaign: Campaign, runs: Sequence[Run]) -> None:
     write_table(
         campaign.output / "table1", "Errors beside the paper's Table 1", HEADER, rows, notes
     )
-    figure, axes = panels(molecules, width=7.6, height=2.9)
+    figure, axes = panels(molecules, width=8.6, height=2.9)
     for axis, molecule in zip(axes, molecules, strict=True):
         paper = [_paper_bars(*each) for each in zip(published(molecule), GREYS, strict=False)]
         ours = [_our_bars(result) for result in results if result.run.molecule == molecule]
