@@ -123,8 +123,12 @@ def plain_ticks(axis: object) -> None:
     low, high = axis.get_view_interval()  # type: ignore[attr-defined]
     subs = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(subs=subs))  # type: ignore[attr-defined]
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))  # type: ignore[attr-defined]
+    axis.set_major_formatter(FuncFormatter(_decimal))  # type: ignore[attr-defined]
     axis.set_minor_formatter(NullFormatter())  # type: ignore[attr-defined]
+
+
+def _decimal(value: float, place: int | None = None) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def say_nothing_yet(axis: Axes) -> None:

@@ -5,6 +5,8 @@ import pytest
 from ase_srdft.cli import evaluate, train
 from tests.campaigns import benchmark, campaign, write_labels
 
+ONE_STRUCTURE = {"nframes": 0, "self_refine": True}
+
 
 def run_of(**settings):
     return benchmark("runs").Run(
@@ -22,7 +24,7 @@ def after(words, flag):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"nframes": 25}, {"self_refine": True}, {"nframes": 0, "self_refine": True}],
+    [{}, {"nframes": 25, "model": "qpt"}, {"self_refine": True}, ONE_STRUCTURE],
 )
 def test_the_command_is_one_that_the_program_takes(tmp_path, settings):
     words = command(tmp_path, run_of(**settings), train_arguments=("--batch-size", "4"))

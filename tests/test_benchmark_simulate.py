@@ -5,6 +5,7 @@ import pytest
 from ase.build import molecule
 
 from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.errors import ReferenceNotConverged
 from ase_srdft.evaluation import frame_errors
 from ase_srdft.models.model_file import build_model
 from tests.campaigns import benchmark
@@ -35,8 +36,18 @@ def test_the_walk_is_decided_by_the_seed(model):
     assert walks[0].errors_uEh == walks[1].errors_uEh != walks[2].errors_uEh
 
 
-def test_a_walker_that_explodes_keeps_what_it_has_measured(model):
-    simulation = benchmark("simulate").simulate(model, molecule("H2O"), 1e9, 20, 1, seed=0)
-    assert simulation.failure
-    assert simulation.steps[0] == 0
-    assert len(simulation.steps) == len(simulation.errors_uEh) < 21
+def test_a_walker_without_a_reference_keeps_what_it_has_measured(model, monkeypatch):
+    simulate, energies = benchmark("simulate"), []
+    reference_scf = simulate.reference_scf
+
+    def fails_the_third_time(*arguments, **keywords):
+        if len(energies) == 2:
+            raise ReferenceNotConverged("no SCF here")
+        energies.append(reference_scf(*arguments, **keywords).energy)
+        return reference_scf(*arguments, **keywords)
+
+    monkeypatch.setattr(simulate, "reference_scf", fails_the_third_time)
+    simulation = simulate.simulate(model, molecule("H2O"), 500.0, 9, 3, seed=0)
+    assert simulation.failure == "no SCF here"
+    assert simulation.steps == [0, 3]
+    assert len(simulation.errors_uEh) == len(simulation.widths_uEh) == 2
