@@ -7,18 +7,19 @@ from pathlib import Path
 
 from ase_srdft.errors import BadInput
 
-__all__ = ["list_models", "model_path"]
+__all__ = ["list_models", "model_path", "shipped_folder"]
 
 _SUFFIX = ".srdft"
 
 
-def _shipped() -> Path:
+def shipped_folder() -> Path:
+    """Where their files are."""
     return Path(str(files("ase_srdft") / "shipped"))
 
 
 def list_models() -> list[str]:
     """Names of the shipped models, sorted."""
-    return sorted(path.stem for path in _shipped().glob(f"*{_SUFFIX}"))
+    return sorted(path.stem for path in shipped_folder().glob(f"*{_SUFFIX}"))
 
 
 def model_path(name: str | Path) -> Path:
@@ -31,7 +32,7 @@ def model_path(name: str | Path) -> Path:
     if path.is_file():
         return path
     if str(name) in list_models():
-        return _shipped() / f"{name}{_SUFFIX}"
+        return shipped_folder() / f"{name}{_SUFFIX}"
     shipped = ", ".join(list_models()) or "none"
     raise BadInput(
         f"no model {str(name)!r}: give the path of a model file or a shipped model's "
