@@ -24,7 +24,13 @@ def after(words, flag):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"nframes": 25, "model": "qpt"}, {"self_refine": True}, ONE_STRUCTURE],
+    [
+        {},
+        {"nframes": 25, "model": "qpt"},
+        {"nframes": 250, "model": "supervised"},
+        {"self_refine": True},
+        ONE_STRUCTURE,
+    ],
 )
 def test_the_command_is_one_that_the_program_takes(tmp_path, settings):
     words = command(tmp_path, run_of(**settings), train_arguments=("--batch-size", "4"))
@@ -34,6 +40,9 @@ def test_the_command_is_one_that_the_program_takes(tmp_path, settings):
     assert (options.minutes, options.threads) == (10.0, 1)
     assert options.no_self_refine is not settings.get("self_refine", False)
     assert bool(options.structures) is (settings.get("nframes") == 0)
+    supervised = settings.get("model") == "supervised"
+    assert (options.loss == "hamiltonian") is supervised
+    assert (options.labels is not None) is supervised
 
 
 def test_frames_are_a_share_of_those_before_the_held_out_ones(tmp_path):

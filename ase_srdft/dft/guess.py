@@ -14,10 +14,9 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.xc import Quadrature
 
-__all__ = ["Guess", "guess_fock", "minimal_density_matrix", "roothaan_step"]
+__all__ = ["DAMPING", "Guess", "guess_fock", "minimal_density_matrix", "roothaan_step"]
 
-#: How far the guess ``roothaan`` goes: the optimum of a whole molecule is 0.25 (malonaldehyde) to
-#: 0.38 (ethanol), where it leaves 5 to 60 mEh of the 300 to 1,500 mEh of ``minao``'s bracket.
+#: How far the guess ``roothaan`` goes (``benchmarks/guess_choice.py`` compares others).
 DAMPING = 0.3
 
 
