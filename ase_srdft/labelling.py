@@ -119,7 +119,7 @@ class Labelling:
     def __init__(
         self,
         path: Path,
-        frames: Sequence[tuple[tuple[int, ...], Float[np.ndarray, "natoms 3"]]],
+        frames: Sequence[tuple[tuple[int, ...], Float[np.ndarray, "_ 3"]]],
         level: LevelOfTheory,
         forces: bool = True,
         nworkers: int = 1,

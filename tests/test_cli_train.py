@@ -394,7 +394,7 @@ LABELS = "--loss hamiltonian --labels labels.h5 --xc LDA --basis sto-3g --grid-l
 BAD = [
     ("water.xyz --loss nonsense", "loss is 'nonsense': use energy or hamiltonian"),
     ("water.xyz --labels labels.h5", "labels for the loss 'energy', which needs none"),
-    ("water.xyz --data frames.traj --loss hamiltonian", "learns from labels: make them with"),
+    ("water.xyz --data frames.traj --loss hamiltonian", "learns from --labels FILE: make it with"),
     ("--loss hamiltonian --labels labels.h5", "the labels are of LDA/sto-3g"),
     ("--loss hamiltonian --labels missing.h5", "there is no file missing.h5: make labels with"),
     ("--loss hamiltonian --labels frames.traj", "frames.traj is damaged or no file of labels"),
@@ -447,6 +447,7 @@ BAD = [
     ("water.xyz --walkers 0", "walkers is 0: use at least 1"),
     ("water.xyz --data-fraction 2", "data_fraction is 2.0: use above 0, and 1 at most"),
     ("water.xyz --frames-share 2", "frames_share is 2.0: use 0 to 1"),
+    ("--loss hamiltonian", "--loss hamiltonian learns from --labels FILE: make it with ase-"),
     ("water.xyz --preset published", "unknown preset 'published': use one of paper"),
     ("water.xyz --memory-gb inf", "memory_gb is inf: use a positive number"),
     ("water.xyz --seed -1", "seed is -1: use a whole number from 0"),

@@ -136,6 +136,8 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
     from ase_srdft.labels import read_labels
     from ase_srdft.training.dataset import Dataset
 
+    if options.labels is None and config.loss == "hamiltonian":
+        raise BadInput("--loss hamiltonian learns from --labels FILE: make it with ase-srdft-label")
     labels = None if options.labels is None else read_labels(options.labels)
     if not options.structures and not options.data and labels is None:
         raise BadInput("nothing to train on: give a structure file, or frames with --data")
