@@ -108,19 +108,16 @@ class CoefficientModel(ElectronicStateModel):
         core = geometry.integrals.core_hamiltonian
         fixed = [frame.there(matrix).to(tokens) for matrix in (core, geometry.orthogonal(core))]
         density_matrix = self.start_density(geometry)
-        orbitals = density_matrix
+        projector = orbitals = density_matrix
         for layer in self.layers:
             field = coulomb_matrix(geometry.integrals, density_matrix)
             field = field - 0.5 * exchange_matrix(geometry.integrals, density_matrix)
             biases = torch.stack([*fixed, frame.there(field).to(tokens)], 1)
             tokens = layer(tokens, biases)
             projector, orbitals = self.occupied_span(self.head(tokens), geometry.molecule.nocc)
-            density_matrix = geometry.density_matrix(frame.back(projector))
-        return ElectronicState(
-            density_matrix=density_matrix,
-            mo_coeff=geometry.orthogonaliser.detach() @ frame.columns_back(orbitals),
-            mo_energy=None,
-        )
+            projector = frame.back(projector)
+            density_matrix = geometry.density_matrix(projector)
+        return ElectronicState.of(geometry, projector, frame.columns_back(orbitals))
 
     def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
         """States of several batches in one evaluation of the backbone."""

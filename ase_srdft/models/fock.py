@@ -245,11 +245,5 @@ class FockModel(ElectronicStateModel):
             else:
                 fock = geometry.orthogonal(fock + correction)
             projector, energies, vectors = occupied_projector(fock, geometry.molecule.nocc)
-            states.append(
-                ElectronicState(
-                    density_matrix=geometry.density_matrix(projector),
-                    mo_coeff=geometry.orthogonaliser.detach() @ vectors,
-                    mo_energy=energies,
-                )
-            )
+            states.append(ElectronicState.of(geometry, projector, vectors, energies))
         return states

@@ -125,11 +125,5 @@ class QptModel(ElectronicStateModel):
         for geometry, (tokens, frame) in zip(geometries, self.tokens(geometries), strict=True):
             fock = self._predicted(geometry, tokens, frame)
             projector, energies, vectors = self._refined(geometry, fock)
-            states.append(
-                ElectronicState(
-                    density_matrix=geometry.density_matrix(projector),
-                    mo_coeff=geometry.orthogonaliser.detach() @ vectors,
-                    mo_energy=energies,
-                )
-            )
+            states.append(ElectronicState.of(geometry, projector, vectors, energies))
         return states

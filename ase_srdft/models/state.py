@@ -33,6 +33,21 @@ class ElectronicState:
     mo_coeff: Float[Tensor, "batch nao nao"]
     mo_energy: Float[Tensor, "batch nao"] | None
 
+    @classmethod
+    def of(
+        cls,
+        geometry: Geometry,
+        projector: Float[Tensor, "batch nao nao"],
+        orbitals: Float[Tensor, "batch nao nao"],
+        mo_energy: Float[Tensor, "batch nao"] | None = None,
+    ) -> ElectronicState:
+        """From the occupied projector and the orbitals in Loewdin's basis."""
+        return cls(
+            density_matrix=geometry.density_matrix(projector),
+            mo_coeff=geometry.orthogonaliser.detach() @ orbitals,
+            mo_energy=mo_energy,
+        )
+
 
 class ElectronicStateModel(nn.Module):
     """A family of maps from nuclei to orthonormal occupied orbitals.
