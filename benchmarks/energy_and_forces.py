@@ -18,7 +18,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from side_by_side import (
@@ -35,6 +36,7 @@ from side_by_side import (
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.grid import build_grid
+from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.guess import guess_fock
 from ase_srdft.dft.integrals import evaluate_integrals
 from ase_srdft.dft.level import LevelOfTheory
@@ -46,6 +48,8 @@ from ase_srdft.models.library import model_path
 from ase_srdft.models.model_file import load_model
 from ase_srdft.models.state import ElectronicStateModel
 
+#: Of the models with fresh weights.
+GUESSES_TIMED = ("roothaan", "minao", "sap")
 BACKWARD = {
     "_IntegralOperationBackward": "backward: integrals",
     "_BeckeWeightsBackward": "backward: grid",
@@ -98,14 +102,15 @@ def parts(model: ElectronicStateModel, molecule: Molecule, positions: torch.Tens
     """One evaluation in pieces."""
     leaf = positions.clone().requires_grad_()
     geometry = prepare(molecule, leaf)
+    coarse = prepare(molecule, leaf, COARSE_GRID).quadrature  # the guess's
     watch = Stopwatch()
     # once more, what preparing does
     integrals = evaluate_integrals(leaf, molecule.provider)
     watch.lap("integrals")
     build_grid(leaf, molecule.grid_template(molecule.level.grid_level, leaf.device))
     watch.lap("grid")
-    guess_fock(molecule, integrals, geometry.quadrature)
-    inverse_square_root(integrals.overlap)
+    orthogonaliser = inverse_square_root(integrals.overlap)
+    guess_fock(molecule, integrals, coarse, orthogonaliser)
     watch.lap("guess and orthogonaliser")
     state = model([geometry])[0]
     watch.lap("network and diagonalisation")
@@ -139,13 +144,15 @@ def main() -> int:
     if options.model is not None:
         models = [load_model(model_path(options.model)).model]
     else:
-        models = [untrained(LevelOfTheory(), atoms, guess) for guess in ("minao", "sap")]
+        models = [untrained(LevelOfTheory(), atoms, guess) for guess in GUESSES_TIMED]
     names = {f"ours, guess {model.guess}": model for model in models}
     molecules = {name: molecule_of(model, numbers) for name, model in names.items()}
     reference = next(iter(molecules.values()))
-    sides = {"PySCF": lambda: pyscf(reference, positions, options.conv_tol)}
+    sides: dict[str, Callable[[], object]] = {
+        "PySCF": partial(pyscf, reference, positions, options.conv_tol)
+    }
     for name, model in names.items():
-        sides[name] = lambda m=model, mol=molecules[name]: evaluate(m, mol, positions)
+        sides[name] = partial(evaluate, model, molecules[name], positions)
     seconds = median_seconds(sides, options.repeats)
     print(f"{reference.formula}, {reference.level}, {options.threads} thread(s), medians")
     for name, value in seconds.items():

@@ -30,7 +30,7 @@ from side_by_side import (
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.molecule import GUESSES, Molecule
 from ase_srdft.dft.reference import mean_field
 from ase_srdft.labelling import FrameTask, label_frame
 from ase_srdft.labels import Label, LabelOrigin, Labels, frames_fingerprint
@@ -99,7 +99,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--guess", choices=("minao", "sap", "core"), default="minao")
+    parser.add_argument("--guess", choices=GUESSES, default="roothaan")
     parser.add_argument("--conv-tol", type=float, default=1e-9, help="PySCF's, in Hartree")
     options = parser.parse_args()
     use_threads(options.threads)
