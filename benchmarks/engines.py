@@ -19,22 +19,30 @@ import copy
 import sys
 import threading
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from ase.build import molecule
 
-from ase_srdft.training.chunk import pack
+from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.training.chunk import SamplerState, pack
 from ase_srdft.training.config import EngineConfig, SamplingConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.events import Event
+from ase_srdft.training.exchange import Exchange
+from ase_srdft.training.local_engine import LocalEngine
 from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.worker_engine import WorkerSampler
+from ase_srdft.training.worker_process import WorkerProcess
 
 
-def new_trainer(options, model=None, **engine):
-    """A trainer that samples from its first step on."""
+def new_trainer(
+    options: argparse.Namespace, engine: EngineConfig, model: ElectronicStateModel | None = None
+) -> Trainer:
+    """A trainer that samples from its first step on, if it is given a model to sample with."""
     config = TrainingConfig(
-        engine=EngineConfig(**engine),
-        sampling=SamplingConfig(walkers=max(4, engine.get("samplers", 1))),
-        steps=10**6,
+        engine=engine, sampling=SamplingConfig(walkers=max(4, engine.samplers)), steps=10**6
     )
     trainer = Trainer(config, Dataset.of([molecule(options.molecule)]), model)
     trainer.begin()
@@ -44,99 +52,125 @@ def new_trainer(options, model=None, **engine):
     return trainer
 
 
-def pretrained(options):
+def pretrained(options: argparse.Namespace) -> ElectronicStateModel:
     """A model that is safe for dynamics."""
-    trainer = new_trainer(options, name="sync")
+    trainer = new_trainer(options, EngineConfig(name="sync"))
     while trainer.learner.step < options.pretraining or not trainer.bracket_is_safe():
         trainer.train(0.0)
     return trainer.averaged_model()
 
 
-def rates(trainer, seconds):
+def rates(trainer: Trainer, seconds: float) -> tuple[float, float]:
     """Training steps and samples per minute, from the first sample on."""
-    begun = None
+    first: Event | None = None
     for event in trainer.run():
         if event.worker is not None:
             sys.exit(f"a worker died: {event.worker}")
-        if begun is None and event.nsamples:
-            begun = (time.monotonic(), event.step, event.nsamples)
-        if begun is not None and time.monotonic() - begun[0] > seconds:
-            break
-    minutes = (time.monotonic() - begun[0]) / 60
-    return (event.step - begun[1]) / minutes, (event.nsamples - begun[2]) / minutes
+        if first is None:
+            first = event if event.nsamples else None
+        elif event.elapsed - first.elapsed > seconds:
+            minutes = (event.elapsed - first.elapsed) / 60
+            return (event.step - first.step) / minutes, (event.nsamples - first.nsamples) / minutes
+    sys.exit(f"the run ended after {trainer.learner.step} steps, before {seconds:g} s of sampling")
 
 
-def compare(options):
+def compare(options: argparse.Namespace) -> None:
     """Both engines, in turn."""
     model = pretrained(options)
-    found = {"sync": [], "local": []}
+    found: dict[str, list[tuple[float, float]]] = {"sync": [], "local": []}
     print("| engine | training steps per minute | samples per minute |\n| --- | --- | --- |")
     for _ in range(options.repeats):
         for name, results in found.items():
-            results.append(
-                rates(new_trainer(options, copy.deepcopy(model), name=name), options.seconds)
-            )
+            trainer = new_trainer(options, EngineConfig(name=name), copy.deepcopy(model))
+            results.append(rates(trainer, options.seconds))
             print(f"| {name} | {results[-1][0]:.0f} | {results[-1][1]:.0f} |", flush=True)
     sums = {name: [sum(r[i] for r in results) for i in (0, 1)] for name, results in found.items()}
     steps, samples = (sums["local"][i] / sums["sync"][i] for i in (0, 1))
     print(f"\nlocal / sync: training steps {steps:.2f}, samples {samples:.2f}")
 
 
-class ReplayedProcess:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recording:
+    """A chunk as it is sent, and the seconds that a sampler needs for one."""
+
+    tensors: dict[str, torch.Tensor]
+    record: dict[str, Any]
+    interval: float
+
+
+class ReplayedProcess(WorkerProcess):
     """In the place of a sampler process: a thread that sends the same chunk again and again."""
 
-    def __init__(self, exchange, name, state, chunk, interval):
+    def __init__(self, exchange: Exchange, name: str, state: SamplerState, sent: Recording) -> None:
+        # without WorkerProcess's own part, which starts a process
         self.stopped = threading.Event()
-        tensors, record = chunk
 
-        def replay():
+        def replay() -> None:
             number = state.nchunks
-            while not self.stopped.wait(interval):
+            while not self.stopped.wait(sent.interval):
                 if len(exchange.waiting(name)) >= 2:
                     continue
                 number += 1
-                record["state"]["nchunks"], record["state"]["sampler"] = number, state.sampler
-                exchange.put(name, number, tensors, record)
+                own = sent.record["state"] | {"nchunks": number, "sampler": state.sampler}
+                exchange.put(name, number, sent.tensors, sent.record | {"state": own})
 
         self.thread = threading.Thread(target=replay, daemon=True)
         self.thread.start()
 
-    def trouble(self, silence_seconds):
+    def trouble(self, silence_seconds: float) -> None:
         return None
 
-    def request_end(self):
+    def request_end(self) -> None:
         self.stopped.set()
 
-    def end(self):
+    def end(self) -> None:
         self.thread.join()
 
 
-def simulate(options):
-    """The trainer's throughput against the number of samplers."""
-    model = pretrained(options)
-    trainer = new_trainer(options, copy.deepcopy(model), name="sync")
+class ReplayingEngine(LocalEngine):
+    """A local engine whose samplers are replayed.
+
+    Args:
+        engine: that it is in the place of.
+        sent: by every sampler.
+    """
+
+    def __init__(self, engine: LocalEngine, sent: Recording) -> None:
+        super().__init__(engine.config, engine.recipe, engine.molecules, engine.device)
+        self.sent = sent
+
+    def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
+        assert self._exchange is not None
+        return ReplayedProcess(self._exchange, sampler.name, sampler.state, self.sent)
+
+
+def recorded(trainer: Trainer) -> Recording:
+    """The second chunk of a trainer's first sampler: the first takes longer, it places walkers."""
     producer = trainer._producer(trainer.sampler_states[0])
     producer.chunk(0)
     begun = time.monotonic()
-    chunk = pack(producer.chunk(1))
-    interval = time.monotonic() - begun
-    nbytes = sum(t.numel() * t.element_size() for t in chunk[0].values())
-    print(f"a chunk of 16 samples takes a sampler {interval:.2f} s and is {nbytes / 1e6:.0f} MB")
+    tensors, record = pack(producer.chunk(1))
+    return Recording(tensors=tensors, record=record, interval=time.monotonic() - begun)
+
+
+def simulate(options: argparse.Namespace) -> None:
+    """The trainer's throughput against the number of samplers."""
+    model = pretrained(options)
+    trainer = new_trainer(options, EngineConfig(name="sync"), copy.deepcopy(model))
+    sent = recorded(trainer)
+    megabytes = sum(t.numel() * t.element_size() for t in sent.tensors.values()) / 1e6
+    print(f"a chunk of 16 samples takes a sampler {sent.interval:.2f} s and is {megabytes:.0f} MB")
     print("| samplers | samples per minute | training steps per minute |\n| --- | --- | --- |")
     for count in options.simulate:
-        trainer = new_trainer(options, copy.deepcopy(model), name="local", samplers=count)
-        engine = trainer.engine
-
-        def launch(sampler, engine=engine):
-            copied = (chunk[0], copy.deepcopy(chunk[1]))
-            return ReplayedProcess(engine._exchange, sampler.name, sampler.state, copied, interval)
-
-        engine._launch = launch
+        local = EngineConfig(name="local", samplers=count)
+        trainer = new_trainer(options, local, copy.deepcopy(model))
+        assert isinstance(trainer.engine, LocalEngine)
+        trainer.engine = ReplayingEngine(trainer.engine, sent)
         steps, samples = rates(trainer, options.seconds)
         print(f"| {count} | {samples:.0f} | {steps:.0f} |", flush=True)
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--molecule", default="CH3CH2OH")
     parser.add_argument("--pretraining", type=int, default=150, help="steps at least")
