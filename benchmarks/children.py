@@ -19,13 +19,13 @@ class Children:
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def __call__(self, command: Sequence[str], log: Path) -> int:
         """Run one; its output is added to the log.  Once stopping, all are interrupted."""
         environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with self._lock:
-            if self._stopping:
+            if self._stopping.is_set():
                 return INTERRUPTED
             with log.open("ab") as file:
                 # a session of its own: Ctrl-C is for us, who pass it on once
@@ -36,7 +36,7 @@ class Children:
         code = process.wait()
         with self._lock:
             self._running.remove(process)
-            return INTERRUPTED if self._stopping and code else code
+            return INTERRUPTED if self._stopping.is_set() and code else code
 
     def stop(self, *signal_and_frame: object) -> None:
         """Ask all to end; also a handler of signals."""
@@ -44,7 +44,7 @@ class Children:
 
     def _stop(self) -> None:
         with self._lock:
-            self._stopping = True
+            self._stopping.set()
             for process in self._running:
                 process.terminate()
 

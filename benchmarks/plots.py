@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 #: Of Okabe and Ito (jfly.uni-koeln.de/color), one for each model.
@@ -62,9 +64,9 @@ def panels(
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, style
 
-    pyplot.rcParams.update(_STYLE)
+    style.use(_STYLE)
     rows = -(-len(titles) // columns)
     size = (width * columns, height * rows + 1.2)  # with the words above and below
     figure, grid = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
@@ -116,15 +118,15 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def plain_ticks(axis: object) -> None:
+def plain_ticks(axis: Axis) -> None:
     """Numbers as one reads them on a log axis, decades and, where there is room, 2 and 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axis.get_view_interval()  # type: ignore[attr-defined]
+    low, high = axis.get_view_interval()
     subs = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
-    axis.set_major_locator(LogLocator(subs=subs))  # type: ignore[attr-defined]
-    axis.set_major_formatter(FuncFormatter(_decimal))  # type: ignore[attr-defined]
-    axis.set_minor_formatter(NullFormatter())  # type: ignore[attr-defined]
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(_decimal))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _decimal(value: float, place: int | None = None) -> str:
@@ -155,7 +157,8 @@ def save(
     columns = max(1, min(legend_columns, len(entries)))
     top = _FOOTER_LINE * (len(footer) + 1)  # of the footer, in inches
     below = top + _LEGEND_ROW * -(-len(entries) // columns) + 0.1
-    figure.get_layout_engine().set(rect=(0, below / height, 1, 1 - (below + _HEADING) / height))
+    rect = (0, below / height, 1, 1 - (below + _HEADING) / height)
+    figure.set_layout_engine("constrained", rect=rect)
     figure.text(0.012, 1 - 0.1 / height, heading, va="top", fontsize=11.5, fontweight="bold")
     figure.text(0.012, top / height, "\n".join(footer), va="top", fontsize=6.5, color=SOFT)
     figure.legend(
@@ -171,9 +174,9 @@ def save(
     print(f"figure: {path}")
 
 
-def _legend_entries(figure: Figure) -> dict[str, object]:
+def _legend_entries(figure: Figure) -> dict[str, Artist]:
     """Label and handle of all panels, each label once."""
-    found: dict[str, object] = {}
+    found: dict[str, Artist] = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)

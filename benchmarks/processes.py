@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import h5py
+import numpy as np
+
+_Value = TypeVar("_Value")
 
 CHECKPOINTS = ("checkpoint.h5", "checkpoint.previous.h5")
 
 
-def children(pid):
+def children(pid: int) -> list[int]:
     """The processes that a process has started and that have not ended."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
@@ -24,7 +29,7 @@ def children(pid):
     return [int(word) for word in text.split() if not _ended(int(word))]
 
 
-def _ended(pid):
+def _ended(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
@@ -39,7 +44,7 @@ class Run:
         directory: of its files.
     """
 
-    def __init__(self, arguments, directory):
+    def __init__(self, arguments: Sequence[str], directory: Path | str) -> None:
         self.directory = Path(directory)
         command = [sys.executable, "-m", "ase_srdft.cli.train", *arguments, "-o", str(directory)]
         log = self.directory.with_suffix(".log")
@@ -48,18 +53,18 @@ class Run:
                 command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"}
             )
 
-    def pids(self, who):
+    def pids(self, who: str) -> list[int]:
         """Of ``main``, ``trainer`` or ``sampler``: those there are now."""
         if who == "main":
             return [self.process.pid] if self.process.poll() is None else []
         trainers = children(self.process.pid)
         return trainers if who == "trainer" else [c for t in trainers for c in children(t)]
 
-    def everyone(self):
+    def everyone(self) -> list[int]:
         """All processes of the run."""
         return [pid for who in ("sampler", "trainer", "main") for pid in self.pids(who)]
 
-    def kill(self, pids, number=signal.SIGKILL):
+    def kill(self, pids: Iterable[int], number: int = signal.SIGKILL) -> list[int]:
         """Send them a signal; returns those that were still there."""
         found = []
         for pid in pids:
@@ -70,12 +75,12 @@ class Run:
                 pass
         return found
 
-    def stop(self, seconds=60.0):
+    def stop(self, seconds: float = 60.0) -> int:
         """Ask it to stop; returns its exit code."""
         self.kill(self.pids("main"), signal.SIGTERM)
         return self.process.wait(seconds)
 
-    def metrics(self, kind):
+    def metrics(self, kind: str) -> list[dict[str, Any]]:
         """What it has written down, torn lines left out."""
         try:
             lines = (self.directory / "metrics.jsonl").read_text(errors="replace").splitlines()
@@ -89,14 +94,14 @@ class Run:
                 continue
         return [record for record in records if record.get("kind") == kind]
 
-    def last_step(self):
+    def last_step(self) -> int:
         """The last training step that was written down."""
-        return max(
-            [r["step"] for kind in ("training", "sampling") for r in self.metrics(kind)] + [0]
-        )
+        records = [r for kind in ("training", "sampling") for r in self.metrics(kind)]
+        steps: list[int] = [record["step"] for record in records]
+        return max(steps, default=0)
 
 
-def wait_for(condition, seconds, what):
+def wait_for(condition: Callable[[], _Value], seconds: float, what: str) -> _Value:
     """Until it is true; its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -106,12 +111,12 @@ def wait_for(condition, seconds, what):
     return value
 
 
-def checkpoint(directory):
+def checkpoint(directory: Path | str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and record of the checkpoint of a directory."""
     path = next(p for name in CHECKPOINTS if (p := Path(directory) / name).exists())
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
 
-    def visit(name, item):
+    def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and name != "record":
             arrays[name] = item[()]
 

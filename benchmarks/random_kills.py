@@ -18,6 +18,7 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
@@ -45,16 +46,18 @@ CHECKS = (
 class Trial:
     """One run and its murders."""
 
-    def __init__(self, victim, arguments, directory, generator):
+    def __init__(
+        self, victim: str, arguments: Sequence[str], directory: Path, generator: random.Random
+    ) -> None:
         self.victim = victim
         self.arguments = arguments
         self.directory = directory
         self.generator = generator
         self.run = Run(arguments, directory)
         self.lost_versions = 0
-        self.seen = set()
+        self.seen: set[int] = set()
 
-    def kill_once(self, longest):
+    def kill_once(self, longest: float) -> None:
         """Wait for a random time, kill; go on when the run does."""
         time.sleep(self.generator.uniform(0.0, longest))
         if self.victim == "sampler":  # there are some from a safe bracket on
@@ -70,19 +73,19 @@ class Trial:
             wait_for(lambda: self.has_started(nstarts), 300, "start")
             self.lost_versions += self.run.metrics("start")[-1]["step"] < version
 
-    def has_started(self, nstarts):
+    def has_started(self, nstarts: int) -> bool:
         """Whether the run has read its checkpoint since there were so many starts."""
         if self.run.process.poll() is not None:
             text = self.directory.with_suffix(".log").read_text()
             raise RuntimeError(f"the run ended: {text[-1500:]}")
         return len(self.run.metrics("start")) > nstarts
 
-    def newest_version(self):
+    def newest_version(self) -> int:
         """The newest weights that have made a sample, as far as is written down."""
         records = self.run.metrics("sampling")
         return max([r["step"] - r["staleness"] for r in records], default=0)
 
-    def finish(self):
+    def finish(self) -> dict[str, bool]:
         """Let it go on for a while, stop it, and check its files."""
         before = len(self.run.metrics("sampling"))
         wait_for(lambda: len(self.run.metrics("sampling")) > before + 3, 300, "sampling")
@@ -101,7 +104,7 @@ class Trial:
         }
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("structure")
     parser.add_argument("--kills", type=int, default=20)

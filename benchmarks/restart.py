@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import ase.io
@@ -22,7 +23,7 @@ from processes import Run, checkpoint, wait_for
 TIMES = ("elapsed",)
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("structure")
     parser.add_argument("--steps", type=int, default=150)
@@ -38,25 +39,30 @@ def main():
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
         code = Run(arguments, whole).process.wait()
         for step in options.kill_at:
-            run = Run(arguments, killed)
-            wait_for(lambda r=run, s=step: r.last_step() >= s, 3600, f"step {step}")
-            run.kill(run.everyone())
-            run.process.wait()
-            print(f"killed at step {run.last_step()}, checkpoint of step", end=" ")
-            print(checkpoint(killed)[1]["step"], flush=True)
+            kill_at(step, arguments, killed)
         code |= Run(arguments, killed).process.wait()
         if code:
             sys.exit(f"the run failed: {killed.with_suffix('.log').read_text()[-2000:]}")
         return compare(whole, killed)
 
 
-def compare(whole, killed):
+def kill_at(step: int, arguments: Sequence[str], directory: Path) -> None:
+    """Start a run, or go on with it, up to a step, and kill it there."""
+    run = Run(arguments, directory)
+    wait_for(lambda: run.last_step() >= step, 3600, f"step {step}")
+    run.kill(run.everyone())
+    run.process.wait()
+    print(f"killed at step {run.last_step()}, checkpoint of step", end=" ")
+    print(checkpoint(directory)[1]["step"], flush=True)
+
+
+def compare(whole: Path, killed: Path) -> int:
     """Print what is the same and what is not; returns the exit code."""
     (arrays, record), (others, other) = checkpoint(whole), checkpoint(killed)
     for counters in (record["counters"], other["counters"]):
         for name in TIMES:
             counters.pop(name)
-    groups = {}
+    groups: dict[str, list[bool]] = {}
     for name in sorted({*arrays, *others}):
         same = name in arrays and name in others and np.array_equal(arrays[name], others[name])
         groups.setdefault(name.split("/")[0], []).append(same)
@@ -68,10 +74,10 @@ def compare(whole, killed):
         and a.info == b.info
         for a, b in zip(frames, again, strict=False)
     ]
-    for name, same in groups.items():
-        print(f"{name:28s} {sum(same):6d} of {len(same)} identical to the bit")
+    for name, parts in groups.items():
+        print(f"{name:28s} {sum(parts):6d} of {len(parts)} identical to the bit")
     print(f"{len(frames)} samples, {record['step']} steps")
-    return 0 if all(all(same) for same in groups.values()) else 1
+    return 0 if all(all(parts) for parts in groups.values()) else 1
 
 
 if __name__ == "__main__":

@@ -28,10 +28,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +51,7 @@ from ase_srdft.integrators import (
     LeimkuhlerMatthews,
     MetropolisLangevin,
     Mobility,
+    WalkerState,
 )
 from ase_srdft.models.evaluate import evaluate, merged, molecule_of
 from ase_srdft.models.library import model_path
@@ -68,11 +71,28 @@ from ase_srdft.units import (
 )
 
 DEFAULTS = SamplingConfig()
-Integrator = BAOAB | LeimkuhlerMatthews | MetropolisLangevin
 #: Blocks, of all walkers together, that a scatter of block means is taken from.
 FEWEST_BLOCKS = 24
 #: Lengths of a block in units of the inefficiency, from where its means count as independent.
 LONG_BLOCK = 10
+
+_State = TypeVar("_State", bound=WalkerState)
+
+
+class Integrator(Protocol[_State]):
+    """What the schemes of `ase_srdft.integrators` have in common, for walkers of one kind."""
+
+    def init(
+        self, positions: np.ndarray, energy_and_forces: EnergyAndForces, rng: np.random.Generator
+    ) -> _State:
+        """Walkers at ``positions``, by one force call."""
+        ...
+
+    def step(
+        self, state: _State, energy_and_forces: EnergyAndForces, rng: np.random.Generator
+    ) -> _State:
+        """One step, by one force call."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +101,12 @@ class Scheme:
 
     Attributes:
         name: of the row.
-        integrator: for walkers at positions (nwalkers, natoms, 3) in Bohr.
-        interval: steps after which it is made anew; None for never.
+        walk: from positions (nwalkers, natoms, 3) in Bohr, by force calls and random numbers, the
+            walkers after each step; see `walk`.
     """
 
     name: str
-    integrator: Callable[[np.ndarray], Integrator]
-    interval: int | None = None
+    walk: Callable[[np.ndarray, EnergyAndForces, np.random.Generator], Iterator[WalkerState]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +153,7 @@ def surface(model: ElectronicStateModel, molecule: Molecule, workers: Workers) -
                 workers.slices(len(tensor)),
             )
         )
+        assert result.forces is not None
         return result.energy.numpy(), result.forces.numpy()
 
     return energy_and_forces
@@ -146,16 +166,25 @@ def schemes(
     thermal_energy = HARTREE_PER_KELVIN * options.temperature
     stiffest = np.linalg.eigvalsh(model_hessian(numbers, reference))[-1]
 
-    def model_mobility(kind: type, step_size: float, positions: np.ndarray) -> Integrator:
-        roots = np.array([mobility_square_root(numbers, walker) for walker in positions])
-        mobility = Mobility(square_root=roots)
-        return kind(step_size=step_size, thermal_energy=thermal_energy, mobility=mobility)
+    def mobility(positions: np.ndarray) -> Mobility:
+        roots = [mobility_square_root(numbers, walker) for walker in positions]
+        return Mobility(square_root=np.array(roots))
 
-    def identity(step_size: float, positions: np.ndarray) -> Integrator:
+    def overdamped(step_size: float, positions: np.ndarray) -> LeimkuhlerMatthews:
+        return LeimkuhlerMatthews(
+            step_size=step_size, thermal_energy=thermal_energy, mobility=mobility(positions)
+        )
+
+    def metropolis(step_size: float, positions: np.ndarray) -> MetropolisLangevin:
+        return MetropolisLangevin(
+            step_size=step_size, thermal_energy=thermal_energy, mobility=mobility(positions)
+        )
+
+    def identity(step_size: float, positions: np.ndarray) -> LeimkuhlerMatthews:
         # the same dimensionless step for the stiffest mode, which is what limits it
         return LeimkuhlerMatthews(step_size=step_size / stiffest, thermal_energy=thermal_energy)
 
-    def inertial(friction_per_fs: float, positions: np.ndarray) -> Integrator:
+    def inertial(friction_per_fs: float, positions: np.ndarray) -> BAOAB:
         return BAOAB(
             timestep=options.timestep / FS_PER_ATOMIC_TIME,
             thermal_energy=thermal_energy,
@@ -165,16 +194,41 @@ def schemes(
 
     rows = []
     for step in options.step_sizes:
-        for name, kind in (("overdamped", LeimkuhlerMatthews), ("metropolis", MetropolisLangevin)):
-            integrator = partial(model_mobility, kind, step)
-            rows.append(
-                Scheme(name=f"{name} {step:g}", integrator=integrator, interval=options.interval)
-            )
-        rows.append(Scheme(name=f"identity {step:g}", integrator=partial(identity, step)))
+        for name, walkers in (
+            ("overdamped", partial(walk, partial(overdamped, step), options.interval)),
+            ("metropolis", partial(walk, partial(metropolis, step), options.interval)),
+            ("identity", partial(walk, partial(identity, step), None)),
+        ):
+            rows.append(Scheme(name=f"{name} {step:g}", walk=walkers))
     for friction in options.frictions:
         name = f"langevin {options.timestep:g} fs, {friction:g}/fs"
-        rows.append(Scheme(name=name, integrator=partial(inertial, friction)))
+        rows.append(Scheme(name=name, walk=partial(walk, partial(inertial, friction), None)))
     return rows
+
+
+def walk(
+    integrator_at: Callable[[np.ndarray], Integrator[_State]],
+    interval: int | None,
+    start: np.ndarray,
+    calls: EnergyAndForces,
+    rng: np.random.Generator,
+) -> Iterator[_State]:
+    """Walkers after each step, one force call of each a step and one at the start, without end.
+
+    Args:
+        integrator_at: for walkers at positions (nwalkers, natoms, 3) in Bohr.
+        interval: steps after which it is made anew, where the walkers are; None for never.
+        start: positions (nwalkers, natoms, 3) in Bohr.
+        calls: energy and forces (Hartree, Bohr).
+        rng: of the dynamics.
+    """
+    integrator = integrator_at(start)
+    state = integrator.init(start, calls, rng)
+    for step in count():
+        if interval is not None and step % interval == 0:
+            integrator = integrator_at(state.positions)
+        state = integrator.step(state, calls, rng)
+        yield state
 
 
 def simulate(
@@ -183,20 +237,15 @@ def simulate(
     """Walkers from ``start`` (nwalkers, natoms, 3), one force call of each per step."""
     rng = np.random.default_rng(seed)
     began = time.perf_counter()
-    integrator = scheme.integrator(start)
-    state = integrator.init(start, calls, rng)
     positions, energy = np.empty((nsteps, *start.shape)), np.empty((nsteps, len(start)))
     naccepted = 0.0
-    for step in range(nsteps):
-        if scheme.interval is not None and step % scheme.interval == 0:
-            integrator = scheme.integrator(state.positions)
-        state = integrator.step(state, calls, rng)
+    for step, state in zip(range(nsteps), scheme.walk(start, calls, rng), strict=False):
         if not np.isfinite(state.forces).all():
             raise RuntimeError(
                 f"{scheme.name}: a walker is lost at step {step}; use a smaller step"
             )
         positions[step], energy[step] = state.positions, state.energy
-        naccepted += np.mean(getattr(state, "accepted", 1.0))
+        naccepted += float(np.mean(getattr(state, "accepted", 1.0)))
     seconds = time.perf_counter() - began
     return Run(positions=positions, energy=energy, acceptance=naccepted / nsteps, seconds=seconds)
 

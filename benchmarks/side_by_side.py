@@ -31,7 +31,7 @@ def ethanol(nframes: int) -> list[Atoms]:
 
 def rattled(name: str, seed: int) -> Atoms:
     """A molecule of ASE's collection, every coordinate displaced by about 0.05 Angstrom."""
-    atoms = molecule(name)
+    atoms: Atoms = molecule(name)
     atoms.rattle(0.05, seed=seed)
     return atoms
 

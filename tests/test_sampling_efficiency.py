@@ -1,12 +1,14 @@
 """What ``benchmarks/sampling_efficiency.py`` measures is what it says."""
 
 import importlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import molecule
 
+from ase_srdft.integrators import LeimkuhlerMatthews
 from ase_srdft.structures import bond_matrix
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -68,3 +70,28 @@ def test_the_table_has_a_row_for_every_scheme(benchmark, capsys):
         "identity",
         "langevin",
     ]
+
+
+def test_a_scheme_is_made_anew_where_the_walkers_are(benchmark):
+    made = []
+
+    def integrator_at(positions):
+        made.append(positions)
+        return LeimkuhlerMatthews(step_size=0.1, thermal_energy=1.0)
+
+    start = np.zeros((2, 3, 3))
+    walk = partial(benchmark.walk, integrator_at, 2)
+    scheme = benchmark.Scheme(name="well", walk=walk)
+    ncalls = []
+
+    def well(positions):
+        ncalls.append(len(positions))
+        return 0.5 * (positions**2).sum((1, 2)), -positions
+
+    run = benchmark.simulate(scheme, start, well, 5, seed=0)
+    assert ncalls == [2] * 6  # one at the start
+    assert run.positions.shape == (5, 2, 3, 3)
+    assert run.acceptance == 1.0
+    places = [start, start, run.positions[1], run.positions[3]]
+    np.testing.assert_array_equal(made, places)
+    assert abs(run.positions[3] - run.positions[1]).min() > 0
