@@ -17,7 +17,7 @@ from ase.optimize import BFGS
 from ase_srdft import SRDFTCalculator
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Optimise the geometry of water.")
     parser.add_argument("model", nargs="?", help="model.srdft of a training run")
     parser.add_argument("--basis", help="of an untrained calculator (6-31g)")

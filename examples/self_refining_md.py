@@ -18,7 +18,7 @@ from ase.build import molecule
 from ase_srdft import SelfRefiningLangevin, SRDFTCalculator
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Dynamics that improves its own calculator.")
     parser.add_argument("--basis", default="6-31g")
     parser.add_argument("--steps", type=int, default=300, help="steps of dynamics")
@@ -27,12 +27,13 @@ def main(arguments=None):
     parser.add_argument("--trajectory", default="self_refining_md.traj")
     options = parser.parse_args(arguments)
 
+    calculator = SRDFTCalculator(xc="PBE", basis=options.basis)
     atoms = molecule("H2O")
-    atoms.calc = SRDFTCalculator(xc="PBE", basis=options.basis)
+    atoms.calc = calculator
 
-    def bracket_width():
+    def bracket_width() -> float:
         """In meV, at the geometry of now."""
-        lower, upper = atoms.calc.energy_bracket
+        lower, upper = calculator.energy_bracket
         return 1000 * (upper - lower)
 
     atoms.get_potential_energy()
@@ -49,11 +50,11 @@ def main(arguments=None):
     )
     frames, widths = [], []
 
-    def record():
+    def record() -> None:
         frames.append(atoms.get_positions())
         widths.append(bracket_width())
 
-    def show():
+    def show() -> None:
         energy = atoms.get_potential_energy()
         ntrained = dynamics.companion.nsteps
         print(f"{dynamics.nsteps:6d}   {ntrained:14d}   {energy:11.4f}   {bracket_width():19.3f}")

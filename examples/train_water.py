@@ -25,7 +25,7 @@ from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train a calculator for water.")
     parser.add_argument("-o", "--output", type=Path, default=Path("water-run"))
     parser.add_argument("--basis", default="6-31g")

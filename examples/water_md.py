@@ -18,12 +18,13 @@ import torch
 from ase import units
 from ase.build import molecule
 from ase.md.langevin import Langevin
+from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
 from ase_srdft import SRDFTCalculator
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Molecular dynamics of water.")
     parser.add_argument("model", nargs="?", help="model.srdft of a training run")
     parser.add_argument("--basis", help="of an untrained calculator (6-31g)")
@@ -41,22 +42,23 @@ def main(arguments=None):
     atoms.set_momenta(thermal * rng.standard_normal((len(atoms), 3)))
 
     settings = {"timestep": options.timestep * units.fs, "trajectory": options.trajectory}
+    scheme: type[MolecularDynamics] = VelocityVerlet
     if options.thermostat:
-        # fixcm=False: with ASE's default, a molecule as small as this gets far too hot.
+        scheme = Langevin
         settings |= {"temperature_K": options.temperature, "friction": 0.02 / units.fs}
-        dynamics = Langevin(atoms, fixcm=False, rng=rng, **settings)
-    else:
-        dynamics = VelocityVerlet(atoms, **settings)
+        # fixcm=False: with ASE's default, a molecule as small as this gets far too hot.
+        settings |= {"fixcm": False, "rng": rng}
+    dynamics = scheme(atoms, **settings)
 
     energies, total_energies, widths = [], [], []
 
-    def record():
+    def record() -> None:
         lower, upper = atoms.calc.energy_bracket
         energies.append(atoms.get_potential_energy())
         total_energies.append(atoms.get_total_energy())
         widths.append(1000 * (upper - lower))
 
-    def show():
+    def show() -> None:
         columns = f"{energies[-1]:11.4f}   {total_energies[-1]:17.4f}"
         columns += f"   {atoms.get_temperature():15.0f}   {widths[-1]:19.4f}"
         print(f"{dynamics.nsteps:6d}   {columns}")
