@@ -55,9 +55,9 @@ SHIPPED = {
     "water-pbe-6-31g": Shipped(molecule="water", nframes=0, steps=4_000),
     "ethanol-pbe-6-31g": Shipped(molecule="ethanol", nframes=TRAINING_FRAMES, steps=10_000),
     "malonaldehyde-pbe-6-31g": Shipped(
-        molecule="malonaldehyde", nframes=TRAINING_FRAMES, steps=10_000
+        molecule="malonaldehyde", nframes=TRAINING_FRAMES, steps=11_200
     ),
-    "uracil-pbe-sto-3g": Shipped(molecule="uracil", nframes=TRAINING_FRAMES, steps=12_000),
+    "uracil-pbe-sto-3g": Shipped(molecule="uracil", nframes=TRAINING_FRAMES, steps=13_400),
 }
 
 

@@ -7,6 +7,8 @@ matrices.  So for each molecule PySCF converges an SCF on either grid, and the t
 
     coarse - 1   energy on the coarse grid less that on level 1, each converged on its own
     P(coarse)    what training on the coarse grid costs, E_1[P(coarse)] - E_1[P(1)] >= 0
+    H, e         what it leaves in the Hamiltonian F[P] and in the occupied orbitals' energies, on
+                 level 1: of first order, and why the end of a run trains on the level's own grid
 
 and, since time is why, that of our energies and Fock matrices on either grid.
 
@@ -43,12 +45,16 @@ class Comparison:
     Attributes:
         grids: E(coarse) - E(1), each of its own state (Hartree).
         state: E_1[P(coarse)] - E_1[P(1)] (Hartree).
+        hamiltonian: mean difference of the elements of F[P] (Hartree).
+        orbital_energies: mean difference of the occupied orbitals' energies (Hartree).
         npoints: of the coarse grid and of level 1.
         seconds: of an energy and Fock matrix on either, by label.
     """
 
     grids: float
     state: float
+    hamiltonian: float
+    orbital_energies: float
     npoints: tuple[int, int]
     seconds: dict[str, float]
 
@@ -79,7 +85,10 @@ def compare(molecule: Molecule, positions: torch.Tensor, repeats: int) -> Compar
     ours = kohn_sham(coarse, states[0])[0].total
     if abs(float(ours) - coarse_energy) > 1e-8:
         raise RuntimeError(f"PySCF's coarse grid is not ours: {float(ours)} and {coarse_energy}")
-    energies = [float(kohn_sham(fine, state)[0].total) for state in states]
+    found = [kohn_sham(fine, state) for state in states]
+    energies = [float(energy.total) for energy, _ in found]
+    focks = [fine.orthogonal(fock) for _, fock in found]
+    levels = [torch.linalg.eigvalsh(fock)[0, : molecule.nocc] for fock in focks]
     seconds = median_seconds(
         {
             "coarse": lambda: kohn_sham(coarse, states[0]),
@@ -90,6 +99,8 @@ def compare(molecule: Molecule, positions: torch.Tensor, repeats: int) -> Compar
     return Comparison(
         grids=coarse_energy - fine_energy,
         state=energies[0] - energies[1],
+        hamiltonian=float((found[0][1] - found[1][1]).abs().mean()),
+        orbital_energies=float((levels[0] - levels[1]).abs().mean()),
         npoints=(coarse.grid.weights.shape[1], fine.grid.weights.shape[1]),
         seconds=seconds,
     )
@@ -112,7 +123,7 @@ def main() -> int:
     options = parser.parse_args()
     use_threads(options.threads)
     print(f"6-31G, microhartree; times with {options.threads} thread(s)")
-    print(f"{'':<22}{'coarse - 1':>12}{'P(coarse)':>12}{'points':>16}{'time':>8}")
+    print(f"{'':<22}{'coarse - 1':>12}{'P(coarse)':>12}{'H':>8}{'e':>8}{'points':>16}{'time':>8}")
     worst = 0.0
     for xc in ("PBE", "B3LYP"):
         for name, atoms in structures(options.frames):
@@ -124,7 +135,8 @@ def main() -> int:
             ratio = result.seconds["coarse"] / result.seconds["level 1"]
             print(
                 f"{f'{name} {xc}':<22}{MICROHARTREE * result.grids:12.1f}"
-                f"{MICROHARTREE * result.state:12.3f}{points:>16}{ratio:8.2f}",
+                f"{MICROHARTREE * result.state:12.3f}{MICROHARTREE * result.hamiltonian:8.1f}"
+                f"{MICROHARTREE * result.orbital_energies:8.1f}{points:>16}{ratio:8.2f}",
                 flush=True,
             )
     print(f"largest error of a coarse-grid state: {MICROHARTREE * worst:.2f} microhartree")

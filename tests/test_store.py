@@ -176,6 +176,39 @@ def test_grid_is_the_coarse_one_or_the_levels_own():
     assert few.grid.points.shape[1] < many.grid.points.shape[1]
 
 
+def test_a_refined_store_makes_everything_anew_on_the_levels_own_grid(prepared_keys):
+    finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
+    store = store_for(molecules=(finer,))
+    known = store.add(0, POSITIONS[0])
+    store.batches([known])
+    store.refine()
+    assert store.nbytes == 0
+    (found,) = store.batches([known])
+    assert_equal(found, fresh(finer, POSITIONS[0], 1))
+    store.refine()  # once is enough
+    store.batches([known])
+    assert prepared_keys == [known, known]
+
+
+def test_a_refined_store_takes_no_geometry_on_the_coarse_grid():
+    finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
+    store = store_for(molecules=(finer,))
+    store.refine()
+    key = store.add(0, POSITIONS[0], fresh(finer, POSITIONS[0], COARSE_GRID))
+    assert store.nbytes == 0
+    assert_equal(store.batches([key])[0], fresh(finer, POSITIONS[0], 1))
+
+
+def test_a_store_on_the_levels_own_grid_has_nothing_to_refine():
+    finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
+    store = store_for(molecules=(finer,), coarse_grid=False)
+    key = store.add(0, POSITIONS[0], fresh(finer, POSITIONS[0], 1))
+    kept = store.nbytes
+    store.refine()
+    assert store.nbytes == kept > 0
+    assert_equal(store.batches([key])[0], fresh(finer, POSITIONS[0], 1))
+
+
 def test_no_gradients_are_recorded():
     store = store_for()
     (found,) = store.batches([store.add(0, POSITIONS[0])])

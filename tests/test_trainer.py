@@ -11,6 +11,8 @@ import torch
 from ase.build import molecule
 from ase.units import Bohr
 
+from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.training import trainer as trainer_module
@@ -85,7 +87,7 @@ def test_training_lowers_the_energy_and_narrows_the_bracket():
 @pytest.fixture(scope="module")
 def sampled():
     """A run that samples: the trainer after it, and all of its events."""
-    trainer = small_trainer(steps=90, **SAFE)
+    trainer = small_trainer(steps=90, coarse_share=1.0, **SAFE)
     return trainer, list(trainer.run())
 
 
@@ -521,6 +523,46 @@ def test_validation_is_the_mean_on_the_levels_own_grid():
     assert found.energy == pytest.approx(float(expected.energy.mean()), abs=1e-7)
     assert found.bracket_width == pytest.approx(float(expected.bracket.width.mean()), abs=1e-7)
     assert abs(found.energy - float(coarse.energy.mean())) > 1e-5
+
+
+def grid_sizes(monkeypatch, **changes):
+    """Points of the training batches of ten steps, and of the coarse and the level's own grid."""
+    trainer = small_trainer(small_dataset(frames=rattled(3)), steps=10, **changes)
+    sizes = []
+    original = trainer.learner.update
+
+    def noting(batches, progress):
+        sizes.append(batches[0].grid.points.shape[1])
+        return original(batches, progress)
+
+    monkeypatch.setattr(trainer.learner, "update", noting)
+    for _ in trainer.run():
+        pass
+    given = torch.as_tensor(rattled(1)[0].positions / Bohr)[None]
+    coarse, own = (prepare(trainer.molecules[0], given, level) for level in (COARSE_GRID, None))
+    return sizes, coarse.grid.points.shape[1], own.grid.points.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("coarse_share", "ncoarse"), [(0.0, 0), (0.7, 7), (0.9, 9), (0.95, 10), (1.0, 10)]
+)
+def test_the_end_of_training_is_on_the_levels_own_grid(monkeypatch, coarse_share, ncoarse):
+    sizes, coarse, own = grid_sizes(monkeypatch, coarse_share=coarse_share, self_refine=False)
+    assert coarse != own
+    assert sizes == [coarse] * ncoarse + [own] * (10 - ncoarse)
+
+
+def test_samples_that_come_late_are_trained_on_on_the_levels_own_grid():
+    changes = {"steps": 60, "coarse_share": 0.6, "train_steps_per_round": 5}
+    trainer = small_trainer(small_dataset(frames=rattled(4)), **changes, **SAFE)
+    for event in trainer.run():
+        late = event.sampling is not None and event.progress >= 0.6
+        if late:
+            break
+    assert late
+    (batch,) = trainer.store.batches([list(trainer.source.samples)[-1]])
+    expected = prepare(trainer.molecules[0], batch.positions)
+    assert batch.grid.points.shape == expected.grid.points.shape
 
 
 def test_counters_as_plain_values_carry_the_time():

@@ -203,7 +203,9 @@ class TrainingConfig:
         memory_gb: of integrals kept with geometries, a fifth of it for those held out.
         validation_frames: frames held out, the last ones given or some of those sampled.
         validate_every: training steps between validations.
-        coarse_grid: train and sample on the coarse grid; validation is on the level's own.
+        coarse_share: share of the run that trains, and samples, on the coarse grid.  The rest of
+            it trains on the level's own grid, as validation does all along, and goes on sampling
+            on the coarse one; 0: neither is ever on the coarse grid.
         seed: of everything random.
         device: where training runs.
         threads: of the trainer, over the geometries of a batch; each runs torch's operations on
@@ -232,7 +234,7 @@ class TrainingConfig:
     memory_gb: float = 4.0
     validation_frames: int = 16
     validate_every: int = 250
-    coarse_grid: bool = True
+    coarse_share: float = 0.9
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
@@ -253,6 +255,7 @@ class TrainingConfig:
         _require(0 <= self.frames_share <= 1, "frames_share", self.frames_share, "0 to 1")
         fraction = self.data_fraction
         _require(0 < fraction <= 1, "data_fraction", fraction, "above 0, and 1 at most")
+        _require(0 <= self.coarse_share <= 1, "coarse_share", self.coarse_share, "0 to 1")
         _require_at_least(0, self, "pretraining_steps")
         _require(0 <= self.seed < _SEEDS, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
 
@@ -260,6 +263,11 @@ class TrainingConfig:
     def nsamplers(self) -> int:
         """How many samplers share the walkers."""
         return 1 if self.engine.name == "sync" else self.engine.samplers
+
+    @property
+    def coarse_sampling(self) -> bool:
+        """Whether sampling, and training to begin with, is on the coarse grid."""
+        return self.coarse_share > 0
 
     @property
     def sampler_cores(self) -> int:

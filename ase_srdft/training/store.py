@@ -23,7 +23,7 @@ class GeometryStore:
     Args:
         molecules: those a key may refer to.
         memory_bytes: of integrals, grids and guesses; the least recently used go first.
-        coarse_grid: prepare on the coarse training grid.
+        coarse_grid: prepare on the coarse training grid, until :meth:`refine`.
         device: where the tensors are.
         workers: threads over geometries to be prepared.
     """
@@ -45,6 +45,7 @@ class GeometryStore:
         self._positions: dict[int, tuple[int, np.ndarray]] = {}
         self._prepared: OrderedDict[int, Geometry] = OrderedDict()
         self._next_key = 0
+        self._refined = False
 
     def add(
         self,
@@ -52,13 +53,28 @@ class GeometryStore:
         positions: Float[np.ndarray, "natoms 3"],
         geometry: Geometry | None = None,
     ) -> int:
-        """Remember a geometry (Bohr), with its integrals if they are at hand; returns its key."""
+        """Remember a geometry (Bohr); returns its key.
+
+        Args:
+            molecule: its index.
+            positions: (Bohr).
+            geometry: made ready on the grid that the store began with, if it is at hand.
+        """
         key = self._next_key
         self._next_key += 1
         self._positions[key] = (molecule, np.array(positions, dtype=np.float64))
-        if geometry is not None:
+        if geometry is not None and not self._refined:
             self._keep(key, copied(geometry))
         return key
+
+    def refine(self) -> None:
+        """From now on prepare on the level's own grid; what is on the coarse one is made anew."""
+        if self.grid_level is None:
+            return
+        self.grid_level = None
+        self._refined = True
+        self._prepared.clear()
+        self.nbytes = 0
 
     def remove(self, key: int) -> None:
         """Forget a geometry."""

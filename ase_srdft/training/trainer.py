@@ -108,7 +108,7 @@ class Trainer:
         self.counters = Counters()
         seeds = np.random.SeedSequence(config.seed).spawn(2)
         self.batch_rng, self.sampler_rng = (np.random.default_rng(seed) for seed in seeds)
-        self.store = self._new_store(0.8 * config.memory_gb, config.coarse_grid)
+        self.store = self._new_store(0.8 * config.memory_gb, config.coarse_sampling)
         self.validation_store = self._new_store(0.2 * config.memory_gb, False)
         self.validation: list[int] = []
         self.source = BatchSource(
@@ -152,7 +152,7 @@ class Trainer:
             self.learner.averaged,
             self.dataset.compositions,
             self.config.sampling,
-            self.config.coarse_grid,
+            self.config.coarse_sampling,
         )
         if settings.name == "ray":
             return RayEngine(settings, recipe, self.molecules, self.device)
@@ -165,7 +165,7 @@ class Trainer:
         surface = model_surface(
             self.learner.averaged,
             self.molecules,
-            self.config.coarse_grid,
+            self.config.coarse_sampling,
             self.device,
             self.workers,
         )
@@ -236,6 +236,8 @@ class Trainer:
 
     def train(self, progress: float) -> StepRecord:
         """One training step at this share of the schedule."""
+        if progress >= self.config.coarse_share:
+            self.store.refine()
         keys = self.source.draw(self.config.optimiser.batch_size, self.batch_rng)
         shares = self.ranks.shares(keys, self.store.positions_of)
         record = self.learner.update(self.store.batches(shares[self.ranks.rank]), progress)
