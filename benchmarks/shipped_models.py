@@ -103,7 +103,7 @@ def report(output: Path, results: dict[str, Result]) -> None:
     machines = "; ".join(dict.fromkeys(result.machine for result in results.values()))
     notes = [
         f"Seed 0, {' '.join(TRAIN_ARGUMENTS)}; mean absolute errors at the last {HELD_OUT} frames.",
-        f"Machine: {machines}.",
+        *([f"Machine: {machines}."] if machines else []),
         f"Paper: {SOURCE}.",
     ]
     write_table(output / "shipped", "Shipped models", HEADER, rows, notes)
