@@ -176,27 +176,40 @@ def test_grid_is_the_coarse_one_or_the_levels_own():
     assert few.grid.points.shape[1] < many.grid.points.shape[1]
 
 
-def test_a_refined_store_makes_everything_anew_on_the_levels_own_grid(prepared_keys):
+def test_a_refined_store_is_on_the_levels_own_grid_and_keeps_its_integrals(prepared_keys):
     finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
     store = store_for(molecules=(finer,))
     known = store.add(0, POSITIONS[0])
     store.batches([known])
+    coarse = store.nbytes
     store.refine()
-    assert store.nbytes == 0
     (found,) = store.batches([known])
     assert_equal(found, fresh(finer, POSITIONS[0], 1))
+    assert store.nbytes == found.nbytes > coarse
     store.refine()  # once is enough
-    store.batches([known])
-    assert prepared_keys == [known, known]
+    new = store.add(0, POSITIONS[1])
+    assert_equal(store.batches([new])[0], fresh(finer, POSITIONS[1], 1))
+    assert prepared_keys == [known, new]
 
 
-def test_a_refined_store_takes_no_geometry_on_the_coarse_grid():
+def test_refining_stays_within_the_memory():
+    finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
+    size = fresh(finer, POSITIONS[0], 1).nbytes
+    store = store_for(1.5 * size / ONE, molecules=(finer,))
+    keys = [store.add(0, positions) for positions in POSITIONS[:2]]
+    store.batches(keys)
+    assert store.nbytes > size  # both, on the coarse grid
+    store.refine()
+    assert store.nbytes == size
+
+
+def test_a_refined_store_refines_what_it_is_given(prepared_keys):
     finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
     store = store_for(molecules=(finer,))
     store.refine()
     key = store.add(0, POSITIONS[0], fresh(finer, POSITIONS[0], COARSE_GRID))
-    assert store.nbytes == 0
     assert_equal(store.batches([key])[0], fresh(finer, POSITIONS[0], 1))
+    assert prepared_keys == []
 
 
 def test_a_store_on_the_levels_own_grid_has_nothing_to_refine():

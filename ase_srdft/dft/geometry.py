@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ __all__ = [
     "copied",
     "detached",
     "from_tensors",
+    "on_grid",
     "prepare",
     "select",
     "to_tensors",
@@ -136,6 +137,17 @@ def _prepare(molecule: Molecule, positions: Tensor, level: int) -> Geometry:
         guess_fock=guess.fock,
         guess_step=guess.step,
     )
+
+
+def on_grid(geometry: Geometry, grid_level: int) -> Geometry:
+    """The same geometries on another grid; integrals and guess are shared.
+
+    Args:
+        geometry: on any grid.
+        grid_level: of PySCF's, or ``COARSE_GRID``.
+    """
+    template = geometry.molecule.grid_template(grid_level, geometry.positions.device)
+    return replace(geometry, grid=build_grid(geometry.positions, template))
 
 
 def _coarse_quadrature(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ase_srdft.dft.geometry import Geometry, concatenate, copied, prepare
+from ase_srdft.dft.geometry import Geometry, concatenate, copied, on_grid, prepare
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.parallel import Workers
@@ -45,7 +45,7 @@ class GeometryStore:
         self._positions: dict[int, tuple[int, np.ndarray]] = {}
         self._prepared: OrderedDict[int, Geometry] = OrderedDict()
         self._next_key = 0
-        self._refined = False
+        self._is_refined = False
 
     def add(
         self,
@@ -63,18 +63,23 @@ class GeometryStore:
         key = self._next_key
         self._next_key += 1
         self._positions[key] = (molecule, np.array(positions, dtype=np.float64))
-        if geometry is not None and not self._refined:
-            self._keep(key, copied(geometry))
+        if geometry is not None:
+            own = copied(geometry)
+            self._keep(key, self._refined(own) if self._is_refined else own)
         return key
 
     def refine(self) -> None:
-        """From now on prepare on the level's own grid; what is on the coarse one is made anew."""
+        """Go on on the level's own grid, with what is prepared and what is to come."""
         if self.grid_level is None:
             return
         self.grid_level = None
-        self._refined = True
+        self._is_refined = True
+        kept = list(self._prepared.items())
         self._prepared.clear()
         self.nbytes = 0
+        refined = self.workers.map(self._refined, [geometry for _, geometry in kept])
+        for (key, _), geometry in zip(kept, refined, strict=True):
+            self._keep(key, geometry)
 
     def remove(self, key: int) -> None:
         """Forget a geometry."""
@@ -116,6 +121,10 @@ class GeometryStore:
         tensor = torch.as_tensor(positions, device=self.device)[None]
         with torch.no_grad():
             return prepare(self.molecules[molecule], tensor, self.grid_level)
+
+    @torch.no_grad()
+    def _refined(self, geometry: Geometry) -> Geometry:
+        return on_grid(geometry, geometry.molecule.level.grid_level)
 
     def _keep(self, key: int, geometry: Geometry) -> None:
         if geometry.nbytes > self.memory_bytes:
