@@ -12,18 +12,26 @@ matrices.  So for each molecule PySCF converges an SCF on either grid, and the t
 
 and, since time is why, that of our energies and Fock matrices on either grid.
 
+With --shares models of water are trained on frames of its dynamics, each for --steps steps of which
+this share is on the coarse grid and the rest on level 1, and compared with the SCF on 20 others.
+
     python benchmarks/training_grid.py
-    python benchmarks/training_grid.py --frames 5
+    python benchmarks/training_grid.py --shares 1 0.9 0.7 0 --steps 1000
+
+The frames are looked for in the folder that ASE_SRDFT_DATA names.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from ase import Atoms
+from runs import SYSTEMS
 from side_by_side import as_numpy, bohr, ethanol, median_seconds, rattled, use_threads
 
 from ase_srdft.dft.energy import kohn_sham
@@ -33,8 +41,14 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import mean_field
 from ase_srdft.elements import chemical_symbols
+from ase_srdft.evaluation import Accuracy, average, frame_errors
+from ase_srdft.structures import read_frames
+from ase_srdft.training.config import OptimiserConfig, TrainingConfig
+from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.trainer import Trainer
 from ase_srdft.units import MICROHARTREE
 
+HELD_OUT = 20
 CONV_TOL = 1e-11  # Hartree; what is shown is ten thousand times larger
 
 
@@ -112,6 +126,40 @@ def structures(nframes: int) -> list[tuple[str, Atoms]]:
     return [*frames, ("water", rattled("H2O", 0)), ("formaldehyde", rattled("H2CO", 0))]
 
 
+def finished(share: float, frames: list[Atoms], steps: int) -> tuple[Accuracy, float]:
+    """A model of water of which this share of training is on the coarse grid, and its seconds."""
+    config = TrainingConfig(
+        coarse_share=share,
+        self_refine=False,
+        validation_frames=HELD_OUT,
+        steps=steps,
+        optimiser=OptimiserConfig(batch_size=4),
+    )
+    trainer = Trainer(config, Dataset.of([], frames))
+    for _ in trainer.run():
+        pass
+    model = trainer.best_model()
+    return average(frame_errors(model, frames[-HELD_OUT:], forces=False)), trainer.elapsed
+
+
+def compare_shares(shares: list[float], steps: int) -> None:
+    """Print the errors of a model for each share."""
+    folder = Path(os.environ.get("ASE_SRDFT_DATA", "../shared/data"))
+    frames = read_frames(folder / SYSTEMS["water"].file)
+    print(f"water, 6-31G, PBE, {steps} steps of 4; microhartree, last {HELD_OUT} frames")
+    print(f"{'coarse share':>12}{'E':>8}{'bracket':>9}{'H':>8}{'e':>8}{'HOMO':>8}{'time':>8}")
+    first = 0.0
+    for share in shares:
+        found, seconds = finished(share, frames, steps)
+        first = first or seconds
+        print(
+            f"{share:12g}{found.energy_mae_uEh:8.3f}{found.bracket_width_mean_uEh:9.3f}"
+            f"{found.hamiltonian_mae_uEh:8.1f}{found.orbital_energy_mae_uEh:8.1f}"
+            f"{found.homo_mae_uEh:8.1f}{seconds / first:8.2f}",
+            flush=True,
+        )
+
+
 def main() -> int:
     """Compare, print the table."""
     parser = argparse.ArgumentParser(
@@ -120,8 +168,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5, help="timings; the energies need one")
     parser.add_argument("--frames", type=int, default=2, help="of ethanol")
+    parser.add_argument("--shares", type=float, nargs="+", help="of training, coarse; trains")
+    parser.add_argument("--steps", type=int, default=2000, help="of these trainings")
     options = parser.parse_args()
     use_threads(options.threads)
+    if options.shares:
+        compare_shares(options.shares, options.steps)
+        return 0
     print(f"6-31G, microhartree; times with {options.threads} thread(s)")
     print(f"{'':<22}{'coarse - 1':>12}{'P(coarse)':>12}{'H':>8}{'e':>8}{'points':>16}{'time':>8}")
     worst = 0.0

@@ -234,7 +234,7 @@ class TrainingConfig:
     memory_gb: float = 4.0
     validation_frames: int = 16
     validate_every: int = 250
-    coarse_share: float = 0.9
+    coarse_share: float = 0.7
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
