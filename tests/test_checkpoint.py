@@ -38,8 +38,8 @@ def everything(trainer):
         arrays |= {f"{state.sampler}.{n}": array for n, array in state.arrays.items()}
     for i, key in enumerate(source.samples):
         arrays[f"sample.{i}"] = trainer.store.positions_of(key)
-    for i, key in enumerate(trainer.validation):
-        arrays[f"validation.{i}"] = trainer.validation_store.positions_of(key)
+    for i, key in enumerate(trainer.held_out.keys):
+        arrays[f"validation.{i}"] = trainer.held_out.store.positions_of(key)
     arrays["widths"] = np.asarray(source.widths)
     counters = trainer.counters_to_plain()
     plain = {
@@ -49,7 +49,7 @@ def everything(trainer):
         "pass_left": source.pass_left,
         "carried": source.carried,
         "molecules": [trainer.store.molecule_of(key) for key in source.samples],
-        "held": [trainer.validation_store.molecule_of(key) for key in trainer.validation],
+        "held": [trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys],
         "samplers": [(s.sampler, s.nchunks, s.version, s.rng) for s in trainer.sampler_states],
         "batch_rng": trainer.batch_rng.bit_generator.state,
         "sampler_rng": trainer.sampler_rng.bit_generator.state,

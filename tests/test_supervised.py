@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.errors import BadInput
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.dataset import Dataset
@@ -43,9 +44,17 @@ def test_held_out_error_falls_and_with_it_the_bracket():
 def test_trains_on_all_but_the_last_frames():
     trainer = supervised_trainer()
     assert len(trainer.source.frames) == 8
-    held = [trainer.validation_store.positions_of(key) for key in trainer.validation]
+    held = [trainer.held_out.store.positions_of(key) for key in trainer.held_out.keys]
     for positions, label in zip(held, small_labels(12).labels[8:], strict=True):
         np.testing.assert_array_equal(positions, label.positions)
+
+
+def test_training_on_labels_stays_on_the_coarse_grid_which_it_does_not_use():
+    trainer = supervised_trainer()
+    for _ in trainer.run():
+        pass
+    assert trainer.progress == 1.0 > trainer.config.coarse_share
+    assert trainer.store.grid_level == COARSE_GRID
 
 
 def test_frames_choose_among_the_labels():

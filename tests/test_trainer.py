@@ -16,8 +16,9 @@ from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.training import trainer as trainer_module
+from ase_srdft.training.held_out import is_held_out
 from ase_srdft.training.learner import mean_bracket
-from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model, is_held_out
+from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model
 from tests.small_models import small_model
 from tests.small_training import (
     events_of,
@@ -37,7 +38,7 @@ def weights_of(model):
 
 
 def held_positions(trainer):
-    return [trainer.validation_store.positions_of(key) for key in trainer.validation]
+    return [trainer.held_out.store.positions_of(key) for key in trainer.held_out.keys]
 
 
 # Without data
@@ -62,7 +63,7 @@ def test_copies_of_every_molecule():
     trainer = small_trainer(small_dataset("H2O", "H2"), pretraining_frames=5, validation_frames=4)
     trainer.begin()
     molecules = Counter(trainer.store.molecule_of(key) for key in trainer.source.samples)
-    held = Counter(trainer.validation_store.molecule_of(key) for key in trainer.validation)
+    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
     assert molecules == {0: 5, 1: 5}
     assert held == {0: 2, 1: 2}
     keys = list(trainer.source.samples)
@@ -125,7 +126,7 @@ def test_held_out_copies_are_replaced_by_samples(sampled):
     expected = [s.positions for i, s in enumerate(samples, start=1) if is_held_out(0, i)]
     assert trainer.counters.nheld_out == len(expected) == 2
     np.testing.assert_array_equal(held_positions(trainer)[:2], expected)
-    assert len(trainer.validation) == 4
+    assert len(trainer.held_out) == 4
 
 
 def test_every_walker_is_held_out_and_about_one_sample_in_twelve():
@@ -140,7 +141,7 @@ def test_every_walker_is_held_out_and_about_one_sample_in_twelve():
 def test_samples_take_the_places_of_their_own_molecule():
     trainer = small_trainer(small_dataset("H2O", "H2"), validation_frames=4)
     trainer.begin()
-    kinds = [trainer.validation_store.molecule_of(key) for key in trainer.validation]
+    kinds = [trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys]
     assert kinds == [0, 0, 1, 1]
     at = trainer.dataset.references[1]
     taken = []
@@ -149,7 +150,7 @@ def test_samples_take_the_places_of_their_own_molecule():
             taken.append(trainer.counters.nsamples)
     assert trainer.counters.replaced == [2, 3]  # and no more of the others
     assert taken == [number for number in range(1, 200) if is_held_out(0, number)][:2]
-    assert [trainer.validation_store.molecule_of(key) for key in trainer.validation] == kinds
+    assert [trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys] == kinds
 
 
 def test_another_validation_set_is_another_yardstick(sampled):
@@ -261,7 +262,7 @@ def test_last_frames_are_held_out_and_never_trained_on(monkeypatch):
 @pytest.mark.parametrize(("nframes", "nheld"), [(2, 1), (5, 2), (8, 4), (40, 4)])
 def test_number_of_frames_held_out(nframes, nheld):
     trainer = small_trainer(small_dataset(frames=rattled(nframes)))
-    assert len(trainer.validation) == nheld
+    assert len(trainer.held_out) == nheld
     assert len(trainer.source.frames) == nframes - nheld
 
 
@@ -294,7 +295,7 @@ def test_a_share_of_the_frames_is_trained_on_and_all_of_those_held_out_validate(
     assert [len(each) for each in positions] == [8, 4]
     for mine, given in zip(positions[1], [0, 2, 5, 7], strict=True):
         np.testing.assert_array_equal(mine, positions[0][given])
-    assert len(half.validation) == len(whole.validation) == 4
+    assert len(half.held_out) == len(whole.held_out) == 4
 
 
 def test_dynamics_waits_for_the_end_of_the_pretraining():
@@ -582,7 +583,7 @@ def test_a_structure_without_frames_joins_one_that_has_them():
     trainer.begin()
     given = [trainer.store.molecule_of(key) for key in trainer.source.frames]
     copies = [trainer.store.molecule_of(key) for key in trainer.source.samples]
-    held = Counter(trainer.validation_store.molecule_of(key) for key in trainer.validation)
+    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
     assert given == [0] * 4
     assert copies == [1] * 3
     assert held == {0: 2, 1: 1}

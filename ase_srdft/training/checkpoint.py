@@ -63,7 +63,7 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     arrays = _weights(trainer) | _optimiser_arrays(trainer)
     arrays |= _geometries("buffer", trainer.source.samples, trainer.store)
     arrays["buffer/bracket_width"] = np.asarray(trainer.source.widths)
-    arrays |= _geometries("validation", trainer.validation, trainer.validation_store)
+    arrays |= _geometries("validation", trainer.held_out.keys, trainer.held_out.store)
     for state in trainer.sampler_states:
         arrays |= {f"samplers/{state.sampler}/{n}": array for n, array in state.arrays.items()}
     record = {
@@ -118,12 +118,7 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
     buffer = _geometries_of("buffer", arrays)
     for (molecule, positions), width in zip(buffer, arrays["buffer/bracket_width"], strict=True):
         trainer.source.add_sample(molecule, positions, None, float(width))
-    for key in trainer.validation:
-        trainer.validation_store.remove(key)
-    trainer.validation = [
-        trainer.validation_store.add(molecule, positions)
-        for molecule, positions in _geometries_of("validation", arrays)
-    ]
+    trainer.held_out.restore(_geometries_of("validation", arrays))
     trainer.sampler_states = [
         SamplerState(**plain, arrays=under(f"samplers/{plain['sampler']}/", arrays))
         for plain in record["samplers"]

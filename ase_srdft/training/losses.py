@@ -52,7 +52,13 @@ class StepRecord:
 
 @runtime_checkable
 class Loss(Protocol):
-    """What the learner needs of a loss."""
+    """What the learner needs of a loss.
+
+    Attributes:
+        integrates: whether it needs the quadrature of the geometries.
+    """
+
+    integrates: bool
 
     def module(self, model: ElectronicStateModel) -> nn.Module:
         """What maps batches to the predictions that :meth:`evaluate` looks at.
@@ -84,6 +90,8 @@ class EnergyLoss:
 
     The error is the width of the bracket around the SCF energy.
     """
+
+    integrates = True
 
     def module(self, model: ElectronicStateModel) -> nn.Module:
         """The model itself, which gives states."""
@@ -141,6 +149,8 @@ class HamiltonianLoss:
     Args:
         labels: with one for every geometry that this will be asked about.
     """
+
+    integrates = False
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels

@@ -169,7 +169,7 @@ class RunDirectory:
             "level": str(trainer.config.level),
             "nparameters": sum(p.numel() for p in parameters),
             "nframes": len(trainer.source.frames),
-            "nvalidation": len(trainer.validation),
+            "nvalidation": len(trainer.held_out),
             "version": ase_srdft.__version__,
         }
 

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from ase_srdft.devices import torch_device
-from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.model_file import build_model
@@ -29,7 +28,8 @@ from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.engine import Engine, SyncEngine
 from ase_srdft.training.events import Counters, Event, Validation
-from ase_srdft.training.learner import Learner, mean_bracket, mean_hamiltonian_error
+from ase_srdft.training.held_out import HeldOut, is_held_out
+from ase_srdft.training.learner import Learner
 from ase_srdft.training.led_engine import LedEngine
 from ase_srdft.training.local_engine import LocalEngine
 from ase_srdft.training.losses import StepRecord, loss_of
@@ -39,10 +39,8 @@ from ase_srdft.training.ray_engine import RayEngine
 from ase_srdft.training.sampler import Sample, SamplingRound, thermal_copies
 from ase_srdft.training.store import GeometryStore
 
-__all__ = ["Trainer", "evenly_spaced", "initial_model", "is_held_out"]
+__all__ = ["Trainer", "evenly_spaced", "initial_model"]
 
-#: One in so many accepted samples is held out, until there are enough.
-_HOLD_OUT_EVERY = 12
 #: Training steps between looks whether dynamics may begin.
 _LOOK_EVERY = 50
 #: Rounds in a row without a single good sample before the run is given up.
@@ -109,8 +107,8 @@ class Trainer:
         seeds = np.random.SeedSequence(config.seed).spawn(2)
         self.batch_rng, self.sampler_rng = (np.random.default_rng(seed) for seed in seeds)
         self.store = self._new_store(0.8 * config.memory_gb, config.coarse_sampling)
-        self.validation_store = self._new_store(0.2 * config.memory_gb, False)
-        self.validation: list[int] = []
+        held_out = self._new_store(0.2 * config.memory_gb, False)
+        self.held_out = HeldOut(held_out, self.ranks, dataset.labels)
         self.source = BatchSource(
             self.store,
             self._given_frames(),
@@ -139,7 +137,7 @@ class Trainer:
             raise BadInput("a single frame: give at least two, one is held out, or none")
         nheld = min(self.config.validation_frames, len(frames) // 2)
         for molecule, positions in frames[len(frames) - nheld :]:
-            self.validation.append(self.validation_store.add(molecule, positions))
+            self.held_out.add(molecule, positions)
         trained = range(len(frames) - nheld)
         chosen = evenly_spaced(trained, self.config.data_fraction)
         return [self.store.add(*frames[index]) for index in chosen]
@@ -236,7 +234,7 @@ class Trainer:
 
     def train(self, progress: float) -> StepRecord:
         """One training step at this share of the schedule."""
-        if progress >= self.config.coarse_share:
+        if progress >= self.config.coarse_share and self.learner.loss.integrates:
             self.store.refine()
         keys = self.source.draw(self.config.optimiser.batch_size, self.batch_rng)
         shares = self.ranks.shares(keys, self.store.positions_of)
@@ -269,15 +267,14 @@ class Trainer:
                     self.sampler_rng,
                 )
             )
-            self.validation += [self.validation_store.add(index, c) for c in copies[:nheld]]
+            for positions in copies[:nheld]:
+                self.held_out.add(index, positions)
             for positions in copies[nheld:]:
                 self.source.add_sample(index, positions, None)
 
     def bracket_is_safe(self) -> bool:
         """Whether dynamics on the averaged model may start, by held-out frames."""
-        spread = self.validation[:: max(1, len(self.validation) // 8)]  # over all molecules
-        batches = self.validation_store.batches(spread)
-        width = mean_bracket(self.learner.averaged, batches, self.workers)[1]
+        width = self.held_out.bracket_of_a_few(self.learner.averaged)
         return width < self.config.safe_width_mEh * 1e-3
 
     def _place_walkers(self) -> None:
@@ -379,26 +376,12 @@ class Trainer:
         counters = self.counters
         if self.dataset.frames or not is_held_out(self.config.seed, counters.nsamples):
             return False
-        places = (
-            place
-            for place, key in enumerate(self.validation)
-            if place not in counters.replaced and self.validation_store.molecule_of(key) == molecule
-        )
-        place = next(places, None)
+        place = self.held_out.replace(molecule, positions, counters.replaced)
         if place is None:
             return False
-        self.validation_store.remove(self.validation[place])
-        self.validation[place] = self.validation_store.add(molecule, positions)
         counters.replaced.append(place)
         counters.best_width = math.inf  # another set, another yardstick
         return True
-
-    def _validation_batches(self) -> Iterator[list[Geometry]]:
-        """Those of this rank."""
-        shares = self.ranks.shares(self.validation, self.validation_store.positions_of)
-        own = shares[self.ranks.rank]
-        for start in range(0, len(own), 8):
-            yield self.validation_store.batches(own[start : start + 8])
 
     def _validate_if_due(self, last: bool = False) -> Iterator[Event]:
         """A validation at the steps that ask for one, and of the ``last`` step."""
@@ -412,22 +395,15 @@ class Trainer:
     def _target_may_be_reached(self) -> bool:
         """Whether the held-out set is the final one now, and a run waits for just that."""
         wanted = self.config.target_error_uEh is not None and self.config.self_refine
-        final = self.counters.nheld_out == len(self.validation) > 0
+        final = self.counters.nheld_out == len(self.held_out) > 0
         return wanted and final and math.isinf(self.counters.best_width)
 
     def _validate(self) -> Validation | None:
         """Averaged weights on held-out frames; None if it was asked to stop meanwhile."""
-        totals, stopped = np.zeros(3), False
-        for batches in self._validation_batches():
-            stopped = self.stop_requested
-            if stopped:
-                break
-            count = sum(len(batch) for batch in batches)
-            bracket = mean_bracket(self.learner.averaged, batches, self.workers)
-            totals += count * np.array([*bracket, self._hamiltonian_error(batches)])
-        if self.ranks.any(stopped):
+        means = self.held_out.means(self.learner.averaged, lambda: self.stop_requested)
+        if means is None:
             return None
-        energy, width, error = (self.ranks.sum(totals) / len(self.validation)).tolist()
+        energy, width, error = means
         self.counters.validated_step = self.learner.step
         best = width < self.counters.best_width
         if best:
@@ -440,17 +416,10 @@ class Trainer:
             hamiltonian_error=None if math.isnan(error) else error,
         )
 
-    def _hamiltonian_error(self, batches: Sequence[Geometry]) -> float:
-        """Of the averaged weights (Hartree); NaN without labels."""
-        labels = self.dataset.labels
-        if labels is None:
-            return math.nan
-        return mean_hamiltonian_error(self.learner.averaged, batches, labels, self.workers)
-
     def _target_reached(self) -> bool:
         target = self.config.target_error_uEh
         # with sampling to come, the set is not yet the one that counts
-        final = bool(self.dataset.frames) or self.counters.nheld_out == len(self.validation)
+        final = bool(self.dataset.frames) or self.counters.nheld_out == len(self.held_out)
         ready = final or not self.config.self_refine
         return target is not None and ready and self.counters.best_width < target * 1e-6
 
@@ -464,14 +433,6 @@ def evenly_spaced(indices: Sequence[int], fraction: float) -> list[int]:
     count = max(1, round(fraction * len(indices)))
     places = np.linspace(0, len(indices) - 1, count).round().astype(int)
     return [indices[place] for place in places] if indices else []
-
-
-def is_held_out(seed: int, number: int) -> bool:
-    """Whether the sample of this number is held out, if there is a place for it.
-
-    Drawn, since samples come in chunks: every twelfth would be one and the same walker's.
-    """
-    return bool(np.random.default_rng([seed, number]).random() * _HOLD_OUT_EVERY < 1.0)
 
 
 def _is_finite(sample: Sample) -> bool:
