@@ -1,11 +1,12 @@
 """Which guess Fock matrix to correct, and what the network's reading of it is worth.
 
 First the guesses themselves: the bracket of the aufbau state of F0 + d (F[P0] - F0), F0 that of
-superposed atoms, for several d, on held-out frames of the paper's molecules.  Then training: one
-model from each guess, with and without the guess's matrices among the network's input, on the
-same frames for the same time, geometry preparation included; the certified error (mean bracket
-width on the last 60 frames, level-1 grid); and the time of energy and forces of all of them,
-interleaved, in the same run.
+superposed atoms, for several d, on held-out frames of the paper's molecules, and the same for the
+mixing of the QPT family's three iterations from there (d = 0).  Then training, if there are any
+--guesses: one model from each guess, with and without the guess's matrices among the network's
+input, on the same frames for the same time, geometry preparation included; the certified error
+(mean bracket width on the last 60 frames, level-1 grid); and the time of energy and forces of all
+of them, interleaved, in the same run.
 
     python benchmarks/guess_choice.py --minutes 5 --guesses roothaan minao minao-unread sap
 """
@@ -17,6 +18,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.evaluate import evaluate
+from ase_srdft.models.model_file import build_model
 from ase_srdft.structures import read_frames
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
@@ -38,29 +41,42 @@ from ase_srdft.training.trainer import Trainer
 from ase_srdft.units import MICROHARTREE
 
 DAMPINGS = (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 1.0)
+MIXINGS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
 #: Frames of each molecule that the guesses alone are looked at.
 FEW = 4
 
 
-def widths_by_damping(molecule_name: str, folder: Path) -> list[float]:
-    """Mean bracket (Hartree) of the damped Roothaan steps of a molecule, untrained."""
-    system = SYSTEMS[molecule_name]
+@torch.no_grad()
+def few_frames(name: str, guess: str, folder: Path) -> Geometry:
+    """Some held-out frames of a molecule, prepared."""
+    system = SYSTEMS[name]
     level = LevelOfTheory(xc=system.xc, basis=system.basis)
-    frames = read_frames(folder / system.file)[-HELD_OUT :: HELD_OUT // FEW]
-    dataset = Dataset.of([], frames)
-    (molecule,) = dataset.molecules(level, "roothaan")
-    positions = torch.as_tensor(np.array([each for _, each in dataset.frames]))
-    with torch.no_grad():
-        geometry = prepare(molecule, positions)
-        return [mean_width(geometry, damping) for damping in DAMPINGS]
+    dataset = Dataset.of([], read_frames(folder / system.file)[-HELD_OUT :: HELD_OUT // FEW])
+    (molecule,) = dataset.molecules(level, guess)
+    return prepare(molecule, torch.as_tensor(np.array([each for _, each in dataset.frames])))
 
 
-def mean_width(geometry: Geometry, damping: float) -> float:
-    """Mean bracket (Hartree) of one damping."""
+@torch.no_grad()
+def damped_width(geometry: Geometry, damping: float) -> float:
+    """Mean bracket (Hartree) of a damped Roothaan step."""
     assert geometry.guess_step is not None
     fock = geometry.guess_fock + (damping - DAMPING) * geometry.guess_step
     projector, _, _ = occupied_projector(geometry.orthogonal(fock), geometry.molecule.nocc)
-    density_matrix = geometry.density_matrix(projector)
+    return mean_width(geometry, geometry.density_matrix(projector))
+
+
+@torch.no_grad()
+def mixed_width(geometry: Geometry, mixing: float) -> float:
+    """Mean bracket (Hartree) of an untrained QPT model, which adds nothing to its iterations."""
+    molecule = geometry.molecule
+    elements = tuple(sorted(set(molecule.numbers)))
+    settings = {"mixing": mixing, "features": 8, "layers": 1, "orbital_layers": 1}
+    model = build_model("qpt", molecule.level, elements, settings)
+    return mean_width(geometry, model([geometry])[0].density_matrix)
+
+
+def mean_width(geometry: Geometry, density_matrix: torch.Tensor) -> float:
+    """Mean bracket (Hartree) of a state."""
     energies, matrix = kohn_sham(geometry, density_matrix)
     bracket = energy_bracket(geometry, energies.total, density_matrix, matrix)
     return float(bracket.width.mean())
@@ -93,12 +109,19 @@ def seconds(trainer: Trainer, positions: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
-def show_dampings(folder: Path) -> None:
-    """The table of the guesses alone."""
-    print("mean bracket/mEh of the untrained guess; columns: damping")
-    print(f"{'':14s}" + "".join(f"{damping:8.2f}" for damping in DAMPINGS))
+def show(
+    what: str,
+    guess: str,
+    values: Sequence[float],
+    width: Callable[[Geometry, float], float],
+    folder: Path,
+) -> None:
+    """A table of states that nothing has been trained for."""
+    print(f"mean bracket/mEh of {what}")
+    print(f"{'':14s}" + "".join(f"{value:8.2f}" for value in values))
     for name in ("ethanol", "malonaldehyde", "uracil"):
-        widths = (f"{1e3 * width:8.1f}" for width in widths_by_damping(name, folder))
+        geometry = few_frames(name, guess, folder)
+        widths = (f"{1e3 * width(geometry, value):8.1f}" for value in values)
         print(f"{name:14s}" + "".join(widths), flush=True)
 
 
@@ -112,11 +135,14 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     choices = [*GUESSES, *(f"{guess}-unread" for guess in GUESSES)]
     default = ["roothaan", "minao", "minao-unread", "sap"]
-    parser.add_argument("--guesses", nargs="+", choices=choices, default=default)
+    parser.add_argument("--guesses", nargs="*", choices=choices, default=default)
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = Path(os.environ.get("ASE_SRDFT_DATA", "../shared/data"))
-    show_dampings(folder)
+    show("the untrained guess; columns: damping", "roothaan", DAMPINGS, damped_width, folder)
+    show("an untrained QPT model; columns: mixing", "minao", MIXINGS, mixed_width, folder)
+    if not options.guesses:
+        return 0
     dataset = Dataset.of([], read_frames(folder / SYSTEMS["ethanol"].file))
     trainers = {g: train(dataset, g, options.minutes, options.threads) for g in options.guesses}
     times: dict[str, list[float]] = {guess: [] for guess in trainers}

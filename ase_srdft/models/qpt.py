@@ -43,13 +43,15 @@ class QptConfig(OrbitalNetworkConfig):
     Attributes:
         guess: guess Fock matrix (``minao``, ``sap``, ``core``).
         iterations: k, Fock builds after the transformer; not negative.
-        mixing: m, the share of what is new, above 0 and 1 at most.
+        mixing: m, the share of what is new, above 0 and 1 at most.  Some molecules bear more than
+            0.3; from 0.35 on the iterations in malonaldehyde and uracil lead away
+            (``benchmarks/guess_choice.py``).
         mixed: ``fock`` or ``density``.
     """
 
     guess: str = "minao"
     iterations: int = 3
-    mixing: float = 0.4
+    mixing: float = 0.3
     mixed: str = "fock"
 
     def __post_init__(self) -> None:
