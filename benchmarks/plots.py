@@ -86,8 +86,10 @@ def grouped_bars(axis: Axes, groups: Sequence[str], series: Sequence[Bars]) -> N
         say_nothing_yet(axis)
         return
     axis.set_yscale("log")
-    bottom, top = 0.4 * min(values), 3.0 * max(values)
-    axis.set_ylim(bottom, top)
+    upright = len(series) > 3
+    bottom, highest = 0.4 * min(values), max(values)
+    room = max(3.0, (highest / bottom) ** 0.22) if upright else 3.0  # for the label of the highest
+    axis.set_ylim(bottom, room * highest)
     for index, bars in enumerate(series):
         offset = (index - (len(series) - 1) / 2) * width
         for group, value in enumerate(bars.values):
@@ -102,7 +104,7 @@ def grouped_bars(axis: Axes, groups: Sequence[str], series: Sequence[Bars]) -> N
                 textcoords="offset points",
                 ha="center",
                 va="bottom",
-                rotation=90 if len(series) > 3 else 0,
+                rotation=90 if upright else 0,
                 fontsize=6.5,
                 color=SOFT,
             )
