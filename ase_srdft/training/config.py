@@ -205,7 +205,8 @@ class TrainingConfig:
         validate_every: training steps between validations.
         coarse_share: share of the run that trains, and samples, on the coarse grid.  The rest of
             it trains on the level's own grid, as validation does all along, and goes on sampling
-            on the coarse one; 0: neither is ever on the coarse grid.
+            on the coarse one; 0: neither is ever on the coarse grid.  The loss ``hamiltonian``
+            needs no grid, and nothing changes for it.
         seed: of everything random.
         device: where training runs.
         threads: of the trainer, over the geometries of a batch; each runs torch's operations on

@@ -107,8 +107,9 @@ class Trainer:
         seeds = np.random.SeedSequence(config.seed).spawn(2)
         self.batch_rng, self.sampler_rng = (np.random.default_rng(seed) for seed in seeds)
         self.store = self._new_store(0.8 * config.memory_gb, config.coarse_sampling)
-        held_out = self._new_store(0.2 * config.memory_gb, False)
-        self.held_out = HeldOut(held_out, self.ranks, dataset.labels)
+        self.held_out = HeldOut(
+            self._new_store(0.2 * config.memory_gb, False), self.ranks, dataset.labels
+        )
         self.source = BatchSource(
             self.store,
             self._given_frames(),
