@@ -34,7 +34,7 @@ from ase_srdft.models.library import shipped_folder
 #: Bytes that a model may have.
 LARGEST = 2_000_000
 #: Of every run.
-TRAIN_ARGUMENTS = ("--batch-size", "4", "--engine", "local", "--memory-gb", "8")
+TRAIN_ARGUMENTS = ("--batch-size", "4", "--memory-gb", "6")
 
 
 @dataclass(frozen=True, kw_only=True)

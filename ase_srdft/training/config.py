@@ -227,7 +227,7 @@ class TrainingConfig:
     steps: int = 10_000
     minutes: float | None = None
     target_error_uEh: float | None = None
-    train_steps_per_round: int = 16
+    train_steps_per_round: int = 64
     pretraining_steps: int = 0
     pretraining_frames: int = 64
     safe_width_mEh: float = 5.0
