@@ -1,8 +1,8 @@
 """Train, evaluate and install the models that ship with the package.
 
-Each is one run of ``ase-srdft-train`` on this machine with seed 0: given frames and the model's
-own samples beside them (water: one structure and no frames), sampling and training at the same
-time, so that another machine, or a busier one, gives another model of about this accuracy.
+Each is one run of ``ase-srdft-train`` on one core with seed 0: given frames and the model's own
+samples beside them (water: one structure and no frames).  Sampling and training take turns, so
+that what else the machine does changes the time and not the model.
 Evaluated on the last 60 frames of the molecule's file.  Writes shipped.csv and shipped.md into
 the output directory, the paper's numbers beside ours, and with --install copies the models to
 where the package finds them by name.

@@ -13,14 +13,14 @@ def test_names_are_those_of_molecule_functional_and_basis():
         assert name == f"{how.molecule}-{system.xc.lower()}-{system.basis}"
 
 
-def test_commands_sample_beside_training(tmp_path):
+def test_runs_sample_and_repeat_whatever_else_the_machine_does(tmp_path):
     module = benchmark("shipped_models")
     for name, how in module.SHIPPED.items():
         campaign = module.campaign_of(name, tmp_path, tmp_path)
         words = benchmark("runs").train_command(campaign, how.run)
         options = train._parser().parse_args(words[3:])
-        assert getattr(options, "engine.name") == "local"
-        assert (options.seed, options.steps) == (0, how.steps)
+        assert (getattr(options, "engine.name"), options.threads) == ("sync", 1)
+        assert (options.seed, options.steps, options.minutes) == (0, how.steps, None)
         assert not options.no_self_refine
 
 
