@@ -34,7 +34,7 @@ from ase_srdft.models.library import shipped_folder
 #: Bytes that a model may have.
 LARGEST = 2_000_000
 #: Of every run.
-TRAIN_ARGUMENTS = ("--batch-size", "4", "--memory-gb", "6")
+TRAIN_ARGUMENTS = ("--batch-size", "4", "--memory-gb", "12")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ SHIPPED = {
     "water-pbe-6-31g": Shipped(molecule="water", nframes=0, steps=8_000),
     "ethanol-pbe-6-31g": Shipped(molecule="ethanol", nframes=TRAINING_FRAMES, steps=10_000),
     "malonaldehyde-pbe-6-31g": Shipped(
-        molecule="malonaldehyde", nframes=TRAINING_FRAMES, steps=11_200
+        molecule="malonaldehyde", nframes=TRAINING_FRAMES, steps=6_000
     ),
     "uracil-pbe-sto-3g": Shipped(molecule="uracil", nframes=TRAINING_FRAMES, steps=13_400),
 }
