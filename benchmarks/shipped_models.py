@@ -52,7 +52,7 @@ class Shipped:
 
 
 SHIPPED = {
-    "water-pbe-6-31g": Shipped(molecule="water", nframes=0, steps=8_000),
+    "water-pbe-6-31g": Shipped(molecule="water", nframes=0, steps=4_000),
     "ethanol-pbe-6-31g": Shipped(molecule="ethanol", nframes=TRAINING_FRAMES, steps=10_000),
     "malonaldehyde-pbe-6-31g": Shipped(
         molecule="malonaldehyde", nframes=TRAINING_FRAMES, steps=6_000
