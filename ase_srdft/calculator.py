@@ -23,6 +23,7 @@ from ase_srdft.calculator_input import (
     total_charge,
 )
 from ase_srdft.calculator_outputs import ElectronicOutputs
+from ase_srdft.charges import stated
 from ase_srdft.devices import torch_device
 from ase_srdft.electronic_structure import ElectronicStructure
 from ase_srdft.errors import BadInput
@@ -73,10 +74,13 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             from its ``todict``: this needs a file.  None makes an untrained model for the
             elements of the first atoms: its state is the guess's, some 0.1 Hartree above the SCF
             energy, as its bracket says; `ase_srdft.SelfRefiningLangevin` trains it as it runs.
-        charge: of the molecule (e); None for the sum of the atoms' initial charges.  It must be
-            the charge that the model was trained at.
-        multiplicity: 1, or None for the sum of the initial magnetic moments, which must then
-            be zero; the moments are not used otherwise.
+        charge: of the molecule (e); None for what the atoms say: the sum of their initial
+            charges, or ``charge`` or ``total_charge`` in ``atoms.info`` (see
+            `ase_srdft.charges`), which must agree.  It must be the charge that the model was
+            trained at.
+        multiplicity: 1, or None for what the atoms say, which must then be a closed shell: the
+            sum of the initial magnetic moments must be zero (they are not used otherwise), and
+            ``multiplicity`` in ``atoms.info`` one, as in `ase_srdft.charges`.
         device: of the network and the functional, ``cpu``, ``cuda``, ``cuda:1``.
         xc: functional of an untrained model (PBE); with any other, None or the model's own.
         basis: likewise (6-31g).
@@ -214,6 +218,16 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         self.parameters["model"] = memory_name(model)
 
     # results
+
+    def check_state(self, atoms: Atoms, tol: float = 1.0e-15) -> list[str]:
+        """What of the atoms has changed since the last results; also what ``info`` says of them.
+
+        ASE itself compares arrays only, and would answer from the results of another charge.
+        """
+        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
+        if self.atoms is not None and repr(stated(self.atoms.info)) != repr(stated(atoms.info)):
+            changes.append("initial_charges")
+        return changes
 
     def calculate(
         self,

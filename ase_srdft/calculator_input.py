@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 
+from ase_srdft.charges import total_charge
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import BadInput
@@ -37,8 +37,6 @@ __all__ = [
 
 _LEVEL_PARAMETERS = ("xc", "basis", "density_fitting", "grid_level")
 _IN_MEMORY = " model in memory>"
-#: How far a sum of partial charges or moments may be from a whole number.
-_WHOLE = 1.0e-3
 
 
 @contextmanager
@@ -186,37 +184,6 @@ def fresh_model(parameters: Mapping[str, Any], atoms: Atoms, charge: int) -> Ele
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return own_copy(build_model("fock", level, elements, {}))
-
-
-def total_charge(atoms: Atoms, charge: int | None, multiplicity: int | None) -> int:
-    """The charge asked for (e): the parameter, or the sum of the atoms' initial charges.
-
-    Raises:
-        InputError: atoms and parameters contradict each other, or ask for an open shell.
-    """
-    moment = float(np.linalg.norm(atoms.get_initial_magnetic_moments().sum(axis=0)))
-    if abs(moment) > _WHOLE:
-        raise InputError(
-            f"the atoms' initial magnetic moments sum to {moment:g}, a multiplicity of "
-            f"{moment + 1:g}"
-            + ("" if multiplicity is None else f" against multiplicity={multiplicity}")
-            + ": closed shells only, so set them to zero"
-        )
-    charges = atoms.get_initial_charges()
-    total = float(charges.sum())
-    whole = round(total) if np.isfinite(total) else 0
-    if not abs(total - whole) < _WHOLE:
-        raise InputError(
-            f"the atoms' initial charges sum to {total:g}: make it a whole number, or remove them "
-            "and give charge=..."
-        )
-    if charge is None:
-        return whole
-    if charges.any() and whole != charge:
-        raise InputError(
-            f"charge={charge}, but the atoms' initial charges sum to {whole}: make them agree"
-        )
-    return charge
 
 
 def check_vacuum(atoms: Atoms) -> None:

@@ -31,6 +31,8 @@ BORDERS = {
     "ase": (
         "elements.py",
         "units.py",
+        "charges.py",
+        "reading/",
         "structures.py",
         "calculator.py",
         "calculator_engine.py",

@@ -1,6 +1,7 @@
 """The calculator: numbers and units, the cache, what ASE does with it, and what it refuses."""
 
 import copy
+import functools
 import json
 import multiprocessing
 import pickle
@@ -234,6 +235,25 @@ def test_charges_and_moments_invalidate(atoms):
         _ = atoms.calc.energy_bracket
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("charge", 1), ("total_charge", -1), ("spin", 3), ("charge", "0")]
+)
+def test_a_charge_or_spin_in_info_invalidates(key, value, atoms, calc, monkeypatch):
+    energy = atoms.get_potential_energy()
+    atoms.info[key] = value  # ASE itself compares arrays only
+    batch = functools.partial(calc.evaluate_batch, [atoms])
+    for ask in (atoms.get_potential_energy, atoms.get_forces, batch):
+        with pytest.raises(InputError, match="charge|spin"):
+            ask()
+    atoms.info[key] = 0
+    calls = counted(calc, monkeypatch)
+    assert atoms.get_potential_energy() == energy
+    assert atoms.get_potential_energy() == energy
+    atoms.info["note"] = "of no matter"
+    assert atoms.get_potential_energy() == energy
+    assert calls == [False]
+
+
 def test_failed_evaluations_leave_nothing_behind(atoms, calc):
     energy = atoms.get_potential_energy()
     atoms.positions[1] = atoms.positions[0]
@@ -409,6 +429,12 @@ def with_charges(charges):
     return atoms
 
 
+def water_of(**info):
+    atoms = water()
+    atoms.info.update(info)
+    return atoms
+
+
 @pytest.mark.parametrize(
     ("atoms", "message"),
     [
@@ -421,6 +447,9 @@ def with_charges(charges):
         (with_charges([-1.0, 0.0, 0.0]), "total charge of -1, but the model was trained"),
         (with_charges([0.3, 0.1, 0.1]), r"sum to 0\.5: make it a whole number"),
         (with_charges([np.nan, 0.0, 0.0]), "sum to nan"),
+        (water_of(charge=-2), "total charge of -2, but the model was trained"),
+        (water_of(charge=1, spin=3), "'spin'. is 3.*open shells are not supported"),
+        (water_of(charge="-2"), "use a whole number"),
     ],
 )
 def test_refused_atoms(atoms, message, calc):
@@ -433,6 +462,25 @@ def test_contradicting_charges(model):
     with pytest.raises(InputError, match="charge=0, but the atoms' initial charges sum to 1"):
         calc.get_potential_energy(with_charges([1.0, 0.0, 0.0]))
     assert calc.get_potential_energy(with_charges([-0.6, 0.3, 0.3])) < -2000.0
+
+
+def test_a_charge_in_info_is_used_like_initial_charges():
+    ions = [molecule("OH"), molecule("OH")]
+    for ion in ions:
+        ion.set_initial_magnetic_moments(None)
+    ions[0].info["charge"] = -1
+    ions[1].set_initial_charges([-1.0, 0.0])
+    energies = []
+    for ion in ions:
+        ion.calc = SRDFTCalculator(**LEVEL)
+        energies.append(ion.get_potential_energy())
+        assert ion.calc.model_for(ion).level.charge == -1
+    assert energies[0] == energies[1] < -1000.0
+    anion = SRDFTCalculator(small_model(elements=(1, 8), charge=-1))
+    assert anion.evaluate_batch(ions)[0]["energy"] < -1000.0
+    ions[0].info["charge"] = 1
+    with pytest.raises(InputError, match="total charge of 1"):
+        anion.evaluate_batch(ions)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
