@@ -175,7 +175,8 @@ def _number(key: str, value: Any) -> float:
 
 
 def _no_number(key: str, value: Any) -> InputError:
+    shown = " ".join(repr(value).split())
     return InputError(
-        f"info[{key!r}] is {' '.join(repr(value).split())}: use a whole number ({_plain(key)}=... in the "
-        "comment line of an xyz file), or remove it"
+        f"info[{key!r}] is {shown}: use a whole number ({_plain(key)}=... in the comment line of "
+        "an xyz file), or remove it"
     )

@@ -243,7 +243,7 @@ def test_a_charge_or_spin_in_info_invalidates(key, value, atoms, calc, monkeypat
     atoms.info[key] = value  # ASE itself compares arrays only
     batch = functools.partial(calc.evaluate_batch, [atoms])
     for ask in (atoms.get_potential_energy, atoms.get_forces, batch):
-        with pytest.raises(InputError, match="charge|spin"):
+        with pytest.raises(InputError, match=r"charge|spin"):
             ask()
     atoms.info[key] = 0
     calls = counted(calc, monkeypatch)

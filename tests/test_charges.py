@@ -79,8 +79,7 @@ def test_contradicting_charges_are_both_named(atoms, charge, words):
 
 @pytest.mark.parametrize(
     "value",
-    [0.5, "-2", "2-", True, False, np.True_, np.nan, np.inf, np.array([0, 0]), np.array([]), [0]]
-    + [1j, {}],
+    [0.5, "-2", "2-", True, False, np.True_, np.nan, np.inf, np.array([0, 0]), [], [0], 1j, {}],
 )
 @pytest.mark.parametrize("key", ["charge", "Total-Charge", "multiplicity", "spin"])
 def test_values_that_are_no_whole_number(key, value):
@@ -128,7 +127,7 @@ def test_open_shells_are_refused_without_advice_that_hides_them(atoms):
 def test_the_triplet_of_oxygen_is_not_turned_into_a_singlet_without_a_word():
     oxygen = molecule("O2")
     assert oxygen.get_initial_magnetic_moments().sum() == 2.0
-    with pytest.raises(InputError, match="multiplicity of 3.*ground state.*O2"):
+    with pytest.raises(InputError, match=r"multiplicity of 3.*ground state.*O2"):
         total_charge(oxygen, None, None)
 
 

@@ -91,6 +91,8 @@ def test_choice_of_frames(name, options, chosen, folder):
         ({0: "frames.traj"}, "is damaged or no model file"),
         ({1: "missing.xyz"}, "there is no file"),
         ({1: "water.srdft"}, "ASE cannot read"),
+        ({1: "ion.xyz"}, "frame 1 of ion.xyz: charge=0, but info['charge'] is -2"),
+        ({1: "triplet.xyz"}, "frame 1 of triplet.xyz: info['spin'] is 3, but open shells"),
         ({2: "--limit=0"}, "argument --limit: '0' is no whole number of at least 1"),
         ({2: "--stride=x"}, "'x' is no whole number"),
         ({2: "--device=toaster"}, "device 'toaster' cannot be used"),
@@ -101,6 +103,10 @@ def test_choice_of_frames(name, options, chosen, folder):
 )
 def test_bad_input_is_one_line_and_exit_code_2(changes, message, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
+    for name, info in {"ion.xyz": {"charge": -2}, "triplet.xyz": {"spin": 3}}.items():
+        frames = [water(), water()]
+        frames[1].info.update(info)
+        ase.io.write(name, frames)
     words = ["water.srdft", "frames.traj", "--no-forces"]
     for index, word in changes.items():
         words[index] = word

@@ -10,6 +10,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 
 from ase_srdft import labelling
@@ -145,6 +146,40 @@ def test_frames_of_another_charge(folder, capsys):
     ase.io.write("frames.traj", [ion])
     assert label() == 2
     assert "charge=0, but the atoms' initial charges sum to -2" in capsys.readouterr().err
+
+
+def hydroxide(**info):
+    atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+    atoms.info.update(info)
+    return atoms
+
+
+def test_the_charge_of_a_comment_line(folder, capsys):
+    ase.io.write("frames.xyz", [hydroxide(charge=-1)])
+    words = ["frames.xyz", *WORDS[1:], "--workers", "1"]
+    assert main([*words, "--charge", "-1"]) == 0
+    (found,) = read_labels(Path("labels.h5")).labels
+    assert found.numbers == (8, 1)
+    assert read_labels(Path("labels.h5")).origin.level.charge == -1
+    assert found.energy < -70.0
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"charge": -2}, "frame 1 of frames.xyz: charge=0, but info['charge'] is -2"),
+        ({"spin": 3}, "frame 1 of frames.xyz: info['spin'] is 3, but open shells"),
+        ({"multiplicity": "one"}, "frame 1 of frames.xyz: info['multiplicity'] is 'one': use a"),
+    ],
+)
+def test_a_comment_line_that_contradicts(info, message, folder, capsys):
+    images = rattled(2)
+    images[1].info.update(info)
+    ase.io.write("frames.xyz", images)
+    assert main(["frames.xyz", *WORDS[1:]]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not list(Path().glob("labels*"))
 
 
 def test_a_file_that_cannot_be_written_is_one_line(folder, monkeypatch, capsys):

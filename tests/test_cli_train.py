@@ -363,6 +363,12 @@ def bad_inputs(folder):
     ion.set_initial_charges([-2.0, 0.0, 0.0])
     ase.io.write("ion.traj", ion)
     ase.io.write("triplet.traj", molecule("O2"))
+    ion = water.copy()
+    ion.info["charge"] = -2
+    ase.io.write("stated-ion.xyz", ion)
+    ase.io.write("stated-ions.xyz", [water, ion])
+    ion.info = {"charge": 0, "spin": 3}
+    ase.io.write("stated-triplet.xyz", ion)
     ase.io.write("one.xyz", water)
     positions = np.array([water.positions])
     objects = np.array([positions, None], dtype=object)
@@ -414,6 +420,10 @@ BAD = [
     ("ion.traj", "ion.traj: charge=0, but the atoms' initial charges sum to -2"),
     ("radical.xyz", "radical.xyz: the atoms' initial magnetic moments sum to 1"),
     ("triplet.traj", "triplet.traj: the atoms' initial magnetic moments sum to 2"),
+    ("stated-ion.xyz", "frame 0 of stated-ion.xyz: charge=0, but info['charge'] is -2"),
+    ("water.xyz --data stated-ions.xyz", "frame 1 of stated-ions.xyz: charge=0, but info['char"),
+    ("water.xyz --charge -1 --data stated-ions.xyz", "charge=-1, but info['charge'] is -2"),
+    ("stated-triplet.xyz", "frame 0 of stated-triplet.xyz: info['spin'] is 3, but open shells"),
     ("water.xyz --xc M06-2X", "unknown xc 'M06-2X': use one of LDA"),
     ("water.xyz --basis nonsense", "no basis 'nonsense' for H"),
     ("water.xyz --density-fitting nonsense", "no basis 'nonsense' for H"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ase_srdft.cli.common import Parser, check_writable, run_command
-from ase_srdft.cli.frames import add_frames, chosen_frames, with_progress
+from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,6 +55,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     device = torch_device(options.device)
     model = load_model(model_path(options.model)).model.to(device)
     frames = chosen_frames(options)
+    check_charge(frames, options.frames, model.level.charge)
     errors = frame_errors(model, frames, forces=not options.no_forces)
     accuracy = average(with_progress(errors, len(frames)))
     _print_report(options, model, frames, accuracy)

@@ -63,11 +63,11 @@ def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None
     from ase_srdft.calculator_input import total_charge
     from ase_srdft.errors import BadInput
 
-    for atoms in frames:
+    for index, atoms in enumerate(frames):
         try:
             total_charge(atoms, charge, multiplicity=None)
         except InputError as err:
-            raise BadInput(f"{path}: {err}") from err
+            raise BadInput(f"frame {index} of {path}: {err}") from err
 
 
 def with_progress(items: Iterable[_Item], nframes: int) -> Iterator[_Item]:
