@@ -5,20 +5,17 @@ Angstrom throughout: this is the side of ASE.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
-from ase.io import read
 from jaxtyping import Bool, Float, Integer
-from numpy.lib.npyio import NpzFile
 
 from ase_srdft.errors import BadInput
+from ase_srdft.reading.archive import read_archive
+from ase_srdft.reading.formats import read_with_ase
 
 __all__ = [
     "bond_matrix",
@@ -33,8 +30,6 @@ __all__ = [
 _CLOSEST_ANGSTROM = 0.3
 #: Atoms are bonded up to this multiple of the sum of their covalent radii.
 _BOND_FACTOR = 1.3
-_NUMBER_KEYS = ("nuclear_charges", "z")
-_POSITION_KEYS = ("coords", "R")
 
 
 def read_structures(paths: Iterable[str | Path]) -> list[Atoms]:
@@ -43,31 +38,48 @@ def read_structures(paths: Iterable[str | Path]) -> list[Atoms]:
 
 
 def read_frames(path: str | Path, limit: int | None = None) -> list[Atoms]:
-    """The structures of one file: any format of ASE, or an MD17 archive.
+    """All structures of one file: an MD17 archive, or a format of ASE that keeps nothing back.
 
-    An ``.npz`` is read as MD17 and rMD17 are laid out: ``nuclear_charges`` or ``z`` (natoms,) and
-    ``coords`` or ``R`` (nframes, natoms, 3) in Angstrom.  Energies and forces in it are left
-    aside: they belong to another level of theory.
+    The file is the one that is named, whatever is in the name.  What ASE's readers would pass
+    over in silence, such as the frames after a blank line of an xyz file, is an error.
+
+    An ``.npz`` is read as MD17 and rMD17 are laid out: ``nuclear_charges`` or ``z`` (natoms,), or
+    (nframes, natoms), and ``coords`` or ``R`` (nframes, natoms, 3) in Angstrom.  Energies and
+    forces in it are left aside: they belong to another level of theory.
+
+    Where the file names a unit of length (``r_unit`` or ``units`` in an archive, ``length_unit=``
+    in the comment line of an xyz file), positions are converted from Bohr, nm or pm.  Charge and
+    spin that it states are in ``info``, for `ase_srdft.charges.total_charge`.
 
     Args:
         path: the file.
-        limit: read at most this many frames, from the first on.
+        limit: return at most this many frames, from the first on.
 
     Raises:
-        BadInput: the file is missing, cannot be read or holds nothing, or a structure in it does
-            not pass `check_structure`.
+        BadInput: the file is missing, cannot be read whole or holds nothing, or a structure in it
+            does not pass `check_structure`.
     """
     path = Path(path)
     if limit is not None and limit < 1:
         raise BadInput(f"a limit of {limit} frames for {path}; ask for at least one")
     if not path.is_file():
-        raise BadInput(f"there is no file {path}; give the path of a structure file")
-    frames = _read_md17(path, limit) if path.suffix == ".npz" else _read_with_ase(path, limit)
+        raise BadInput(_no_file(path))
+    is_archive = path.suffix.lower() == ".npz"
+    frames = read_archive(path, limit) if is_archive else read_with_ase(path, limit)
     if not frames:
         raise BadInput(f"{path} holds no structure; give a file with at least one")
     for index, atoms in enumerate(frames):
         check_structure(atoms, f"frame {index} of {path}")
     return frames
+
+
+def _no_file(path: Path) -> str:
+    """Why a path is none that can be read."""
+    if path.is_dir():
+        return f"there is no file {path}, it is a directory; give the path of a structure file"
+    if path.exists():
+        return f"{path} is no file but a pipe or a device; write the structures to a file first"
+    return f"there is no file {path}; give the path of a structure file"
 
 
 def check_structure(atoms: Atoms, what: str) -> None:
@@ -161,67 +173,6 @@ def _check_distances(atoms: Atoms, what: str) -> None:
 
 def _name(atoms: Atoms, index: np.integer) -> str:
     return f"{index} ({chemical_symbols[atoms.numbers[index]]})"
-
-
-def _read_with_ase(path: Path, limit: int | None) -> list[Atoms]:
-    try:
-        return list(islice(read(path, index=slice(None, limit)), limit))
-    except Exception as err:  # ASE's readers raise whatever their parsing stumbles over
-        raise BadInput(
-            f"ASE cannot read {path} ({type(err).__name__}: {' '.join(str(err).split())}); "
-            "give a structure file in one of ASE's formats, or an MD17 .npz"
-        ) from err
-
-
-def _read_md17(path: Path, limit: int | None) -> list[Atoms]:
-    try:
-        # numpy itself would leave a file open that turns out to be no archive.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, NpzFile):
-                raise ValueError("it is a single array")
-            numbers = _array(archive, path, _NUMBER_KEYS)
-            positions = _array(archive, path, _POSITION_KEYS)
-    except BadInput:
-        raise
-    except (BadZipFile, EOFError, OSError, ValueError, zlib.error) as err:
-        raise BadInput(
-            f"{path} is no readable .npz archive ({err}); download it again, or write it with "
-            "numpy.savez"
-        ) from err
-    if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
-        raise BadInput(
-            f"{path}: the atomic numbers are {numbers.dtype} of shape {numbers.shape}; "
-            "they must be integers (natoms,)"
-        )
-    if positions.ndim == 2:
-        positions = positions[None]
-    if positions.shape[1:] != (len(numbers), 3) or not np.issubdtype(positions.dtype, np.floating):
-        raise BadInput(
-            f"{path}: the positions are {positions.dtype} of shape {positions.shape}; they must "
-            f"be floating-point numbers (nframes, {len(numbers)}, 3), in Angstrom"
-        )
-    return [Atoms(numbers=numbers, positions=frame) for frame in positions[:limit]]
-
-
-def _array(archive: NpzFile, path: Path, keys: tuple[str, ...]) -> np.ndarray:
-    """The first of ``keys`` that the archive has."""
-    key = next((key for key in keys if key in archive), None)
-    if key is None:
-        raise BadInput(
-            f"{path} has none of the arrays {', '.join(keys)}, only {', '.join(archive.files)}; "
-            "give an archive laid out like rMD17"
-        )
-    try:
-        array: np.ndarray = archive[key]
-    except ValueError as err:
-        if "pickle" not in str(err):
-            raise
-        raise BadInput(
-            f"the array {key} of {path} is a pickled Python object, which is not read for safety; "
-            "write it as a plain array of numbers"
-        ) from err
-    return array
 
 
 def too_close(

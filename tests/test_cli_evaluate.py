@@ -27,6 +27,11 @@ def folder(tmp_path_factory):
     save_model(folder / "water.srdft", small_model(), {})
     frames = [water(0.02 * i) for i in range(10)]
     ase.io.write(folder / "frames.traj", frames)
+    ase.io.write(folder / "run", [water()] * 20, format="xyz")
+    ase.io.write(folder / "frames", [water()] * 20, format="xyz")
+    for name in ("run@500K.xyz", "frames@1"):
+        ase.io.write(folder / "frames.xyz", frames)
+        (folder / "frames.xyz").rename(folder / name)
     positions = np.array([atoms.positions for atoms in frames])
     np.savez(folder / "frames.npz", nuclear_charges=frames[0].numbers, coords=positions)
     return folder
@@ -63,7 +68,7 @@ def test_without_forces(folder, capsys):
     assert "forces" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["frames.traj", "frames.npz"])
+@pytest.mark.parametrize("name", ["frames.traj", "frames.npz", "run@500K.xyz", "frames@1"])
 @pytest.mark.parametrize(
     ("options", "chosen"),
     [

@@ -164,6 +164,16 @@ def test_the_charge_of_a_comment_line(folder, capsys):
     assert found.energy < -70.0
 
 
+def test_a_name_with_an_at_sign(folder, capsys):
+    ase.io.write("run", [molecule("NH3")], format="xyz")
+    for name in ("run@500K.xyz", "run@1"):
+        ase.io.write("frames.xyz", rattled(2))
+        Path("frames.xyz").rename(name)
+        assert main([name, *WORDS[1:-1], f"{name}.h5", "--workers", "1"]) == 0
+        labels = read_labels(Path(f"{name}.h5")).labels
+        assert [label.numbers for label in labels] == [(8, 1, 1)] * 2
+
+
 @pytest.mark.parametrize(
     ("info", "message"),
     [

@@ -367,6 +367,14 @@ def bad_inputs(folder):
     ion.info["charge"] = -2
     ase.io.write("stated-ion.xyz", ion)
     ase.io.write("stated-ions.xyz", [water, ion])
+    with open("blank.xyz", "w", encoding="utf-8") as file:
+        file.write("1\n\nHe 0 0 0\n\n1\n\nHe 0 0 1\n")
+    with open("short.xyz", "w", encoding="utf-8") as file:
+        file.write("2\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
+    units = {"z": water.numbers, "R": np.array([water.positions] * 3)}
+    np.savez("furlongs.npz", r_unit="furlong", **units)
+    np.savez("ions.npz", charge=-2, **units)
+    os.mkfifo("fifo.xyz")
     ion.info = {"charge": 0, "spin": 3}
     ase.io.write("stated-triplet.xyz", ion)
     ase.io.write("one.xyz", water)
@@ -420,6 +428,13 @@ BAD = [
     ("ion.traj", "ion.traj: charge=0, but the atoms' initial charges sum to -2"),
     ("radical.xyz", "radical.xyz: the atoms' initial magnetic moments sum to 1"),
     ("triplet.traj", "triplet.traj: the atoms' initial magnetic moments sum to 2"),
+    ("blank.xyz", "line 4 of blank.xyz is blank, but line 5 is not"),
+    ("water.xyz --data blank.xyz", "line 4 of blank.xyz is blank, but line 5 is not"),
+    ("short.xyz", "short.xyz: line 5 ('H 0 1 0') is where a frame begins"),
+    ("fifo.xyz", "fifo.xyz is no file but a pipe"),
+    ("water.xyz@0", "there is no file water.xyz@0"),
+    ("water.xyz --data furlongs.npz", "furlongs.npz: r_unit is array('furlong'"),
+    ("water.xyz --data ions.npz", "frame 0 of ions.npz: charge=0, but info['charge'] is -2"),
     ("stated-ion.xyz", "frame 0 of stated-ion.xyz: charge=0, but info['charge'] is -2"),
     ("water.xyz --data stated-ions.xyz", "frame 1 of stated-ions.xyz: charge=0, but info['char"),
     ("water.xyz --charge -1 --data stated-ions.xyz", "charge=-1, but info['charge'] is -2"),
