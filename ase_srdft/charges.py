@@ -4,19 +4,23 @@ Besides a parameter there are four places: ``initial_charges`` and ``initial_mag
 their ``info`` (the comment line of an extended xyz file ends there), and the charges and moments
 that a calculation before this one found.  Whatever is stated must agree.
 
-============================================  ====================================================
-key of ``info``, in any case, - for _         what it must be
-============================================  ====================================================
-``charge``, ``total_charge``, ``net_charge``  the total charge (e)
-``multiplicity``, ``spin_multiplicity``,      1
+==============================================  ==================================================
+key of ``info``; case, _ and - do not matter    what it must be
+==============================================  ==================================================
+``charge``, ``total_charge``, ``net_charge``,   the total charge (e)
+``tot_charge``, ``molecular_charge``,
+``formal_charge``, ``chrg``, ``chg``
+``multiplicity``, ``spin_multiplicity``,        1
 ``mult``
-``spin``, ``total_spin``                      1 or 0.  The data sets that have this key beside a
-                                              charge mean the multiplicity by it, so 1 is the
-                                              singlet; where it means 2S or S, 0 is.  With an even
-                                              number of electrons, which is checked, 1 cannot be 2S.
-``unpaired_electrons``, ``unpaired``,         0
-``uhf``, ``magmom``, ``total_magmom``
-============================================  ====================================================
+``spin``, ``total_spin``                        1 or 0.  The data sets that have this key beside
+                                                a charge mean the multiplicity by it, so 1 is the
+                                                singlet; where it means 2S or S, 0 is.  1 cannot
+                                                be 2S, for the number of electrons is even, as is
+                                                checked elsewhere.
+``unpaired_electrons``, ``n_unpaired``,         0
+``unpaired``, ``uhf``, ``magmom``,
+``total_magmom``
+==============================================  ==================================================
 """
 
 from __future__ import annotations
@@ -37,18 +41,29 @@ _WHOLE = 1.0e-3
 #: How far the charges that a calculation gave to the atoms may sum from the total: they are
 #: rounded, one by one, and some schemes do not sum well; but no other whole number is as close.
 _COMPUTED = 0.5
-_CHARGE_KEYS = ("charge", "total_charge", "net_charge")
+#: Without underscores.
+_CHARGE_KEYS = (
+    "charge",
+    "totalcharge",
+    "totcharge",
+    "netcharge",
+    "molecularcharge",
+    "formalcharge",
+    "chrg",
+    "chg",
+)
 _SINGLET = {
     "multiplicity": (1,),
-    "spin_multiplicity": (1,),
+    "spinmultiplicity": (1,),
     "mult": (1,),
     "spin": (0, 1),
-    "total_spin": (0, 1),
-    "unpaired_electrons": (0,),
+    "totalspin": (0, 1),
+    "unpairedelectrons": (0,),
+    "nunpaired": (0,),
     "unpaired": (0,),
     "uhf": (0,),
     "magmom": (0,),
-    "total_magmom": (0,),
+    "totalmagmom": (0,),
 }
 _NO_OPEN_SHELL = (
     "but open shells are not supported; without it, the closed-shell singlet is what would be "
@@ -100,7 +115,7 @@ def stated(info: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain(key: str) -> str:
     """``Total-Charge`` and ``total_charge:`` are one key; so a comment in words is seen, too."""
-    return re.split("[:;,]", key.lower().replace("-", "_"), maxsplit=1)[0]
+    return re.split("[:;,]", re.sub("[-_]", "", key.lower()), maxsplit=1)[0]
 
 
 def _charges(atoms: Atoms, charge: int | None) -> Iterator[tuple[str, int]]:

@@ -100,6 +100,7 @@ def test_compressed_files(tmp_path):
         (WATER * 3).replace("\n", "\r\n"),
         (WATER * 3).replace("\n", " \n"),
         (WATER * 3).replace("0.12\n", "0.12 -0.8 extra\n"),
+        (WATER * 3).replace("3\n\n", "3\ncharge=0 spin=1 note='of spin'\n"),
         (WATER * 3).replace("3\n\n", "  3\nProperties=species:S:1:pos:R:3 energy=-1\n"),
     ],
 )
@@ -137,6 +138,11 @@ BROKEN = [
     (WATER.replace("\n\n", '\nLattice="5 0 0 0 5 0 0 0 5"\n'), "periodic"),
     (WATER + "VEC1 5 0 0\n", "periodic"),
     (WATER.replace("O ", "O1"), "KeyError"),
+    (WATER.replace("\n\n", "\ncharge=-2 charge=0\n"), "line 2"),
+    (WATER.replace("\n\n", "\nO'Neil water charge=-2\n"), "line 2"),
+    (WATER.replace("\n\n", "\nProperties=species:S:1:x:R:3\n"), "Properties"),
+    (WATER.replace("\n\n", "\nProperties=pos:R:3:f:R:1\n"), "Properties"),
+    ("1\nProperties=species:S:1:pos:R:3:Z:I:1\nNe 0 0 0 2\n", "line 3"),
 ]
 
 
@@ -148,6 +154,22 @@ def test_broken_xyz_files_are_refused_with_the_line(text, words, name, tmp_path)
     if name != "a" or text[:2] in ("3\n", "2\n", "4\n"):  # otherwise ASE sees no xyz file in it
         assert words in found
     assert str(tmp_path / name) in found
+
+
+@pytest.mark.parametrize("name", ["formal_charges", "initial_charges"])
+def test_charges_in_a_column(name, tmp_path):
+    text = WATER.replace("\n\n", f"\nProperties=species:S:1:pos:R:3:{name}:R:1\n")
+    for number, charge in (("0.12", -2.0), ("0.76 -0.48", 1.0), ("-0.76 -0.48", -1.0)):
+        text = text.replace(f" {number}\n", f" {number} {charge}\n")
+    (tmp_path / "a.xyz").write_text(text)
+    (found,) = read_frames(tmp_path / "a.xyz")
+    assert total_charge(found, None, None) == -2
+
+
+def test_symbols_beside_atomic_numbers(tmp_path):
+    text = "1\nProperties=species:S:1:Z:I:1:pos:R:3\nne 10 0 0 0\n"
+    (tmp_path / "a.xyz").write_text(text)
+    assert symbols(tmp_path / "a.xyz") == ["Ne"]
 
 
 # units

@@ -93,6 +93,8 @@ def read_with_ase(path: Path, limit: int | None) -> list[Atoms]:
         stated = _stated(path, name, kind)
         for atoms in frames:
             atoms.info.update(stated)
+            if atoms.has("formal_charges"):  # a column that is the user's own to ASE
+                atoms.info["formal_charge"] = atoms.arrays["formal_charges"].sum()
     except BadInput:
         raise
     except Exception as err:  # ASE's readers raise whatever their parsing stumbles over
