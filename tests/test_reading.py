@@ -182,6 +182,8 @@ def test_symbols_beside_atomic_numbers(tmp_path):
         ("r_unit", b"Angstrom", 1.0),
         ("R_unit", "angstrom", 1.0),
         ("coords_unit", "Å", 1.0),
+        ("coords_unit", "A\u030a", 1.0),
+        ("r_unit", "Angstroem", 1.0),
         ("r_unit", "bohr", units.Bohr),
         ("units", "Bohr", units.Bohr),
         ("unit", "a.u.", units.Bohr),

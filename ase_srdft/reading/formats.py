@@ -134,7 +134,7 @@ def _refuse_forbidden(path: Path, name: str, kind: str) -> None:
     found = re.search(f"^(?:{pattern})$", _text(name), re.MULTILINE) if pattern else None
     if found is not None:
         raise BadInput(
-            f"{path} has the line {found[0].strip()!r}, which ASE passes over; "
+            f"{path} has the line {found[0].splitlines()[-1].strip()!r}, which ASE passes over; "
             "write the structure as an .xyz file, in Angstrom, with charge=... in the comment line"
         )
 

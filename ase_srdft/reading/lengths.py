@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from ase_srdft.units import ANGSTROM_PER_BOHR
 __all__ = ["angstrom_per_unit", "length_keys"]
 
 _UNITS = {
-    1.0: "angstrom angstroms ang angs a å ångström angström ångstrom",
+    1.0: "angstrom angstroms angstroem ang angs a å ångström angström ångstrom",
     ANGSTROM_PER_BOHR: "bohr bohrs a0 au a.u. atomic atomic_units",
     10.0: "nm nanometer nanometers nanometre nanometres",
     0.01: "pm picometer picometers picometre picometres",
@@ -49,7 +50,7 @@ def angstrom_per_unit(names: Mapping[str, Any], what: str) -> float:
         value = np.asarray(names[key])
         name = value.reshape(()).item() if value.size == 1 else None
         name = name.decode(errors="replace") if isinstance(name, bytes) else name
-        factor = _ANGSTROM.get("_".join(name.lower().split())) if isinstance(name, str) else None
+        factor = _factor(name) if isinstance(name, str) else None
         if factor is None:
             shown = " ".join(repr(names[key]).split())
             raise BadInput(
@@ -61,3 +62,8 @@ def angstrom_per_unit(names: Mapping[str, Any], what: str) -> float:
         shown = ", ".join(f"{key} = {names[key]!s}" for key in found)
         raise BadInput(f"{what} has two units of length ({shown}); keep the one that is right")
     return next(iter(found.values()), 1.0)
+
+
+def _factor(name: str) -> float | None:
+    """Angstrom in a unit, in any case and spelling; None if it is unknown."""
+    return _ANGSTROM.get("_".join(unicodedata.normalize("NFKC", name).lower().split()))
