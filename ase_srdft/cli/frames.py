@@ -56,18 +56,18 @@ def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None
     """Make sure that the atoms' own charges and spins are those of the level of theory.
 
     Raises:
-        BadInput: they are not.
+        BadInput: they are not; naming the frame, from 0 among those given.
     """
     from ase.calculators.calculator import InputError
 
     from ase_srdft.calculator_input import total_charge
     from ase_srdft.errors import BadInput
 
-    for atoms in frames:
+    for index, atoms in enumerate(frames):
         try:
             total_charge(atoms, charge, multiplicity=None)
         except InputError as err:
-            raise BadInput(f"{path}: {err}") from err
+            raise BadInput(f"{path}: frame {index}: {err}") from err
 
 
 def with_progress(items: Iterable[_Item], nframes: int) -> Iterator[_Item]:
