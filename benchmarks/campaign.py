@@ -151,9 +151,7 @@ def _finish(campaign: Campaign, run: Run, execute: Execute, tasks: Sequence[Task
     )
     for task in (evaluation, *tasks):
         done = is_evaluated(campaign, run) if task is evaluation else task.result.is_file()
-        if not done and (
-            code := _do(execute, task.command, directory / f"{task.name}.log")
-        ):
+        if not done and (code := _do(execute, task.command, directory / f"{task.name}.log")):
             return code
     return 0
 
