@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import InputError
 from jaxtyping import Float
 
+from ase_srdft.calculator_input import total_charge
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import Reference, reference_scf
 from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.errors import BadInput, ReferenceNotConverged
-from ase_srdft.models.evaluate import evaluate, molecule_of
+from ase_srdft.labels import Failure
+from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.structures import check_structure
 from ase_srdft.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
 
-__all__ = ["Accuracy", "FrameErrors", "average", "compare", "frame_errors"]
+__all__ = [
+    "Accuracy",
+    "FrameErrors",
+    "average",
+    "check_frames",
+    "compare",
+    "frame_errors",
+    "frame_results",
+]
 
 #: What the convergence of the reference leaves open of its energy (Hartree).
 COVERAGE_TOLERANCE = 1.0e-9
+_LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 _MEV_PER_ANGSTROM = 1.0e3 * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 
 
@@ -100,13 +112,37 @@ class Accuracy:
         return asdict(self)
 
 
-def frame_errors(
-    model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
-) -> Iterator[FrameErrors]:
-    """The errors of a model at each frame, one after the other as they are computed.
+def check_frames(model: ElectronicStateModel, frames: Sequence[Atoms]) -> None:
+    """Refuse, before any work, what the model cannot be asked about.
 
-    The reference SCF starts from the model's density matrix, which saves time and changes
-    nothing it converges to.
+    Args:
+        model: on any device.
+        frames: the geometries.
+
+    Raises:
+        BadInput: naming the frame: no molecule in vacuum, atoms on top of each other, a charge
+            that is not the model's, a spin, an element or a basis that is not covered.
+    """
+    known: set[tuple[int, ...]] = set()
+    for index, atoms in enumerate(frames):
+        check_structure(atoms, f"frame {index}")
+        numbers = tuple(atoms.numbers.tolist())
+        try:
+            total_charge(atoms, model.level.charge, multiplicity=None)
+            if numbers not in known:
+                _ = molecule_of(model, numbers).provider  # an unknown basis shows here
+                known.add(numbers)
+        except (BadInput, InputError) as err:
+            raise BadInput(f"frame {index}: {err}") from err
+
+
+def frame_results(
+    model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
+) -> Iterator[FrameErrors | Failure]:
+    """The errors of a model at each frame, or why there are none, as they are computed.
+
+    All frames are checked before the first SCF.  The reference starts from the model's density
+    matrix, which saves time and changes nothing it converges to.
 
     Args:
         model: on any device.
@@ -114,33 +150,66 @@ def frame_errors(
         forces: whether to compare them; the reference then takes about twice as long.
 
     Raises:
-        BadInput: a frame that the model cannot be asked about.
-        ReferenceNotConverged: no reference for a frame.
+        BadInput: a frame that the model cannot be asked about (`check_frames`).
     """
+    geometries = list(frames)
+    check_frames(model, geometries)
     molecules: dict[tuple[int, ...], Molecule] = {}
-    device = next(model.parameters()).device
-    for index, atoms in enumerate(frames):
-        check_structure(atoms, f"frame {index}")
-        charges = atoms.get_initial_charges()
-        if charges.any() and round(charges.sum()) != model.level.charge:
-            raise BadInput(
-                f"frame {index} has a charge of {charges.sum():g}, the model was trained at "
-                f"{model.level.charge}: use frames of this charge"
-            )
+    for index, atoms in enumerate(geometries):
         numbers = tuple(atoms.numbers.tolist())
+        if numbers not in molecules:
+            molecules[numbers] = molecule_of(model, numbers)
         bohr = atoms.positions / ANGSTROM_PER_BOHR
         try:
-            if numbers not in molecules:
-                molecules[numbers] = molecule_of(model, numbers)
-            molecule = molecules[numbers]
-            positions = torch.as_tensor(bohr, device=device)[None]
-            evaluation = evaluate(model, molecule, positions, forces)
-            state = electronic_structures(evaluation)[0]
-            reference = reference_scf(molecule, bohr, forces, state.density_matrix)
-        except (BadInput, ReferenceNotConverged) as err:
-            raise type(err)(f"frame {index}: {err}") from err
-        own = None if evaluation.forces is None else evaluation.forces[0].cpu().numpy()
-        yield compare(state, reference, own)
+            yield _errors_at(model, molecules[numbers], bohr, forces)
+        except (BadInput, ReferenceNotConverged, _NoNumber, _LinAlgError) as err:
+            yield Failure(frame=index, reason=" ".join(str(err).split()))
+
+
+def frame_errors(
+    model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
+) -> Iterator[FrameErrors]:
+    """As `frame_results`, for those who need every frame.
+
+    Raises:
+        BadInput: a frame that the model cannot be asked about.
+        ReferenceNotConverged: no errors at a frame: no reference, or no number from the model.
+    """
+    for result in frame_results(model, frames, forces):
+        if isinstance(result, Failure):
+            raise ReferenceNotConverged(f"frame {result.frame}: {result.reason}")
+        yield result
+
+
+class _NoNumber(ArithmeticError):
+    """The model's answer is not finite."""
+
+
+def _errors_at(
+    model: ElectronicStateModel,
+    molecule: Molecule,
+    bohr: Float[np.ndarray, "natoms 3"],
+    forces: bool,
+) -> FrameErrors:
+    device = next(model.parameters()).device
+    evaluation = evaluate(model, molecule, torch.as_tensor(bohr, device=device)[None], forces)
+    _check_finite(evaluation)
+    state = electronic_structures(evaluation)[0]
+    reference = reference_scf(molecule, bohr, forces, state.density_matrix)
+    own = None if evaluation.forces is None else evaluation.forces[0].cpu().numpy()
+    return compare(state, reference, own)
+
+
+def _check_finite(evaluation: Evaluation) -> None:
+    found = {
+        "energy": evaluation.energy,
+        "forces": evaluation.forces,
+        "Fock matrix": evaluation.fock,
+        "energy bracket": evaluation.bracket.lower,
+    }
+    for name, values in found.items():
+        if values is not None and not bool(torch.isfinite(values).all()):
+            raise _NoNumber(f"the model's {name} is not finite: train the model again")
 
 
 def compare(

@@ -1,12 +1,14 @@
 """Labelling frames by the reference SCF: in processes side by side, and never twice.
 
-While it goes on, finished frames are in whole files of labels in a directory beside the one that
-is wanted; that one appears at the end, at once and complete.  Whatever kills the run, the same
-one goes on from the last of these files.
+While it goes on, finished frames are in whole files of labels ("pieces") in a directory beside the
+one that is wanted; that one appears at the end, at once and complete.  Whatever kills the run, the
+same one goes on with the frames that no piece holds.  A lock on the directory lets one process at
+a time into it; what that one finds and writes is what it goes by, never what it saw before.
 """
 
 from __future__ import annotations
 
+import glob
 import multiprocessing
 import os
 import shutil
@@ -17,6 +19,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
@@ -28,7 +31,7 @@ from jaxtyping import Float
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import reference_scf
-from ase_srdft.errors import BadInput, ReferenceNotConverged, WorkerFailed
+from ase_srdft.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
 from ase_srdft.files import locked_directory, replace_atomically, writable_directory
 from ase_srdft.labels import (
     Failure,
@@ -37,6 +40,7 @@ from ase_srdft.labels import (
     Labels,
     frames_fingerprint,
     read_labels,
+    read_origin,
     write_labels,
 )
 
@@ -47,6 +51,8 @@ __all__ = ["FrameTask", "Labelling", "label_frame"]
 _PIECE_SECONDS, _PIECE_SHARE = 2.0, 0.01
 #: For another process in the same directory to end.
 _PATIENCE_SECONDS = 5.0
+#: Directories of pieces that may be removed under our hands before that is an error.
+_ROUNDS = 3
 #: No single frame takes a day.
 _LONGEST_SECONDS = 86_400.0
 #: Frames that wait for each worker, so that none waits for us.
@@ -144,42 +150,135 @@ class Labelling:
         """Whether the file is there."""
         return self.path.exists()
 
+    @property
+    def ndone(self) -> int:
+        """How many frames were tried so far, in this run and before."""
+        return len(self._done)
+
     def _piece_paths(self) -> list[Path]:
         return sorted(self.pieces.glob("*.h5"))
 
     def _look(self) -> None:
-        """Count what is there.
+        """See which frames are done.
 
         Raises:
-            BadInput: it is of other frames, or of another level.
+            BadInput: what is there is of other frames, or of another level.
+            DamagedFile: it cannot be read, or a frame is there twice or not at all.
         """
-        self.failures: list[Failure] = []
-        self.ndone = 0
-        for path in [self.path] if self.finished else self._piece_paths():
+        while True:
+            self.failures: list[Failure] = []
+            self._done: set[int] = set()
+            paths = [self.path] if self.finished else self._piece_paths()
+            if all(self._count(path) for path in paths):
+                break
+        if self.finished and self.ndone < len(self.frames):
+            raise DamagedFile(
+                f"{self.path} holds {self.ndone} of the {len(self.frames)} frames: remove it, and "
+                "the same command makes all of them"
+            )
+
+    def _count(self, path: Path) -> bool:
+        """Count a file's frames as done; False if another process has removed it by now."""
+        try:
             found = read_labels(path)
-            if found.origin != self.origin:
-                raise BadInput(f"{path} holds labels {_difference(found.origin, self.origin)}")
-            self.failures += found.failures
-            self.ndone += len(found.labels) + len(found.failures)
+        except BadInput as err:
+            if not path.exists():
+                return False
+            if path == self.path:
+                raise
+            raise DamagedFile(
+                f"{path}, a part of this run, is damaged ({err.__cause__ or err}): remove it, and "
+                "the same command makes its frames again"
+            ) from err
+        if found.origin != self.origin:
+            raise BadInput(f"{path} holds labels {_difference(found.origin, self.origin)}")
+        frames = found.frames
+        again = self._done.intersection(frames)
+        if again or len(set(frames)) < len(frames) or set(frames) - set(range(len(self.frames))):
+            raise DamagedFile(
+                f"{path} holds frames {frames}, some of them twice, or of no such number, or also "
+                "in another part of this run: remove it and run the same command again"
+            )
+        self._done.update(frames)
+        self.failures = sorted([*self.failures, *found.failures], key=lambda each: each.frame)
+        return True
 
     def run(self) -> Iterator[Label | Failure]:
         """Label what is not labelled yet; yields each frame's result, in their order.
 
         Raises:
+            BadInput: as for the class; what is there may have changed since.
             WorkerFailed: a process died.
             OSError: a file cannot be written.
         """
-        if self.finished:
-            shutil.rmtree(self.pieces, ignore_errors=True)  # killed before it came to this
+        if not self.finished:
+            yield from self._run_locked()
             return
-        lock = locked_directory(writable_directory(self.pieces), _PATIENCE_SECONDS)
+        if self.ndone < len(self.frames):  # another process has finished it just now
+            self._look()
+        with suppress(BadInput):  # another process is about to do it, or we may not
+            self._remove_pieces_left()
+
+    def _run_locked(self) -> Iterator[Label | Failure]:
+        self._lock = self._take_lock()
         try:
             self._look()  # another process may have been at work until now
-            yield from self._label_the_rest()
-            if self.ndone == len(self.frames):
-                self._join()
+            if not self.path.exists():
+                yield from self._label_and_join()
+            if self.finished:
+                shutil.rmtree(self.pieces, ignore_errors=True)
+        finally:
+            os.close(self._lock)
+
+    def _remove_pieces_left(self) -> None:
+        """Those of this very run, which was killed before it came to this."""
+        if not self.pieces.is_dir():
+            return
+        lock = self._take_lock()
+        try:
+            if all(read_origin(path) == self.origin for path in self._piece_paths()):
+                shutil.rmtree(self.pieces, ignore_errors=True)
         finally:
             os.close(lock)
+
+    def _take_lock(self) -> int:
+        """Lock the directory of pieces, the one that is there.
+
+        While this process waits, the other one may come to its end and remove the directory: a
+        lock on what is no longer there keeps nobody out.
+
+        Raises:
+            BadInput: another process has the lock, or the directory cannot be written.
+        """
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                writable_directory(self.pieces)
+                lock = locked_directory(self.pieces, max(0.0, end - time.monotonic()))
+            except (BadInput, FileNotFoundError) as err:
+                removed = isinstance(err.__cause__ or err, FileNotFoundError)
+                if not removed or time.monotonic() > end:
+                    raise
+                continue
+            if _is_at(lock, self.pieces):
+                return lock
+            os.close(lock)
+
+    def _label_and_join(self) -> Iterator[Label | Failure]:
+        # What a killed process was about to rename to the file.
+        for path in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
+            path.unlink(missing_ok=True)
+        for _ in range(_ROUNDS):  # one, unless somebody removes finished pieces meanwhile
+            yield from self._label_the_rest()
+            if self.stop_requested or self.ndone == len(self.frames):
+                break
+        if self.ndone == len(self.frames):
+            self._join()
+        elif not self.stop_requested:
+            raise DamagedFile(
+                f"{self.pieces} was removed again and again: leave it alone until {self.path} is "
+                "there, and run the same command again"
+            )
 
     def _label_the_rest(self) -> Iterator[Label | Failure]:
         began = last = time.monotonic()
@@ -198,8 +297,8 @@ class Labelling:
             self._write_piece(fresh)
 
     def _tasks(self) -> Iterator[FrameTask]:
-        """The frames after those that are done, until it is asked to stop."""
-        rest = range(self.ndone, len(self.frames))
+        """The frames that are not done, until it is asked to stop."""
+        rest = [frame for frame in range(len(self.frames)) if frame not in self._done]
         for frame in takewhile(lambda _: not self.stop_requested, rest):
             numbers, positions = self.frames[frame]
             yield FrameTask(
@@ -211,6 +310,12 @@ class Labelling:
             )
 
     def _write_piece(self, results: Sequence[Label | Failure]) -> None:
+        if results and not _is_at(self._lock, self.pieces):  # somebody has removed the directory
+            lock = self._take_lock()
+            os.close(self._lock)
+            self._lock = lock
+            self._look()
+            results = [each for each in results if each.frame not in self._done]
         if not results:
             return
         part = Labels(
@@ -218,18 +323,43 @@ class Labelling:
             labels=tuple(r for r in results if isinstance(r, Label)),
             failures=tuple(r for r in results if isinstance(r, Failure)),
         )
-        path = self.pieces / f"{self.ndone:09d}.h5"
+        path = self.pieces / f"{results[0].frame:09d}.h5"
         replace_atomically(path, lambda beside: write_labels(beside, [part]))
-        self.ndone += len(results)
+        self._done.update(each.frame for each in results)
         self.failures += part.failures
 
     def _join(self) -> None:
-        """One file of all pieces, which are no longer needed once it reads as it should."""
-        parts = (read_labels(path) for path in self._piece_paths())
-        replace_atomically(self.path, lambda beside: write_labels(beside, parts))
-        if not read_labels(self.path).complete:
-            raise OSError(f"{self.path} does not read as it was written")
-        shutil.rmtree(self.pieces)
+        """One file of all pieces, once it reads as it should.
+
+        Raises:
+            BadInput: a file has appeared there, of something else.
+            DamagedFile: some of the pieces have gone, or do not read; the others stay.
+        """
+        if self.finished:
+            self._look()
+            return
+        paths = self._piece_paths()
+
+        def write(beside: Path) -> None:
+            write_labels(beside, (read_labels(path) for path in paths))
+            found = read_labels(beside)
+            if not found.complete:
+                raise DamagedFile(
+                    f"{self.pieces} holds {len(found.frames)} of the "
+                    f"{len(self.frames)} frames that were labelled, files in it were removed: run "
+                    "the same command again, which makes what is missing"
+                )
+
+        replace_atomically(self.path, write)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open directory is the one that has this name."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(descriptor), there)
 
 
 def _difference(found: LabelOrigin, wanted: LabelOrigin) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ __all__ = [
     "Labels",
     "frames_fingerprint",
     "read_labels",
+    "read_origin",
     "write_labels",
 ]
 
@@ -123,8 +125,14 @@ class Labels:
 
     @property
     def complete(self) -> bool:
-        """Whether every frame was tried."""
-        return len(self.labels) + len(self.failures) == self.origin.nframes
+        """Whether every frame was tried, and once."""
+        return self.frames == list(range(self.origin.nframes))
+
+    @property
+    def frames(self) -> list[int]:
+        """The frames that were tried, ascending."""
+        labelled = [label.frame for label in self.labels]
+        return sorted(labelled + [failure.frame for failure in self.failures])
 
     def check_level(self, level: LevelOfTheory) -> None:
         """Make sure that the labels are of this level of theory.
@@ -180,12 +188,22 @@ def write_labels(path: Path, parts: Iterable[Labels]) -> None:
         parts: one at least, in the order of their frames; each is read when it is its turn.
 
     Raises:
+        BadInput: no part at all, or parts of different origins.
         OSError: it cannot be written.
     """
+    waiting = iter(parts)
+    first = next(waiting, None)
+    if first is None:
+        raise BadInput(f"no labels to write to {path}: give one part at least")
     with h5py.File(path, "w") as file:
+        _write_origin(file, first.origin)
         failures: list[Failure] = []
-        for part in parts:
-            _write_origin(file, part.origin)
+        for part in chain([first], waiting):
+            if part.origin != first.origin:
+                raise BadInput(
+                    f"the parts of {path} are of different origins ({first.origin} and "
+                    f"{part.origin}): write each to a file of its own"
+                )
             failures += part.failures
             for numbers, run in groupby(part.labels, lambda label: label.numbers):
                 _append(_group(file, numbers), list(run))
@@ -248,21 +266,39 @@ def read_labels(path: Path) -> Labels:
         BadInput: there is no such file.
         DamagedFile: it is damaged, or no file of labels.
     """
+    with _opened(path) as file:
+        origin = _read_origin(file)
+        labels = [label for name in file if name != "failed" for label in _labels(file[name])]
+        failed = zip(file["failed/frame"][()], file["failed/reason"].asstr()[()], strict=True)
+        failures = tuple(Failure(frame=int(frame), reason=str(why)) for frame, why in failed)
+    ordered = tuple(sorted(labels, key=lambda label: label.frame))
+    return Labels(origin=origin, labels=ordered, failures=failures)
+
+
+def read_origin(path: Path) -> LabelOrigin:
+    """What a file of labels is of, without reading the labels.
+
+    Raises:
+        BadInput: there is no such file.
+        DamagedFile: it is damaged, or no file of labels.
+    """
+    with _opened(path) as file:
+        return _read_origin(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """A file of labels to read; what goes wrong with it is told as damage."""
     if not path.is_file():
         raise BadInput(f"there is no file {path}: make labels with ase-srdft-label")
     try:
         with h5py.File(path, "r") as file:
-            origin = _read_origin(file)
-            labels = [label for name in file if name != "failed" for label in _labels(file[name])]
-            failed = zip(file["failed/frame"][()], file["failed/reason"].asstr()[()], strict=True)
-            failures = tuple(Failure(frame=int(frame), reason=str(why)) for frame, why in failed)
+            yield file
     except (OSError, KeyError, ValueError, TypeError) as err:
         reason = (str(err).splitlines() or [type(err).__name__])[0]
         raise DamagedFile(
             f"{path} is damaged or no file of labels ({reason}): make it again with ase-srdft-label"
         ) from err
-    ordered = tuple(sorted(labels, key=lambda label: label.frame))
-    return Labels(origin=origin, labels=ordered, failures=failures)
 
 
 def _read_origin(file: h5py.File) -> LabelOrigin:

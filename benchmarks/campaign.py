@@ -41,6 +41,12 @@ def is_trained(directory: Path) -> bool:
     return end is not None and end.reason != "interrupted"
 
 
+def is_evaluated(campaign: Campaign, run: Run) -> bool:
+    """Whether there are errors of all frames; ``ase-srdft-eval`` also keeps those of a few."""
+    path = campaign.evaluation(run)
+    return path.is_file() and "frames_asked" not in json.loads(path.read_text(encoding="utf-8"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A command to be run with a run's model: done where its result is there."""
@@ -144,9 +150,8 @@ def _finish(campaign: Campaign, run: Run, execute: Execute, tasks: Sequence[Task
         result=campaign.evaluation(run),
     )
     for task in (evaluation, *tasks):
-        if not task.result.is_file() and (
-            code := _do(execute, task.command, directory / f"{task.name}.log")
-        ):
+        done = is_evaluated(campaign, run) if task is evaluation else task.result.is_file()
+        if not done and (code := _do(execute, task.command, directory / f"{task.name}.log")):
             return code
     return 0
 

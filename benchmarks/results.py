@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaign import has_no_time, is_trained
+from campaign import has_no_time, is_evaluated, is_trained
 from paper_numbers import PARAMETERS, STEPS, Published
 from runs import Campaign, Run, label_minutes
 
@@ -65,7 +65,7 @@ class Result:
 
 def results_of(campaign: Campaign, runs: Iterable[Run]) -> list[Result]:
     """Those of the runs that are trained and evaluated."""
-    done = (run for run in runs if campaign.evaluation(run).is_file())
+    done = (run for run in runs if is_evaluated(campaign, run))
     return [_result(campaign, run) for run in done if is_trained(campaign.directory(run))]
 
 

@@ -1,5 +1,6 @@
 """``benchmarks/campaign.py``: what is done, what is not done twice, and what stops it."""
 
+import json
 import signal
 import sys
 import threading
@@ -49,6 +50,17 @@ def test_more_frames_to_evaluate_at_are_another_evaluation(tmp_path):
     carry_out(tmp_path, runs, Runner())
     code, done = carry_out(tmp_path, runs, Runner(), nevaluate=10)
     assert (code, done) == (0, [("ethanol-fock-340-fixed", "evaluate")])
+
+
+def test_errors_of_a_part_of_the_frames_are_no_evaluation(tmp_path):
+    runs, whole = [run_of(**FIXED)], campaign(tmp_path)
+    carry_out(tmp_path, runs, Runner())
+    path = whole.evaluation(runs[0])
+    numbers = json.loads(path.read_text())
+    path.write_text(json.dumps(numbers | {"frames_asked": 60, "failed": []}))
+    assert benchmark("results").results_of(whole, runs) == []
+    assert carry_out(tmp_path, runs, Runner()) == (0, [("ethanol-fock-340-fixed", "evaluate")])
+    assert len(benchmark("results").results_of(whole, runs)) == 1
 
 
 def test_a_failed_run_does_not_stop_the_others(tmp_path, capsys):

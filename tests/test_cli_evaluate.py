@@ -4,13 +4,16 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 
 import ase.io
 import numpy as np
 import pytest
+from ase.build import molecule
 
+from ase_srdft import evaluation
 from ase_srdft.cli.common import Parser, run_command
 from ase_srdft.cli.evaluate import _parser, main
 from ase_srdft.cli.frames import chosen_frames
@@ -125,6 +128,158 @@ def test_bad_input_is_one_line_and_exit_code_2(changes, message, folder, capsys,
     assert printed.err.startswith("ase-srdft-eval: error: ")
     assert message in printed.err
     assert printed.err.count("\n") == 1
+
+
+def third_scf(monkeypatch, happens):
+    """Something happens in the third SCF; returns the list that counts them."""
+    original, asked = evaluation.reference_scf, []
+
+    def reference_scf(*arguments):
+        asked.append(arguments)
+        if len(asked) == 3:
+            happens()
+        return original(*arguments)
+
+    monkeypatch.setattr(evaluation, "reference_scf", reference_scf)
+    return asked
+
+
+def raising(error):
+    def happens():
+        raise error
+
+    return happens
+
+
+def expected_of(folder, indices):
+    """Accuracy over some of the frames, without forces."""
+    model = load_model(folder / "water.srdft").model
+    frames = ase.io.read(folder / "frames.traj", ":")
+    return average(frame_errors(model, [frames[i] for i in indices], forces=False)).to_dict()
+
+
+def test_a_frame_without_reference_is_named_and_the_others_count(
+    folder, tmp_path, capsys, monkeypatch
+):
+    expected = expected_of(folder, [0, 1, 3])
+    third_scf(monkeypatch, raising(ReferenceNotConverged("no luck")))
+    path = tmp_path / "numbers.json"
+    words = arguments(folder, "--limit", "4", "--no-forces", "--json", str(path))
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "ase-srdft-eval: frame 2: no luck\n"
+    assert f"frames   only 3 of the 4 asked for of {folder / 'frames.traj'}" in printed.out
+    assert "energy, mean error" in printed.out
+    found = json.loads(path.read_text())
+    assert found.pop("failed") == [{"frame": 2, "reason": "no luck"}]
+    assert found.pop("frames_asked") == 4
+    assert found == pytest.approx(expected)
+
+
+def test_no_frame_has_a_reference(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        evaluation, "reference_scf", lambda *_: raising(ReferenceNotConverged("no luck"))()
+    )
+    path = tmp_path / "numbers.json"
+    words = arguments(folder, "--limit", "2", "--no-forces", "--json", str(path))
+    assert main(words) == 1
+    assert "only 0 of the 2 asked for" in capsys.readouterr().out
+    found = json.loads(path.read_text())
+    assert found["n_frames"] == 0
+    assert [each["frame"] for each in found["failed"]] == [0, 1]
+
+
+def code_of(words):
+    """The exit code, or what a fault says."""
+    try:
+        return main(words)
+    except SystemExit as leaving:
+        return leaving.code
+    except MemoryError as err:
+        return str(err)
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "message"),
+    [
+        (raising(KeyboardInterrupt()), 130, "ase-srdft-eval: error: interrupted\n"),
+        (lambda: os.kill(os.getpid(), signal.SIGINT), 130, "ase-srdft-eval: error: interrupted\n"),
+        (lambda: os.kill(os.getpid(), signal.SIGTERM), 143, ""),
+        (raising(MemoryError("no room")), "no room", ""),
+    ],
+    ids=["Ctrl-C", "SIGINT", "SIGTERM", "a fault"],
+)
+def test_what_is_done_when_it_is_stopped_counts(
+    happens, code, message, folder, tmp_path, capsys, monkeypatch
+):
+    expected = expected_of(folder, [0, 1])
+    asked = third_scf(monkeypatch, happens)
+    path = tmp_path / "numbers.json"
+    words = arguments(folder, "--limit", "5", "--no-forces", "--json", str(path))
+    assert code_of(words) == code
+    assert len(asked) == 3
+    printed = capsys.readouterr()
+    assert printed.err == message
+    assert "only 2 of the 5 asked for" in printed.out
+    found = json.loads(path.read_text())
+    assert (found.pop("frames_asked"), found.pop("failed")) == (5, [])
+    assert found == pytest.approx(expected)
+
+
+def test_the_last_frame_is_refused_before_the_first_scf(folder, tmp_path, capsys, monkeypatch):
+    asked = third_scf(monkeypatch, lambda: None)
+    path = tmp_path / "numbers.json"
+    for last, message in ((molecule("CH4"), "does not know C"), (spinning(), "moments sum to 2")):
+        frames = ase.io.read(folder / "frames.traj", ":3")
+        ase.io.write(tmp_path / "frames.traj", [*frames, last])
+        words = [str(folder / "water.srdft"), str(tmp_path / "frames.traj"), "--json", str(path)]
+        assert main(words) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        (line,) = printed.err.splitlines()
+        assert line.startswith("ase-srdft-eval: error: ")
+        assert "frame 3" in line
+        assert message in line
+    assert asked == []
+    assert not path.exists()
+
+
+def spinning():
+    atoms = water()
+    atoms.set_initial_magnetic_moments([2.0, 0.0, 0.0])
+    return atoms
+
+
+@pytest.mark.parametrize("name", ["water.srdft", "frames.traj"])
+def test_the_numbers_do_not_replace_what_is_read(name, folder, capsys):
+    before = (folder / name).read_bytes()
+    assert main(arguments(folder, "--limit", "1", "--json", str(folder / name))) == 2
+    assert "which is read: give another file" in capsys.readouterr().err
+    assert (folder / name).read_bytes() == before
+
+
+def test_a_full_disk_is_one_line_and_the_table_is_shown(folder, tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ase_srdft.files.replace_atomically", fail)
+    path = tmp_path / "numbers.json"
+    assert main(arguments(folder, "--limit", "1", "--no-forces", "--json", str(path))) == 1
+    printed = capsys.readouterr()
+    assert "energy, mean error" in printed.out
+    (line,) = printed.err.splitlines()
+    assert "numbers.json: No space left on device" in line
+
+
+def test_small_errors_are_shown_with_their_digits(folder, tmp_path, capsys):
+    path = tmp_path / "numbers.json"
+    frames = str(folder / "frames.traj")
+    words = ["water-pbe-6-31g", frames, "--limit", "1", "--no-forces", "--json", str(path)]
+    assert main(words) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("energy, mean"))
+    shown, exact = float(line.split()[-2]), json.loads(path.read_text())["energy_mae_uEh"]
+    assert 0.0 < exact < 10.0
+    assert shown == pytest.approx(exact, rel=5e-3)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -16,7 +17,7 @@ from ase.build import molecule
 from ase_srdft import labelling
 from ase_srdft.cli.label import main
 from ase_srdft.errors import ReferenceNotConverged
-from ase_srdft.labels import read_labels
+from ase_srdft.labels import read_labels, write_labels
 from tests.small_training import rattled
 
 WORDS = ["frames.traj", "--xc", "lda", "--basis", "sto-3g", "--grid-level", "0", "-o", "labels.h5"]
@@ -190,6 +191,42 @@ def test_a_comment_line_that_contradicts(info, message, folder, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not list(Path().glob("labels*"))
+
+
+def test_the_last_frame_is_refused_before_the_first_scf(folder, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(labelling, "reference_scf", lambda *arguments: asked.append(arguments))
+    spinning = molecule("H2O")
+    spinning.set_initial_magnetic_moments([2.0, 0.0, 0.0])
+    for last, message in ((spinning, "moments sum to 2"), (molecule("OH"), "moments sum to 1")):
+        ase.io.write("frames.traj", [*rattled(5), last])
+        assert label() == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "frame 5 of " in line
+        assert message in line
+    assert asked == []
+    assert sorted(path.name for path in folder.iterdir()) == ["frames.traj"]
+
+
+def test_an_empty_file_of_labels_is_not_taken_for_a_finished_one(capsys):
+    assert label() == 0
+    found = read_labels(Path("labels.h5"))
+    capsys.readouterr()
+    write_labels(Path("labels.h5"), [replace(found, labels=())])
+    assert label() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "labels.h5 holds 0 of the 5 frames: remove it" in line
+
+
+def test_a_stretched_frame_has_its_lowest_energy():
+    stretched = molecule("H2O")
+    for hydrogen in (1, 2):
+        stretched.set_distance(0, hydrogen, 2.6, fix=0)
+    ase.io.write("frames.traj", [stretched])
+    assert label("--xc", "PBE", "--no-forces") == 0
+    (found,) = read_labels(Path("labels.h5")).labels
+    assert found.energy < -74.7
+    assert (np.diff(found.mo_energy) >= 0.0).all()
 
 
 def test_a_file_that_cannot_be_written_is_one_line(folder, monkeypatch, capsys):

@@ -10,11 +10,20 @@ from ase import Atoms, units
 from ase.build import molecule
 from scipy.linalg import eigh
 
+from ase_srdft import evaluation as evaluation_module
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import reference_scf
 from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.errors import BadInput, ReferenceNotConverged
-from ase_srdft.evaluation import Accuracy, FrameErrors, average, compare, frame_errors
+from ase_srdft.evaluation import (
+    Accuracy,
+    FrameErrors,
+    average,
+    compare,
+    frame_errors,
+    frame_results,
+)
+from ase_srdft.labels import Failure
 from ase_srdft.models.evaluate import evaluate
 from tests.small_models import small_model, water
 
@@ -146,17 +155,85 @@ def test_without_forces_and_without_unoccupied_orbitals():
     assert found.covered
 
 
-def test_frames_come_one_by_one(model):
-    frames = frame_errors(model, [water(), molecule("CH4")], forces=False)
+def count_scfs(monkeypatch):
+    """The positions (Bohr) of which a reference is asked for from now on."""
+    asked, original = [], evaluation_module.reference_scf
+
+    def count(molecule, positions, *more):
+        asked.append(positions)
+        return original(molecule, positions, *more)
+
+    monkeypatch.setattr(evaluation_module, "reference_scf", count)
+    return asked
+
+
+def test_frames_come_one_by_one(model, monkeypatch):
+    asked = count_scfs(monkeypatch)
+    frames = frame_errors(model, [water(), water(0.1)], forces=False)
     assert next(frames).energy > 0.0
-    with pytest.raises(BadInput, match="frame 1: the model does not know C"):
-        next(frames)
+    assert len(asked) == 1
+
+
+def changed(**changes):
+    """Water with something set that it should not have."""
+    atoms = water()
+    for name, value in changes.items():
+        getattr(atoms, f"set_{name}")(value)
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (molecule("CH4"), "the model does not know C"),
+        (changed(initial_charges=[1.0, 0.0, 0.0]), "charges sum to 1"),
+        (changed(initial_charges=[0.5, 0.0, 0.0]), "charges sum to 0.5"),
+        (changed(initial_magnetic_moments=[2.0, 0.0, 0.0]), "moments sum to 2"),
+        (changed(pbc=True), "is periodic"),
+        (Atoms("OHH", [[0, 0, 0], [0, 0, 0.1], [0, 1, 0]]), "0.100 Angstrom apart"),
+        (Atoms("OH", [[0, 0, 0], [0, 0, 1]]), "an open shell"),
+        (Atoms(), "has no atoms"),
+        (Atoms("OHH", [[0, 0, 0], [0, 0, np.nan], [0, 1, 0]]), "finite"),
+    ],
+)
+def test_the_last_frame_is_refused_before_the_first_scf(bad, message, model, monkeypatch):
+    asked = count_scfs(monkeypatch)
+    with pytest.raises(BadInput, match=f"frame 2.*{message}"):
+        next(frame_errors(model, iter([water(), water(0.1), bad])))
+    assert asked == []
+
+
+def test_a_frame_without_reference_is_told_and_the_others_are_done(model, monkeypatch):
+    original = evaluation_module.reference_scf
+
+    def fail(molecule, positions, *more):
+        if np.allclose(positions, water(0.1).positions / units.Bohr):
+            raise ReferenceNotConverged("no\nluck")
+        return original(molecule, positions, *more)
+
+    monkeypatch.setattr(evaluation_module, "reference_scf", fail)
+    frames = [water(), water(0.1), water(0.2)]
+    first, second, third = frame_results(model, frames, forces=False)
+    assert second == Failure(frame=1, reason="no luck")
+    assert first.energy != third.energy
+    with pytest.raises(ReferenceNotConverged, match="frame 1: no luck"):
+        list(frame_errors(model, frames, forces=False))
+
+
+def test_a_model_without_a_finite_number_is_told(monkeypatch):
+    broken = small_model().double()
+    with torch.no_grad():
+        for parameter in broken.parameters():
+            parameter.fill_(torch.nan)
+    (found,) = frame_results(broken, [water()], forces=False)
+    assert isinstance(found, Failure)
+    assert found.frame == 0
 
 
 def test_refused_frames(model, monkeypatch):
     charged = water()
     charged.set_initial_charges([1.0, 0.0, 0.0])
-    with pytest.raises(BadInput, match="frame 0 has a charge of 1"):
+    with pytest.raises(BadInput, match=r"frame 0: .*charges sum to 1"):
         next(frame_errors(model, [charged]))
     periodic = water()
     periodic.pbc = True

@@ -1,6 +1,10 @@
 """Labelling: the numbers are PySCF's, nothing is done twice, and nothing is mixed up."""
 
 import os
+import shutil
+import threading
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,11 +12,11 @@ from pyscf import dft, gto
 
 from ase_srdft import labelling
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.errors import BadInput, ReferenceNotConverged, WorkerFailed
+from ase_srdft.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
 from ase_srdft.files import locked_directory
 from ase_srdft.labelling import Labelling
-from ase_srdft.labels import Failure, read_labels
-from tests.small_labels import LEVEL, plain_frames
+from ase_srdft.labels import Failure, read_labels, write_labels
+from tests.small_labels import LEVEL, plain_frames, small_labels
 
 DOUBLE_ZETA = LevelOfTheory(xc="PBE", basis="6-31g", grid_level=0)
 
@@ -175,6 +179,240 @@ def test_two_at_once_are_refused(tmp_path, monkeypatch):
         finish(run)
     os.close(lock)
     assert finish(run).complete
+
+
+class Waiting:
+    """A run in a thread, which waits for another one in the same place to end."""
+
+    def __init__(self, run):
+        self.run, self.error = run, None
+        self.thread = threading.Thread(target=self._finish)
+        self.thread.start()
+        time.sleep(0.3)
+        assert self.thread.is_alive()
+
+    def _finish(self):
+        try:
+            finish(self.run)
+        except BadInput as err:
+            self.error = err
+
+    def ended(self):
+        self.thread.join(30.0)
+        assert not self.thread.is_alive()
+        return self
+
+
+def test_one_that_waits_finds_the_file_finished(tmp_path, monkeypatch):
+    asked = count_frames(monkeypatch)
+    first, second, third = (small_run(tmp_path) for _ in range(3))
+    results = first.run()
+    next(results)
+    waiting = [Waiting(second), Waiting(third)]
+    assert len(list(results)) == 3
+    whole = first.path.read_bytes()
+    for each in waiting:
+        assert each.ended().error is None
+        assert each.run.ndone == 4
+    assert first.path.read_bytes() == whole
+    assert read_labels(first.path).complete
+    assert sorted(asked) == [0, 1, 2, 3]
+    assert os.listdir(tmp_path) == ["labels.h5"]
+
+
+def test_one_that_waits_with_other_settings_is_refused(tmp_path):
+    first, second = small_run(tmp_path), small_run(tmp_path, forces=True)
+    results = first.run()
+    next(results)
+    waiting = Waiting(second)
+    list(results)
+    assert "without forces, not with them" in str(waiting.ended().error)
+    assert read_labels(first.path).complete
+
+
+def test_one_that_waits_goes_on_where_the_other_was_stopped(tmp_path, monkeypatch):
+    asked = count_frames(monkeypatch)
+    first, second = small_run(tmp_path), small_run(tmp_path)
+    results = first.run()
+    next(results)
+    waiting = Waiting(second)
+    first.stop_requested = True
+    list(results)
+    assert waiting.ended().error is None
+    assert read_labels(second.path).complete
+    assert sorted(asked) == [0, 1, 2, 3]
+
+
+def test_the_file_is_removed_while_one_waits(tmp_path):
+    first, second = small_run(tmp_path), small_run(tmp_path)
+    results = first.run()
+    next(results)
+    next(results)
+    lock = first._lock
+    waiting = Waiting(second)
+    original = os.close
+
+    def close(descriptor):
+        if descriptor == lock and first.path.exists():
+            first.path.unlink()
+        original(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labelling.os, "close", close)
+        list(results)
+    assert waiting.ended().error is None
+    assert read_labels(second.path).complete
+
+
+def test_a_lock_on_a_directory_that_is_gone_lets_nobody_in(tmp_path, monkeypatch):
+    asked = count_frames(monkeypatch)
+    run = small_run(tmp_path)
+    run.pieces.mkdir()
+    old = locked_directory(run.pieces, 0.0)
+    waiting = Waiting(run)
+    shutil.rmtree(run.pieces)
+    run.pieces.mkdir()
+    new = locked_directory(run.pieces, 0.0)
+    os.close(old)
+    time.sleep(0.5)
+    assert asked == []
+    os.close(new)
+    assert waiting.ended().error is None
+    assert read_labels(run.path).complete
+
+
+def pieces_of_one_frame(folder, monkeypatch, nframes, stop=True):
+    """A run that was stopped with a piece for each frame."""
+    monkeypatch.setattr(labelling, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(labelling, "_PIECE_SHARE", 0.0)
+    run = small_run(folder)
+    stop_after(run, nframes)
+    paths = sorted(run.pieces.glob("*.h5"))
+    assert len(paths) == nframes
+    return run, paths
+
+
+@pytest.mark.parametrize("removed", [0, 1])
+def test_frames_whose_piece_is_gone_are_made_again(removed, tmp_path, monkeypatch):
+    _, paths = pieces_of_one_frame(tmp_path, monkeypatch, 3)
+    paths[removed].unlink()
+    asked = count_frames(monkeypatch)
+    found = finish(small_run(tmp_path))
+    assert asked == [removed, 3]
+    assert [label.frame for label in found.labels] == [0, 1, 2, 3]
+    for label, (_, positions) in zip(found.labels, plain_frames(4), strict=True):
+        np.testing.assert_array_equal(label.positions, positions)
+
+
+def test_a_torn_piece_is_named_and_the_others_stay(tmp_path, monkeypatch):
+    _, paths = pieces_of_one_frame(tmp_path, monkeypatch, 3)
+    paths[1].write_bytes(paths[1].read_bytes()[:1000])
+    with pytest.raises(DamagedFile, match=r"000000001\.h5.*: remove it, and the same command"):
+        small_run(tmp_path)
+    assert sorted(paths[0].parent.glob("*.h5")) == paths
+    paths[1].unlink()
+    assert [label.frame for label in finish(small_run(tmp_path)).labels] == [0, 1, 2, 3]
+
+
+def test_a_frame_in_two_pieces_is_refused(tmp_path, monkeypatch):
+    _, paths = pieces_of_one_frame(tmp_path, monkeypatch, 3)
+    shutil.copy(paths[1], paths[1].with_name("000000007.h5"))
+    with pytest.raises(DamagedFile, match=r"000000007\.h5 holds frames \[1\]"):
+        small_run(tmp_path)
+
+
+def test_pieces_that_vanish_before_they_are_joined(tmp_path, monkeypatch):
+    monkeypatch.setattr(labelling, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(labelling, "_PIECE_SHARE", 0.0)
+    run = small_run(tmp_path)
+    results = run.run()
+    for _ in range(4):
+        next(results)
+    run._piece_paths()[1].unlink()
+    with pytest.raises(DamagedFile, match="3 of the 4 frames"):
+        list(results)
+    assert not run.finished
+    assert len(run._piece_paths()) == 3
+    assert [label.frame for label in finish(small_run(tmp_path)).labels] == [0, 1, 2, 3]
+
+
+def test_a_directory_of_pieces_that_vanishes_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(labelling, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(labelling, "_PIECE_SHARE", 0.0)
+    run = small_run(tmp_path)
+    results = run.run()
+    for _ in range(2):
+        next(results)
+    shutil.rmtree(run.pieces)
+    list(results)
+    found = read_labels(run.path)
+    assert [label.frame for label in found.labels] == [0, 1, 2, 3]
+    assert os.listdir(tmp_path) == ["labels.h5"]
+
+
+@pytest.mark.parametrize("killed", ["before the file is there", "after it"])
+def test_killed_while_joining(killed, tmp_path, monkeypatch):
+    original = labelling.replace_atomically
+
+    def die(path, write):
+        if path.name == "labels.h5":
+            if killed == "after it":
+                original(path, write)
+            else:
+                write(path.with_name(".labels.h5.123.tmp"))
+            raise SystemExit
+        original(path, write)
+
+    monkeypatch.setattr(labelling, "replace_atomically", die)
+    with pytest.raises(SystemExit):
+        finish(small_run(tmp_path))
+    monkeypatch.setattr(labelling, "replace_atomically", original)
+    asked = count_frames(monkeypatch)
+    assert finish(small_run(tmp_path)).complete
+    assert asked == []
+    assert os.listdir(tmp_path) == ["labels.h5"]
+
+
+def test_a_finished_file_that_is_not_complete_is_refused(tmp_path):
+    whole = small_labels(4)
+    write_labels(tmp_path / "labels.h5", [replace(whole, labels=whole.labels[:3])])
+    with pytest.raises(DamagedFile, match="holds 3 of the 4 frames: remove it"):
+        small_run(tmp_path)
+
+
+def test_a_file_of_others_that_appears_meanwhile_is_not_replaced(tmp_path):
+    run = small_run(tmp_path)
+    results = run.run()
+    next(results)
+    write_labels(run.path, [small_labels(2)])
+    before = run.path.read_bytes()
+    with pytest.raises(BadInput, match="holds labels of other frames"):
+        list(results)
+    assert run.path.read_bytes() == before
+    assert len(run._piece_paths()) == 1
+
+
+def test_pieces_of_another_run_beside_a_finished_file_stay(tmp_path):
+    finish(small_run(tmp_path))
+    (tmp_path / "labels.h5").rename(tmp_path / "aside.h5")
+    stop_after(small_run(tmp_path, 5), 2)
+    (tmp_path / "aside.h5").rename(tmp_path / "labels.h5")
+    run = small_run(tmp_path)
+    assert finish(run).complete
+    assert len(run._piece_paths()) == 1
+
+
+def test_a_piece_that_goes_while_it_is_looked_at(tmp_path, monkeypatch):
+    _, paths = pieces_of_one_frame(tmp_path, monkeypatch, 2)
+    original = labelling.read_labels
+
+    def removed_first(path):
+        if path == paths[1] and path.exists():
+            path.unlink()
+        return original(path)
+
+    monkeypatch.setattr(labelling, "read_labels", removed_first)
+    assert small_run(tmp_path).ndone == 1
 
 
 @pytest.mark.slow

@@ -8,7 +8,14 @@ import pytest
 
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.errors import BadInput, DamagedFile
-from ase_srdft.labels import Failure, Label, frames_fingerprint, read_labels, write_labels
+from ase_srdft.labels import (
+    Failure,
+    Label,
+    frames_fingerprint,
+    read_labels,
+    read_origin,
+    write_labels,
+)
 from tests.small_labels import LEVEL, label, plain_frames, small_labels
 
 
@@ -65,6 +72,7 @@ def test_complete_when_every_frame_was_tried():
     assert labels.complete
     assert not replace(labels, labels=labels.labels[:1]).complete
     failed = (Failure(frame=1, reason="it did not converge"),)
+    assert not replace(labels, labels=labels.labels[:1] * 2).complete
     assert replace(labels, labels=labels.labels[:1], failures=failed).complete
 
 
@@ -121,3 +129,21 @@ def test_altered_numbers_are_noticed(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DamagedFile):
         read_labels(path)
+
+
+def test_nothing_is_no_file_of_labels(tmp_path):
+    with pytest.raises(BadInput, match="no labels to write to"):
+        write_labels(tmp_path / "labels.h5", iter([]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_different_origins_are_refused(tmp_path):
+    with pytest.raises(BadInput, match="different origins"):
+        write_labels(tmp_path / "labels.h5", [small_labels(1), small_labels(2)])
+
+
+def test_the_origin_alone(tmp_path):
+    write_labels(tmp_path / "labels.h5", [small_labels(2)])
+    assert read_origin(tmp_path / "labels.h5") == small_labels(2).origin
+    with pytest.raises(BadInput, match="there is no file"):
+        read_origin(tmp_path / "missing.h5")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.common import Parser, check_writable, run_command
 from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
@@ -16,7 +22,8 @@ from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_p
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_srdft.evaluation import Accuracy
+    from ase_srdft.evaluation import Accuracy, FrameErrors
+    from ase_srdft.labels import Failure
     from ase_srdft.models.state import ElectronicStateModel
 
 __all__ = ["main"]
@@ -25,11 +32,16 @@ _DESCRIPTION = """\
 Compare a model with the self-consistent field of PySCF at the model's own level of theory (same
 grid, same density fitting): energy, Hamiltonian, orbital energies, forces, and how often the
 model's bracket holds the SCF energy.  Numbers in the files of frames are not used, only the
-geometries."""
+geometries.  Every frame is checked before the first SCF.  A frame whose SCF does not converge is
+named and left out of the means, and the exit code is 1 in the end; Ctrl-C and SIGTERM show the
+means over the frames that are done.  In the file of --json, "frames_asked" and "failed" then tell
+how many frames there were and which (from 0, among the chosen ones) failed, and why.
+Exit codes: 0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM."""
+_PROGRAM = "ase-srdft-eval"
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="ase-srdft-eval", description=_DESCRIPTION)
+    parser = Parser(prog=_PROGRAM, description=_DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", help="a .srdft file or a shipped model's name")
     add_frames(parser)
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: faster")
@@ -43,37 +55,152 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(_parser(), _evaluate, arguments)
 
 
+@dataclass(kw_only=True)
+class _Outcome:
+    """What came of the frames so far.
+
+    Attributes:
+        nasked: how many frames there are.
+        errors: of those that are done.
+        failures: those that failed.
+    """
+
+    nasked: int
+    errors: list[FrameErrors] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every frame is done."""
+        return len(self.errors) == self.nasked
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """Means over the frames that are done; None if there are none."""
+        from ase_srdft.evaluation import average
+
+        return average(self.errors) if self.errors else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: the means, and of what if it is not of all frames."""
+        accuracy = self.accuracy
+        numbers: dict[str, Any] = {"n_frames": 0} if accuracy is None else accuracy.to_dict()
+        if self.whole:
+            return numbers
+        failed = [{"frame": each.frame, "reason": each.reason} for each in self.failures]
+        return numbers | {"frames_asked": self.nasked, "failed": failed}
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from ase_srdft.devices import torch_device
-    from ase_srdft.evaluation import average, frame_errors
-    from ase_srdft.files import replace_atomically
+    from ase_srdft.evaluation import frame_results
+    from ase_srdft.labels import Failure
     from ase_srdft.models.library import model_path
     from ase_srdft.models.model_file import load_model
 
     if options.json is not None:
         check_writable(options.json)
     device = torch_device(options.device)
-    model = load_model(model_path(options.model)).model.to(device)
+    path = model_path(options.model)
+    _check_not_overwritten(options.json, (Path(path), options.frames))
+    model = load_model(path).model.to(device)
     frames = chosen_frames(options)
     check_charge(frames, options.frames, model.level.charge)
-    errors = frame_errors(model, frames, forces=not options.no_forces)
-    accuracy = average(with_progress(errors, len(frames)))
-    _print_report(options, model, frames, accuracy)
-    if options.json is not None:
-        replace_atomically(options.json, lambda path: _write_json(path, accuracy))
-    return 0
+    outcome, written = _Outcome(nasked=len(frames)), True
+    results = frame_results(model, frames, forces=not options.no_forces)
+    try:
+        with _ended_by_sigterm():
+            for result in with_progress(results, len(frames)):
+                if isinstance(result, Failure):
+                    outcome.failures.append(result)
+                else:
+                    outcome.errors.append(result)
+    finally:  # whatever ends it, what has been computed is kept and shown
+        if outcome.errors or outcome.failures:
+            written = options.json is None or _write_json(options.json, outcome)
+            _print_report(options, model, frames, outcome)
+    return 0 if outcome.whole and written else 1
 
 
-def _write_json(path: Path, accuracy: Accuracy) -> None:
-    text = json.dumps(accuracy.to_dict(), indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+def _check_not_overwritten(output: Path | None, inputs: Sequence[Path]) -> None:
+    """Make sure that the numbers do not replace what they are made from.
+
+    Raises:
+        BadInput: they would.
+    """
+    from ase_srdft.errors import BadInput
+
+    for path in inputs:
+        if output is not None and output.exists() and path.exists() and output.samefile(path):
+            raise BadInput(
+                f"--json {output} would replace {path}, which is read: give another file"
+            )
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM leaves by the way of Ctrl-C, as an exception, not on the spot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where signals do not arrive
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _write_json(path: Path, outcome: _Outcome) -> bool:
+    """Whether the numbers could be written; if not, it is said why."""
+    from ase_srdft.files import replace_atomically
+
+    text = json.dumps(outcome.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    def write(beside: Path) -> None:
+        beside.write_text(text, encoding="utf-8")
+
+    try:
+        replace_atomically(path, write)
+    except OSError as err:
+        reason = err.strerror or str(err)
+        print(f"{_PROGRAM}: error: cannot write {path}: {reason}; make room", file=sys.stderr)
+        return False
+    return True
+
+
+def _number(value: float) -> str:
+    """Three significant digits, and one decimal at least.
+
+    >>> [_number(value) for value in (1234.56, 12.345, 0.21372, 0.0, 0.0000123)]
+    ['1234.6', '12.3', '0.214', '0.0', '1.23e-05']
+    """
+    if value == 0.0:
+        return "0.0"
+    exponent = math.floor(math.log10(abs(value)))
+    return f"{value:.2e}" if exponent < -4 else f"{value:.{max(1, 2 - exponent)}f}"
+
+
+def _percentage(share: float) -> str:
+    """In percent, with as many digits as it takes not to round up to all or down to none.
+
+    >>> [_percentage(share) for share in (1.0, 59 / 60, 0.9999, 0.0001, 0.0)]
+    ['100.0', '98.3', '99.99', '0.01', '0.0']
+    """
+    digits = next(
+        n for n in range(1, 16) if (round(share, n + 2) in (0.0, 1.0)) == (share in (0, 1))
+    )
+    return f"{100.0 * share:.{digits}f}"
 
 
 def _rows(accuracy: Accuracy) -> list[tuple[str, str, str]]:
     """Quantity, value and unit of each line of the table."""
 
     def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.1f}"
+        return "-" if value is None else _number(value)
 
     rows = [
         ("energy, mean error", number(accuracy.energy_mae_uEh), "µEh"),
@@ -85,7 +212,7 @@ def _rows(accuracy: Accuracy) -> list[tuple[str, str, str]]:
         ("HOMO-LUMO gap, mean error", number(accuracy.gap_mae_uEh), "µEh"),
         ("forces, mean error", number(accuracy.forces_mae_meV_per_A), "meV/Å"),
         ("forces, largest error", number(accuracy.forces_max_meV_per_A), "meV/Å"),
-        ("bracket holds the SCF energy", number(100.0 * accuracy.bracket_coverage), "% of frames"),
+        ("bracket holds the SCF energy", _percentage(accuracy.bracket_coverage), "% of frames"),
         ("bracket, mean width", number(accuracy.bracket_width_mean_uEh), "µEh"),
     ]
     return [row for row in rows if row[1] != "-"]
@@ -95,25 +222,33 @@ def _print_report(
     options: argparse.Namespace,
     model: ElectronicStateModel,
     frames: Sequence[Atoms],
-    accuracy: Accuracy,
+    outcome: _Outcome,
 ) -> None:
     nparameters = sum(parameter.numel() for parameter in model.parameters())
     formulas = dict.fromkeys(atoms.get_chemical_formula() for atoms in frames)
     shown = ", ".join(islice(formulas, 4)) + (" ..." if len(formulas) > 4 else "")
+    ndone = len(outcome.errors)
+    count = str(ndone) if outcome.whole else f"only {ndone} of the {outcome.nasked} asked for"
     heading = [
         ("model", f"{options.model} ({model.family}, {nparameters} parameters)"),
         ("level", f"{model.level}, charge {model.level.charge}"),
-        ("frames", f"{accuracy.n_frames} of {options.frames} ({shown})"),
+        ("frames", f"{count} of {options.frames} ({shown})"),
         ("against", "converged SCF of PySCF at the same level"),
     ]
     for name, value in heading:
         print(f"{name:<8} {value}")
-    print()
-    if sys.stdout.isatty():
-        _print_rich(_rows(accuracy))
+    accuracy = outcome.accuracy
+    rows = [] if accuracy is None else _rows(accuracy)
+    if rows:
+        print()
+    if sys.stdout.isatty() and rows:
+        _print_rich(rows)
     else:
-        for quantity, value, unit in _rows(accuracy):
+        for quantity, value, unit in rows:
             print(f"{quantity:<38} {value:>12} {unit}")
+    sys.stdout.flush()
+    for failure in outcome.failures:
+        print(f"{_PROGRAM}: frame {failure.frame}: {failure.reason}", file=sys.stderr)
 
 
 def _print_rich(rows: Sequence[tuple[str, str, str]]) -> None:

@@ -56,7 +56,7 @@ def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None
     """Make sure that the atoms' own charges and spins are those of the level of theory.
 
     Raises:
-        BadInput: they are not.
+        BadInput: they are not; naming the frame, from 0 among those given.
     """
     from ase.calculators.calculator import InputError
 
