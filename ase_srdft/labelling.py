@@ -39,6 +39,7 @@ from ase_srdft.labels import (
     read_labels,
     write_labels,
 )
+from ase_srdft.launch import ignore_folder
 
 __all__ = ["FrameTask", "Labelling", "label_frame"]
 
@@ -249,7 +250,8 @@ def _results(tasks: Iterable[FrameTask], nworkers: int) -> Generator[Label | Fai
         yield from map(label_frame, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(nworkers, mp_context=context, initializer=_end_with_parent)
+    with ignore_folder():  # a process that keeps count of semaphores is started here
+        pool = ProcessPoolExecutor(nworkers, mp_context=context, initializer=_end_with_parent)
     waiting: deque[Future[Label | Failure]] = deque()
     try:
         for task in tasks:
@@ -271,10 +273,11 @@ def _results(tasks: Iterable[FrameTask], nworkers: int) -> Generator[Label | Fai
 
 def _submitted(pool: ProcessPoolExecutor, task: FrameTask) -> Future[Label | Failure]:
     """Hand a task over; the processes that this starts leave signals to us."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        return pool.submit(label_frame, task)
+        with ignore_folder():
+            return pool.submit(label_frame, task)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -71,7 +71,9 @@ def run_command(
     from ase.calculators.calculator import InputError
 
     from ase_srdft.errors import BadInput, ReferenceNotConverged
+    from ase_srdft.launch import ignore_folder_settings
 
+    ignore_folder_settings()
     options = parser.parse_args(arguments)
     try:
         code = command(options)
