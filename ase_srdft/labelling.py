@@ -29,7 +29,7 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import reference_scf
 from ase_srdft.errors import BadInput, ReferenceNotConverged, WorkerFailed
-from ase_srdft.files import locked_directory, replace_atomically, writable_directory
+from ase_srdft.files import is_stream, locked_directory, replace_atomically, writable_directory
 from ase_srdft.labels import (
     Failure,
     Label,
@@ -128,7 +128,9 @@ class Labelling:
         for numbers in dict.fromkeys(numbers for numbers, _ in frames):
             _ = _molecule(numbers, level).provider  # an unknown auxiliary basis shows here
         self.path = path
-        self.pieces = path.with_name(f"{path.name}.parts")
+        # beside a pipe or a device there may be no room for files
+        beside = Path(path.name) if is_stream(path) else path
+        self.pieces = beside.with_name(f"{path.name}.parts")
         self.frames = frames
         self.origin = LabelOrigin(
             level=level,
@@ -143,7 +145,7 @@ class Labelling:
     @property
     def finished(self) -> bool:
         """Whether the file is there."""
-        return self.path.exists()
+        return self.path.exists() and not is_stream(self.path)
 
     def _piece_paths(self) -> list[Path]:
         return sorted(self.pieces.glob("*.h5"))
@@ -226,10 +228,13 @@ class Labelling:
 
     def _join(self) -> None:
         """One file of all pieces, which are no longer needed once it reads as it should."""
-        parts = (read_labels(path) for path in self._piece_paths())
-        replace_atomically(self.path, lambda beside: write_labels(beside, parts))
-        if not read_labels(self.path).complete:
-            raise OSError(f"{self.path} does not read as it was written")
+
+        def write(beside: Path) -> None:
+            write_labels(beside, (read_labels(path) for path in self._piece_paths()))
+            if not read_labels(beside).complete:
+                raise OSError(f"{self.path} does not read as it was written")
+
+        replace_atomically(self.path, write)
         shutil.rmtree(self.pieces)
 
 

@@ -3,9 +3,9 @@
 Nothing heavy is imported here, and the user's script is not run a second time, as it would be by
 `multiprocessing`.
 
-Files of the folder in which a process is started are no code for it: ``python -c`` would look there
-for every module before it looks anywhere else.  Where that folder is in our own ``sys.path``, by the
-doing of whoever started us, it is in that of our processes too: they can import what we can.
+Files of the folder in which a process is started are no code for it: ``python -c`` would look
+there for every module before it looks anywhere else.  Where that folder is in our own ``sys.path``,
+by the doing of whoever started us, it is in that of our processes too: they can import what we can.
 """
 
 from __future__ import annotations

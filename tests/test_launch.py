@@ -93,9 +93,7 @@ def test_the_environment_is_as_it_was(before, monkeypatch):
 
 
 def test_labelling_processes_leave_the_folder_alone(trapped):
-    labelling = Labelling(
-        trapped / "labels.h5", plain_frames(3), LEVEL, forces=False, nworkers=2
-    )
+    labelling = Labelling(trapped / "labels.h5", plain_frames(3), LEVEL, forces=False, nworkers=2)
     assert len(list(labelling.run())) == 3
     assert len(read_labels(trapped / "labels.h5").labels) == 3
     assert traces(trapped) == []

@@ -39,17 +39,11 @@ def check_writable(path: Path) -> Path:
     """Make sure, before the work, that a file can be written after it.
 
     Raises:
-        BadInput: it is a directory, or its directory is missing or read-only.
+        BadInput: it cannot.
     """
-    from ase_srdft.errors import BadInput
+    from ase_srdft.files import writable_file
 
-    if path.is_dir():
-        raise BadInput(f"cannot write {path}: it is a directory; give the name of a file")
-    if not path.parent.is_dir():
-        raise BadInput(f"cannot write {path}: there is no directory {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise BadInput(f"cannot write {path}: {path.parent} is read-only; choose another place")
-    return path
+    return writable_file(path)
 
 
 def run_command(
