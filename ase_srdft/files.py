@@ -1,7 +1,8 @@
 """Writing files so that a reader sees the old one or the new one, never half of either.
 
 Links are followed: what is replaced is the file that a link leads to, and the link stays.  What
-is there and is no regular file (a pipe, a terminal, ``/dev/null``, ``/dev/stdout``) is written into.
+is there and is no regular file (a pipe, a terminal, ``/dev/null``, ``/dev/stdout``) is written
+into.
 """
 
 from __future__ import annotations
@@ -133,16 +134,8 @@ def is_stream(path: Path) -> bool:
 
 
 def leads_to_stdout(path: Path) -> bool:
-    """Whether what is written there arrives where the process's words arrive, and mixes with them.
-
-    The terminal counts, too.
-    """
-    if _descriptor(path) == 1:
-        return True
-    try:
-        return is_stream(path) and os.path.samestat(os.stat(path), os.fstat(1))
-    except OSError:
-        return False
+    """Whether it is our standard output by name, where words would mix with what is written."""
+    return _descriptor(path) == 1
 
 
 def _descriptor(path: Path) -> int | None:

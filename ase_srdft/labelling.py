@@ -140,12 +140,13 @@ class Labelling:
         )
         self.nworkers = nworkers
         self.stop_requested = False
+        self._delivered = False
         self._look()
 
     @property
     def finished(self) -> bool:
-        """Whether the file is there."""
-        return self.path.exists() and not is_stream(self.path)
+        """Whether the file is there, or where it was to go."""
+        return self._delivered or (self.path.exists() and not is_stream(self.path))
 
     def _piece_paths(self) -> list[Path]:
         return sorted(self.pieces.glob("*.h5"))
@@ -235,6 +236,7 @@ class Labelling:
                 raise OSError(f"{self.path} does not read as it was written")
 
         replace_atomically(self.path, write)
+        self._delivered = True
         shutil.rmtree(self.pieces)
 
 

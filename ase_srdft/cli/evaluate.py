@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ase_srdft.cli.common import Parser, check_writable, run_command
 from ase_srdft.cli.frames import add_frames, chosen_frames, with_progress
+from ase_srdft.cli.words import words_apart_from
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,9 +58,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     frames = chosen_frames(options)
     errors = frame_errors(model, frames, forces=not options.no_forces)
     accuracy = average(with_progress(errors, len(frames)))
-    _print_report(options, model, frames, accuracy)
-    if options.json is not None:
-        replace_atomically(options.json, lambda path: _write_json(path, accuracy))
+    try:
+        if options.json is not None:
+            replace_atomically(options.json, lambda path: _write_json(path, accuracy))
+    finally:  # an error of writing comes after the numbers
+        with words_apart_from(options.json):
+            _print_report(options, model, frames, accuracy)
     return 0
 
 
