@@ -223,8 +223,9 @@ def _say_what_befell(event: Event) -> None:
         error = event.training.hamiltonian_error
         what = "bracket" if error is None else "Hamiltonian error"
         width = event.training.bracket_width if error is None else error
-        words = f"the weights went astray at step {event.step} ({what} {1e3 * width:.0f} "
-        words += "millihartree): back to those of before, with half the learning rate"
+        size = f"{1e3 * width:.0f} millihartree" if math.isfinite(width) else "without bound"
+        words = f"the weights went astray at step {event.step} ({what} {size}): back to those of "
+        words += "before, with half the learning rate"
     else:
         return
     print(f"{_PROGRAM}: {words}", file=sys.stderr, flush=True)
