@@ -117,7 +117,14 @@ class Exchange:
         return tensors, record
 
     def _appear(self, path: Path, content: bytes) -> None:
-        """A full disk is an error of writing here, an `OSError`."""
+        """Whoever reads it has all of it.
+
+        Raises:
+            OSError: naming the file, where a disk is full (``TMPDIR`` tells which one it is).
+        """
         beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        except OSError as err:
+            raise OSError(err.errno, err.strerror, str(path)) from err
