@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections import deque
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ase_srdft.cli.progress_line import Part, ProgressLine, duration
+from ase_srdft.cli.progress_line import Part, ProgressLine, duration, shows_bars
 
 if TYPE_CHECKING:
     from ase_srdft.training.events import Event
@@ -23,8 +22,6 @@ __all__ = ["Status", "progress_display"]
 _PLAIN_INTERVAL_SECONDS = 10.0
 #: The pace is that of the last minute, and known after so many seconds and steps.
 _PACE_SECONDS, _KNOWN_SECONDS, _KNOWN_STEPS = 60.0, 2.0, 3
-#: Terminals that cannot move the cursor.
-_NO_CURSOR = ("dumb", "unknown")
 
 
 class Status:
@@ -170,7 +167,7 @@ def progress_display(
         trainer.learner.step,
         trainer.counters.elapsed,
     )
-    if sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in _NO_CURSOR:
+    if shows_bars(sys.stdout):
         with _bar(status) as show:
             yield show
     else:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.text import Text
 
-__all__ = ["Part", "ProgressLine", "duration"]
+__all__ = ["Part", "ProgressLine", "duration", "shows_bars"]
 
 #: Columns of the bar: on a wide terminal, on others, and where there is hardly room for it.
 _BAR, _SHORT_BAR, _SHORTEST_BAR = 20, 10, 4
 #: A terminal as wide as this one is wide.
 _WIDE = 120
 _GAP = "  "
+#: Terminals that cannot move the cursor.
+_NO_CURSOR = ("dumb", "unknown")
+
+
+def shows_bars(stream: Any) -> bool:
+    """Whether it is a terminal that can show a line again, changed."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in _NO_CURSOR
 
 
 def duration(seconds: float) -> str:
