@@ -258,8 +258,11 @@ def writable_directory(path: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as err:
+        reason = what_went_wrong(err)
+        if isinstance(err, FileExistsError):
+            reason = "something else is there"
         raise BadInput(
-            f"cannot write to the directory {path}: {what_went_wrong(err)}; choose another with -o"
+            f"cannot write to the directory {path}: {reason}; choose another with -o"
         ) from err
     return path
 

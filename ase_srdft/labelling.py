@@ -50,6 +50,8 @@ _PIECE_SECONDS, _PIECE_SHARE = 2.0, 0.01
 _PATIENCE_SECONDS = 5.0
 #: No single frame takes a day.
 _LONGEST_SECONDS = 86_400.0
+#: Bytes of a file's name that any disk takes, and characters that fit in any case.
+_LONGEST_NAME, _SHORT_NAME = 255, 60
 #: Frames that wait for each worker, so that none waits for us.
 _AHEAD = 2
 
@@ -130,7 +132,8 @@ class Labelling:
         self.path = path
         # beside a pipe or a device there may be no room for files
         beside = Path(path.name) if is_stream(path) else path
-        self.pieces = beside.with_name(f"{path.name}.parts")
+        fits = len(os.fsencode(path.name)) <= _LONGEST_NAME - len(".parts")
+        self.pieces = beside.with_name(f"{path.name if fits else path.name[:_SHORT_NAME]}.parts")
         self.frames = frames
         self.origin = LabelOrigin(
             level=level,

@@ -254,3 +254,12 @@ def test_finished_frames_on_their_way_to_an_output_of_ours_are_in_the_folder(tmp
         os.close(descriptor)
     assert os.listdir() == ["out.h5"]
     assert read_labels(Path("out.h5")).complete
+
+
+def test_the_longest_name_has_room_for_finished_frames(tmp_path):
+    path = tmp_path / ("ä" * 123 + "a.long.h5")  # 255 bytes
+    stop_after(Labelling(path, plain_frames(3), LEVEL, forces=False), 1)
+    again = Labelling(path, plain_frames(3), LEVEL, forces=False)
+    assert again.ndone == 1
+    assert finish(again).complete
+    assert list(tmp_path.iterdir()) == [path]
