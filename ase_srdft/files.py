@@ -60,7 +60,7 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
         else:
             _replace(destination(path), write)
     except OSError as err:
-        if err.errno is None:
+        if err.errno is None or not _is_temporary(err.filename):
             raise
         raise OSError(err.errno, os.strerror(err.errno), str(path)) from err
 
@@ -89,6 +89,11 @@ def _replace(target: Path, write: Callable[[Path], None]) -> None:
 def _beside(target: Path) -> Path:
     """A temporary path in the same directory; the longest name leaves room for it."""
     return target.with_name(f".{target.name[:_NAME]}.{os.getpid()}.tmp")
+
+
+def _is_temporary(name: object) -> bool:
+    """Whether an error names no file, or one that a user does not know."""
+    return name is None or str(name).endswith(f".{os.getpid()}.tmp")
 
 
 def _take_over(descriptor: int, before: os.stat_result | None) -> None:
