@@ -32,7 +32,7 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import reference_scf
 from ase_srdft.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
-from ase_srdft.files import locked_directory, replace_atomically, writable_directory
+from ase_srdft.files import is_stream, locked_directory, replace_atomically, writable_directory
 from ase_srdft.labels import (
     Failure,
     Label,
@@ -43,6 +43,7 @@ from ase_srdft.labels import (
     read_origin,
     write_labels,
 )
+from ase_srdft.launch import ignore_folder
 
 __all__ = ["FrameTask", "Labelling", "label_frame"]
 
@@ -55,6 +56,8 @@ _PATIENCE_SECONDS = 5.0
 _ROUNDS = 3
 #: No single frame takes a day.
 _LONGEST_SECONDS = 86_400.0
+#: Bytes of a file's name that any disk takes, and characters that fit in any case.
+_LONGEST_NAME, _SHORT_NAME = 255, 60
 #: Frames that wait for each worker, so that none waits for us.
 _AHEAD = 2
 
@@ -133,7 +136,10 @@ class Labelling:
         for numbers in dict.fromkeys(numbers for numbers, _ in frames):
             _ = _molecule(numbers, level).provider  # an unknown auxiliary basis shows here
         self.path = path
-        self.pieces = path.with_name(f"{path.name}.parts")
+        # beside a pipe or a device there may be no room for files
+        beside = Path(path.name) if is_stream(path) else path
+        fits = len(os.fsencode(path.name)) <= _LONGEST_NAME - len(".parts")
+        self.pieces = beside.with_name(f"{path.name if fits else path.name[:_SHORT_NAME]}.parts")
         self.frames = frames
         self.origin = LabelOrigin(
             level=level,
@@ -143,12 +149,13 @@ class Labelling:
         )
         self.nworkers = nworkers
         self.stop_requested = False
+        self._delivered = False
         self._look()
 
     @property
     def finished(self) -> bool:
-        """Whether the file is there."""
-        return self.path.exists()
+        """Whether the file is there, or where it was to go."""
+        return self._delivered or (self.path.exists() and not is_stream(self.path))
 
     @property
     def ndone(self) -> int:
@@ -223,7 +230,7 @@ class Labelling:
         self._lock = self._take_lock()
         try:
             self._look()  # another process may have been at work until now
-            if not self.path.exists():
+            if not self.finished:
                 yield from self._label_and_join()
             if self.finished:
                 shutil.rmtree(self.pieces, ignore_errors=True)
@@ -351,6 +358,7 @@ class Labelling:
                 )
 
         replace_atomically(self.path, write)
+        self._delivered = True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
@@ -379,7 +387,8 @@ def _results(tasks: Iterable[FrameTask], nworkers: int) -> Generator[Label | Fai
         yield from map(label_frame, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(nworkers, mp_context=context, initializer=_end_with_parent)
+    with ignore_folder():  # a process that keeps count of semaphores is started here
+        pool = ProcessPoolExecutor(nworkers, mp_context=context, initializer=_end_with_parent)
     waiting: deque[Future[Label | Failure]] = deque()
     try:
         for task in tasks:
@@ -401,10 +410,11 @@ def _results(tasks: Iterable[FrameTask], nworkers: int) -> Generator[Label | Fai
 
 def _submitted(pool: ProcessPoolExecutor, task: FrameTask) -> Future[Label | Failure]:
     """Hand a task over; the processes that this starts leave signals to us."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        return pool.submit(label_frame, task)
+        with ignore_folder():
+            return pool.submit(label_frame, task)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

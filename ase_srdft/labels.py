@@ -10,6 +10,7 @@ label.  The attributes of the file say what it is, at which level of theory, and
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -195,7 +196,8 @@ def write_labels(path: Path, parts: Iterable[Labels]) -> None:
     first = next(waiting, None)
     if first is None:
         raise BadInput(f"no labels to write to {path}: give one part at least")
-    with h5py.File(path, "w") as file:
+    buffer = io.BytesIO()  # a full disk is then an error of writing, not of HDF5
+    with h5py.File(buffer, "w") as file:
         _write_origin(file, first.origin)
         failures: list[Failure] = []
         for part in chain([first], waiting):
@@ -210,6 +212,7 @@ def write_labels(path: Path, parts: Iterable[Labels]) -> None:
         file["failed/frame"] = np.array([failure.frame for failure in failures], dtype=np.int64)
         reasons = [failure.reason for failure in failures]
         file.create_dataset("failed/reason", data=reasons, dtype=h5py.string_dtype())
+    path.write_bytes(buffer.getbuffer())
 
 
 def _write_origin(file: h5py.File, origin: LabelOrigin) -> None:

@@ -1,5 +1,6 @@
 """ase-srdft-eval: the table, the numbers in JSON, and one line where it fails."""
 
+import io
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -349,3 +351,68 @@ def test_help_is_fast_and_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", probe], timeout=60)
     assert done.returncode == 0
+
+
+# Where the numbers go
+
+
+QUICK = ("--limit", "1", "--no-forces")
+
+
+@pytest.fixture
+def full():
+    """A place without room, for words."""
+    with open("/dev/full", "w", encoding="utf-8") as stream:
+        yield stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # else closing it fails
+
+
+def test_numbers_go_where_a_link_leads(folder, tmp_path, capsys):
+    link, target = tmp_path / "link.json", tmp_path / "numbers.json"
+    link.symlink_to(target.name)
+    assert main(arguments(folder, *QUICK, "--json", str(link))) == 0
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["n_frames"] == 1
+    assert "energy, mean error" in capsys.readouterr().out
+
+
+def test_numbers_on_standard_output_can_be_read_on(folder, capfd):
+    assert main(arguments(folder, *QUICK, "--json", "/dev/stdout")) == 0
+    printed = capfd.readouterr()
+    assert json.loads(printed.out)["n_frames"] == 1
+    assert "energy, mean error" in printed.err
+
+
+@pytest.mark.parametrize("reader", ["full", "gone"])
+def test_words_without_room_cost_no_numbers(reader, full, folder, tmp_path, monkeypatch, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w", encoding="utf-8") as pipe:
+        monkeypatch.setattr(sys, "stdout", full if reader == "full" else pipe)
+        assert main(arguments(folder, *QUICK, "--json", str(tmp_path / "numbers.json"))) == 1
+        monkeypatch.undo()
+    assert json.loads((tmp_path / "numbers.json").read_text())["n_frames"] == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (reader == "full")
+    assert all("cannot write to standard output (No space left on dev" in line for line in lines)
+
+
+def test_numbers_without_room_are_told_and_one_line_after_them(folder, tmp_path, capsys):
+    link = tmp_path / "link.json"
+    link.symlink_to("/dev/full")
+    assert main(arguments(folder, *QUICK, "--json", str(link))) == 1
+    printed = capsys.readouterr()
+    assert "energy, mean error" in printed.out
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"ase-srdft-eval: error: cannot read or write {link} (No space left on")
+    assert link.readlink() == Path("/dev/full")
+    assert Path("/dev/full").is_char_device()
+
+
+def test_an_encoding_without_our_characters(folder, monkeypatch):
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii"))
+    assert main(arguments(folder, "--limit", "1")) == 0
+    shown = content.getvalue().decode("ascii")
+    assert " uEh\n" in shown
+    assert " meV/A\n" in shown

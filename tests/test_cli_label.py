@@ -1,6 +1,8 @@
 """ase-srdft-label: one file, exit codes, and going on after anything that ends it."""
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -90,7 +92,7 @@ def test_a_frame_without_convergence_is_named_and_the_others_are_done(folder, mo
     assert len(seen) == 5
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_stops_and_the_same_command_goes_on(number, folder, monkeypatch, capsys):
     original = labelling.label_frame
 
@@ -294,3 +296,50 @@ def test_ended_from_outside_and_run_again(number, folder):
     assert [each.frame for each in found.labels] == list(range(60))
     assert len({each.energy for each in found.labels}) == 60
     assert np.isfinite([each.energy for each in found.labels]).all()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_words_without_room_cost_no_labels(workers, capsys):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        with contextlib.redirect_stdout(full):
+            assert label("--no-forces", workers=workers) == 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # else closing it fails
+    assert read_labels(Path("labels.h5")).complete
+    assert not Path("labels.h5.parts").exists()
+    line = capsys.readouterr().err.splitlines()[-1]  # after those of progress on a slow machine
+    assert "cannot write to standard output (No space left on device)" in line
+
+
+def test_labels_on_standard_output_are_alone_there(capfdbinary):
+    assert label("--no-forces", "-o", "/dev/stdout") == 0
+    printed = capfdbinary.readouterr()
+    Path("copy.h5").write_bytes(printed.out)
+    assert read_labels(Path("copy.h5")).complete
+    assert b"labels: /dev/stdout (5 frames" in printed.err
+    assert sorted(os.listdir()) == ["copy.h5", "frames.traj"]
+
+
+def test_labels_without_room_can_be_had_again(capsys):
+    Path("labels.h5").symlink_to("/dev/full")
+    assert label("--no-forces") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "error: cannot write labels.h5 (No space left on device): make room and run" in line
+    Path("labels.h5").unlink()
+    assert label("--no-forces") == 0
+    assert "nothing left to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [100, 5000, 30_000])
+def test_a_disk_that_becomes_full_is_one_line(size, capsys):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        assert label() == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ase-srdft-label: error: cannot write labels.h5")
+    assert "(File too large): make room and run the same command again" in line
+    assert not [p for p in Path().rglob("*") if p.name.endswith((".tmp", ".h5"))]
+    assert label() == 0
+    assert read_labels(Path("labels.h5")).complete

@@ -1,5 +1,6 @@
 """ase-srdft-train: what it leaves behind, how it stops and goes on, one line where it fails."""
 
+import contextlib
 import json
 import os
 import signal
@@ -280,7 +281,7 @@ def signals(monkeypatch):
     return pending
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_stops_the_run_and_it_can_go_on(number, folder, signals, capsys):
     assert train() == 0
     os.rename("run", "whole")
@@ -616,3 +617,24 @@ def test_terminated_from_outside_and_run_again(folder):
     assert again.returncode == 0, again.stderr
     assert "going on in run" in again.stdout
     assert "steps done: 400 steps" in again.stdout
+
+
+# Where nobody hears it
+
+
+@pytest.mark.parametrize("reader", ["full", "gone"])
+def test_words_that_are_not_heard_cost_no_run(reader, folder, capsys):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (
+        open("/dev/full", "w", encoding="utf-8") as full,
+        open(writing, "w", encoding="utf-8") as pipe,
+    ):
+        with contextlib.redirect_stdout(full if reader == "full" else pipe):
+            assert train() == 1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+    assert sorted(os.listdir("run")) == FILES
+    assert metrics("end")[0]["reason"] == "steps done"
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (reader == "full")
+    assert all("cannot write to standard output (No space left on dev" in line for line in lines)

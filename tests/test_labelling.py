@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -444,3 +445,58 @@ def test_a_dead_process_is_an_error_and_what_was_done_is_kept(tmp_path, monkeypa
     with pytest.raises(WorkerFailed, match="a labelling process was killed: check the memory"):
         list(results)
     assert 0 < small_run(tmp_path, 40).ndone < 40
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_is_followed(there, tmp_path):
+    (tmp_path / "store").mkdir()
+    link, target = tmp_path / "labels.h5", tmp_path / "store" / "mine.h5"
+    link.symlink_to(target)
+    if there:
+        finish(small_run(tmp_path))
+    assert finish(small_run(tmp_path)).complete
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.h5", "store"]
+    assert [p.name for p in target.parent.iterdir()] == ["mine.h5"]
+
+
+def test_a_pipe_gets_the_whole_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, received = Path("labels.h5"), []
+    os.mkfifo(path)
+    reader = threading.Thread(target=lambda: received.append(path.read_bytes()), daemon=True)
+    reader.start()
+    run = Labelling(path, plain_frames(4), LEVEL, forces=False)
+    assert len(list(run.run())) == 4
+    reader.join(10.0)
+    assert path.is_fifo()
+    assert os.listdir() == ["labels.h5"]
+    Path("copy.h5").write_bytes(*received)
+    assert read_labels(Path("copy.h5")).complete
+
+
+def test_finished_frames_on_their_way_to_an_output_of_ours_are_in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    descriptor = os.open("out.h5", os.O_RDWR | os.O_CREAT)
+    try:
+        path = Path(f"/dev/fd/{descriptor}")
+        stop_after(Labelling(path, plain_frames(4), LEVEL, forces=False), 2)
+        assert sorted(os.listdir()) == [f"{descriptor}.parts", "out.h5"]
+        assert os.fstat(descriptor).st_size == 0
+        again = Labelling(path, plain_frames(4), LEVEL, forces=False)
+        assert again.ndone == 2
+        assert len(list(again.run())) == 2
+    finally:
+        os.close(descriptor)
+    assert os.listdir() == ["out.h5"]
+    assert read_labels(Path("out.h5")).complete
+
+
+def test_the_longest_name_has_room_for_finished_frames(tmp_path):
+    path = tmp_path / ("ä" * 123 + "a.long.h5")  # 255 bytes
+    stop_after(Labelling(path, plain_frames(3), LEVEL, forces=False), 1)
+    again = Labelling(path, plain_frames(3), LEVEL, forces=False)
+    assert again.ndone == 1
+    assert finish(again).complete
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,7 @@
 """Model files: the same weights and answers again, and one clear line for whatever is not right."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -160,6 +161,20 @@ def test_a_failed_save_leaves_the_old_file(model, path, monkeypatch):
     monkeypatch.setattr("ase_srdft.models.model_file.save_file", fail)
     with pytest.raises(OSError, match="No space left"):
         save_model(path, model, {})
+    assert path.read_bytes() == content
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_a_disk_that_is_really_full(model, path, monkeypatch):
+    content = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) // 2, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            save_model(path, model, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == content
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 

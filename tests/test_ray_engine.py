@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 from collections import defaultdict
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -347,3 +349,16 @@ def test_the_result_is_that_of_sampling_in_turn(cluster):
     # Each run holds out samples of its own, whose mean brackets scatter by two from seed to seed of
     # either engine (16 frames each); on the same frames the two differ by up to 1.4 (three seeds).
     assert 0.5 < ray_width / sync_width < 2.0
+
+
+def test_workers_do_not_look_for_modules_in_the_current_folder(tmp_path, monkeypatch):
+    """Ray puts the folder in which it is joined before all others in their path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    seen = []
+    connect(SimpleNamespace(init=lambda **_: seen.append(Path.cwd())))
+    assert Path.cwd() == tmp_path
+    (folder,) = seen
+    assert folder != tmp_path
+    assert not [p for p in folder.iterdir() if p.is_dir() or p.suffix == ".py"]

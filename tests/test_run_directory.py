@@ -403,3 +403,46 @@ def test_two_runs_at_once_in_one_directory_are_refused(tmp_path, monkeypatch):
     assert contents(tmp_path) == before
     first.close()
     assert RunDirectory(tmp_path, small_trainer()).resumed
+
+
+def test_files_by_links_to_another_disk(tmp_path):
+    """Made by the user before the run: each stays a link, and the run goes on through it."""
+    run, store = tmp_path / "run", tmp_path / "store"
+    run.mkdir()
+    store.mkdir()
+    for name in FILES:
+        (run / name).symlink_to(store / f"my-{name}")
+    trainer = sampling_trainer(**SETTINGS)
+    directory = RunDirectory(run, trainer)
+    for event in trainer.run():
+        directory.record(event)
+        trainer.stop_requested = event.step >= 16
+    directory.finish("interrupted")
+    record_all(RunDirectory(run, resumed := sampling_trainer(**SETTINGS)), resumed)
+    assert sorted(p.name for p in run.iterdir()) == sorted(FILES)
+    assert all(path.is_symlink() for path in run.iterdir())
+    assert sorted(p.name for p in store.iterdir()) == sorted(f"my-{name}" for name in FILES)
+    assert not any(path.is_symlink() for path in store.iterdir())
+    assert metrics_of(run)[-1]["step"] == 30
+    assert len(ase.io.read(run / "samples.traj", ":")) == resumed.counters.nsamples > 0
+    torch.testing.assert_close(
+        weights_of(load_model(run / "model.srdft").model),
+        weights_of(resumed.best_model()),
+        rtol=1e-6,
+        atol=1e-7,
+    )
+
+
+def test_the_checkpoint_before_is_found_beside_the_file_that_a_link_leads_to(tmp_path):
+    run, store = tmp_path / "run", tmp_path / "store"
+    run.mkdir()
+    store.mkdir()
+    (run / "checkpoint.h5").symlink_to(store / "mine.h5")
+    trainer = small_trainer(**SETTINGS)
+    RunDirectory(run, trainer).close()
+    (store / "mine.h5").rename(store / "mine.previous.h5")  # killed while the next was written
+    directory = RunDirectory(run, small_trainer(**SETTINGS))
+    assert directory.resumed
+    directory.close()
+    assert (run / "checkpoint.h5").is_symlink()
+    assert [p.name for p in store.iterdir()] == ["mine.h5"]

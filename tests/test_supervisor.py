@@ -27,13 +27,26 @@ COMMAND = """
 
     def wait():
         seen = []
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda n, frame: seen.append(n))
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
         Path("ready").touch()
         while not seen:
             time.sleep(0.01)
         Path("seen").write_text(str(seen[0]))
+        return 75
+
+    def hear_no_hangup():
+        from ase_srdft.cli.stop_request import StopRequest
+
+        class Run:
+            stop_requested = False
+
+        with StopRequest() as stop:
+            stop.ends(run := Run())
+            Path("ready").touch()
+            while not run.stop_requested:
+                time.sleep(0.01)
         return 75
 
     def outlive():
@@ -96,7 +109,7 @@ def wait_for_file(name):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_signals_are_passed_on(number, folder):
     process = supervising("wait")
     process.send_signal(number)
@@ -119,3 +132,25 @@ def test_a_command_can_tell_that_its_supervisor_is_gone(folder):
     process.kill()
     process.wait(60)
     wait_for_file("orphaned")
+
+
+def test_a_hangup_that_was_ignored_stays_ignored(folder):
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = supervising("hear_no_hangup")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    (command,) = children(process)
+    for pid in (process.pid, command):
+        os.kill(pid, signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    assert children(process) == [command]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+
+
+def children(process):
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(word) for word in listed.split()]

@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["Parser", "check_writable", "positive", "run_command"]
+from ase_srdft.cli.words import careful_words
+
+__all__ = ["Parser", "check_writable", "positive", "run_command", "speaking"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,17 +41,11 @@ def check_writable(path: Path) -> Path:
     """Make sure, before the work, that a file can be written after it.
 
     Raises:
-        BadInput: it is a directory, or its directory is missing or read-only.
+        BadInput: it cannot.
     """
-    from ase_srdft.errors import BadInput
+    from ase_srdft.files import writable_file
 
-    if path.is_dir():
-        raise BadInput(f"cannot write {path}: it is a directory; give the name of a file")
-    if not path.parent.is_dir():
-        raise BadInput(f"cannot write {path}: there is no directory {path.parent}; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise BadInput(f"cannot write {path}: {path.parent} is read-only; choose another place")
-    return path
+    return writable_file(path)
 
 
 def run_command(
@@ -68,24 +64,80 @@ def run_command(
         The exit code.  Errors that are not the user's leave as they are, with a traceback, and
         Python's exit code is then 1.
     """
+    return speaking(parser.prog, lambda: _run(parser, command, arguments))
+
+
+def speaking(program: str, act: Callable[[], int]) -> int:
+    """Act to the end even if nobody can hear it, and fail then, as words were lost.
+
+    A reader that has left (``| head``) knows that, and is told nothing.
+
+    Args:
+        program: its name, for the line on stderr.
+        act: returns the exit code, or raises SystemExit.
+    """
+    with careful_words() as (out, _):
+        try:
+            code = act()
+        except SystemExit as leaving:  # of argparse, after --help or over bad words
+            out.flush()
+            if out.lost is None:
+                raise
+            code = leaving.code if isinstance(leaving.code, int) else 0
+        out.flush()
+        if out.lost is None or code != 0:
+            return code
+        if not isinstance(out.lost, BrokenPipeError):
+            reason = out.lost.strerror or out.lost
+            print(
+                f"{program}: error: cannot write to standard output ({reason}): words are lost, "
+                "but files are as they should be",
+                file=sys.stderr,
+            )
+        return 1
+
+
+def _run(
+    parser: Parser,
+    command: Callable[[argparse.Namespace], int],
+    arguments: Sequence[str] | None,
+) -> int:
     from ase.calculators.calculator import InputError
 
     from ase_srdft.errors import BadInput, ReferenceNotConverged
+    from ase_srdft.files import what_went_wrong
+    from ase_srdft.launch import ignore_folder_settings
 
+    ignore_folder_settings()
     options = parser.parse_args(arguments)
     try:
-        code = command(options)
-        sys.stdout.flush()
-        return code
+        _check_folder()
+        return command(options)
     except (BadInput, InputError) as err:
         code, reason = 2, str(err)
     except ReferenceNotConverged as err:
         code, reason = 1, str(err)
     except KeyboardInterrupt:
         code, reason = 130, "interrupted"
-    except BrokenPipeError:
-        # the reader has left (``| head``): nothing to say, and nowhere to say it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as err:
+        place = f" {err.filename}" if err.filename else ""
+        reason = f"cannot read or write{place} ({what_went_wrong(err)}): make room, or choose "
+        code, reason = 1, reason + "another place"
     print(f"{parser.prog}: error: {' '.join(reason.split())}", file=sys.stderr)
     return code
+
+
+def _check_folder() -> None:
+    """Libraries ask where we are, and would fail with a traceback.
+
+    Raises:
+        BadInput: the current folder was removed.
+    """
+    from ase_srdft.errors import BadInput
+
+    try:
+        os.getcwd()
+    except OSError as err:
+        raise BadInput(
+            f"the current folder cannot be used ({err.strerror}): go to another one with cd"
+        ) from err

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.common import Parser, check_writable, run_command
 from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
+from ase_srdft.cli.words import words_apart_from
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -118,7 +119,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     finally:  # whatever ends it, what has been computed is kept and shown
         if outcome.errors or outcome.failures:
             written = options.json is None or _write_json(options.json, outcome)
-            _print_report(options, model, frames, outcome)
+            with words_apart_from(options.json):
+                _print_report(options, model, frames, outcome)
     return 0 if outcome.whole and written else 1
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ase_srdft.cli.common import Parser, positive
+from ase_srdft.cli.progress_line import shows_bars
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -72,7 +73,7 @@ def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None
 
 def with_progress(items: Iterable[_Item], nframes: int) -> Iterator[_Item]:
     """Pass the items on, with a bar on a terminal and a line now and then elsewhere."""
-    if sys.stderr.isatty():
+    if shows_bars(sys.stderr):
         from rich.console import Console
         from rich.progress import track
 

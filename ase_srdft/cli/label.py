@@ -13,6 +13,7 @@ from ase_srdft.cli.common import Parser, check_writable, positive, run_command
 from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
 from ase_srdft.cli.level_input import add_level, level_values
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
+from ase_srdft.cli.words import words_apart_from
 
 if TYPE_CHECKING:
     from ase_srdft.dft.level import LevelOfTheory
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _label(options: argparse.Namespace, stop: StopRequest) -> int:
     from ase_srdft.errors import WorkerFailed
+    from ase_srdft.files import what_went_wrong
     from ase_srdft.labelling import Labelling
     from ase_srdft.training.dataset import plain_frame
 
@@ -69,13 +71,14 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
     )
     stop.ends(labelling)
     try:
-        return _run(labelling)
+        with words_apart_from(options.output):
+            return _run(labelling)
     except WorkerFailed as err:
         print(f"{_PROGRAM}: error: {err}", file=sys.stderr)
     except OSError as err:
         print(
             f"{_PROGRAM}: error: cannot write {err.filename or options.output} "
-            f"({err.strerror or err}): make room and run the same command again",
+            f"({what_went_wrong(err)}): make room and run the same command again",
             file=sys.stderr,
         )
     return 1

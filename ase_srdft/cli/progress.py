@@ -5,59 +5,150 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from ase_srdft.cli.progress_line import Part, ProgressLine, duration, shows_bars
 
 if TYPE_CHECKING:
     from ase_srdft.training.events import Event
     from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
-__all__ = ["progress_display"]
+__all__ = ["Status", "progress_display"]
 
 _PLAIN_INTERVAL_SECONDS = 10.0
+#: The pace is that of the last minute, and known after so many seconds and steps.
+_PACE_SECONDS, _KNOWN_SECONDS, _KNOWN_STEPS = 60.0, 2.0, 3
 
 
-class _Status:
-    """The latest figures, as words."""
+class Status:
+    """The latest figures, as words; what is not known yet, or is no number, is left out.
 
-    def __init__(self) -> None:
-        self.energy = self.width = self.validated = float("nan")
-        self.acceptance = self.hamiltonian = float("nan")
-        self._first: tuple[float, int] | None = None
-        self.rate = 0.0
+    Args:
+        steps: at which the run ends.
+        minutes: after which it ends; None for no such limit.
+        step: at which this session begins.
+        elapsed: seconds of training before this session.
+    """
+
+    def __init__(self, steps: int, minutes: float | None, step: int, elapsed: float) -> None:
+        self.steps, self.minutes = steps, minutes
+        self.energy = self.width = self.validated = math.nan
+        self.acceptance = self.hamiltonian = math.nan
+        self.step, self.elapsed, self.progress, self.nsamples = step, elapsed, 0.0, 0
+        self._first = step
+        self._marks = deque([(elapsed, step)])
 
     def update(self, event: Event) -> None:
         """Take in an event."""
         if event.training is not None:
-            weight = 0.05 if math.isfinite(self.energy) else 1.0  # a running mean
-            self.energy = _towards(self.energy, event.training.energy, weight)
-            self.width = _towards(self.width, event.training.bracket_width, weight)
+            self.energy = _running_mean(self.energy, event.training.energy)
+            self.width = _running_mean(self.width, event.training.bracket_width)
             if event.training.hamiltonian_error is not None:
                 self.hamiltonian = event.training.hamiltonian_error
         if event.sampling is not None:
             self.acceptance = event.sampling.acceptance
         if event.validation is not None:
             self.validated = event.validation.bracket_width
-        if self._first is None:
-            self._first = (event.elapsed, event.step)
-        seconds = event.elapsed - self._first[0]
-        if seconds > 0:
-            self.rate = (event.step - self._first[1]) / seconds
+        self.step, self.elapsed, self.nsamples = event.step, event.elapsed, event.nsamples
+        self.progress = event.progress
+        if self.elapsed - self._marks[-1][0] >= 1.0:
+            self._marks.append((self.elapsed, self.step))
+        while len(self._marks) > 2 and self.elapsed - self._marks[0][0] > _PACE_SECONDS:
+            self._marks.popleft()
 
-    def __str__(self) -> str:
-        held_out = ""
-        if math.isfinite(self.validated):
-            held_out = f" (held out {1e6 * self.validated:.0f})"
+    @property
+    def rate(self) -> float:
+        """Training steps per second, in the last minute; 0 where there was none."""
+        elapsed, step = self._marks[0]
+        seconds = self.elapsed - elapsed
+        return (self.step - step) / seconds if seconds > 0.0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the first limit is reached, at this pace; None if nobody knows, or it is over."""
+        if self.progress >= 1.0:
+            return None
+        left = []
+        if self.minutes is not None:
+            left.append(60.0 * self.minutes - self.elapsed)
+        seconds = self.elapsed - self._marks[0][0]
+        known = seconds >= _KNOWN_SECONDS and self.step - self._first >= _KNOWN_STEPS
+        if known and self.rate > 0.0:
+            left.append((self.steps - self.step) / self.rate)
+        return max(0.0, min(left)) if left else None
+
+    @property
+    def error(self) -> str:
+        """How wide the brackets are, or how wrong the predicted matrices; empty at first."""
+        held_out = self.held_out
         if math.isfinite(self.hamiltonian):
-            text = f"Hamiltonian error {1e6 * self.hamiltonian:.0f} uEh"
-            return text + (held_out and f"  bracket{held_out}")
-        return f"E {self.energy:.5f} Eh  bracket {1e6 * self.width:.0f} uEh{held_out}"
+            bracket = f"  bracket ({held_out})" if held_out else ""
+            return f"Hamiltonian error {_micro(self.hamiltonian)}{bracket}"
+        if math.isfinite(self.width):
+            return f"bracket {_micro(self.width)}" + (f" ({held_out})" if held_out else "")
+        return f"bracket ({held_out})" if held_out else ""
+
+    @property
+    def held_out(self) -> str:
+        """How wide they are on held-out frames; empty before the first validation."""
+        return f"held out {_micro(self.validated)}" if math.isfinite(self.validated) else ""
+
+    @property
+    def energy_words(self) -> str:
+        """The mean energy; empty at first, and where it is not what is learnt."""
+        known = math.isfinite(self.energy) and not math.isfinite(self.hamiltonian)
+        return f"E {self.energy:.5f} Eh" if known else ""
+
+    @property
+    def rate_words(self) -> str:
+        """The pace; empty at first."""
+        return f"{self.rate:.1f} steps/s" if self.rate > 0.0 else ""
+
+    def line(self) -> str:
+        """All of it in one line of a log."""
+        accepted = ""
+        if self.nsamples and math.isfinite(self.acceptance):
+            accepted = f" (accepted {self.acceptance:.2f})"
+        left = self.seconds_left
+        words = (
+            f"{100 * self.progress:3.0f} %",
+            f"step {self.step}",
+            self.energy_words,
+            self.error,
+            f"samples {self.nsamples}{accepted}",
+            self.rate_words,
+            "" if left is None else f"{duration(left)} left",
+        )
+        return "  ".join(word for word in words if word)
+
+    def parts(self) -> list[Part]:
+        """What may stand beside a bar, in the order in which it is shown."""
+        accepted = ""
+        if math.isfinite(self.acceptance):
+            accepted = f" ({100 * self.acceptance:.0f} % accepted)"
+        samples = f"{self.nsamples} samples"
+        parts = (
+            Part(text=f"step {self.step}", rank=1),
+            Part(text=self.energy_words, rank=2),
+            Part(text=self.error, rank=0, short=self.held_out),
+            Part(text=samples + accepted, rank=3, short=samples),
+            Part(text=self.rate_words, rank=4),
+        )
+        return [part for part in parts if part.text]
 
 
-def _towards(old: float, new: float, weight: float) -> float:
-    return new if weight == 1.0 else old + weight * (new - old)
+def _micro(hartree: float) -> str:
+    return f"{1e6 * hartree:.0f} µEh"
+
+
+def _running_mean(old: float, new: float) -> float:
+    if not math.isfinite(new):
+        return old
+    return old + 0.05 * (new - old) if math.isfinite(old) else new
 
 
 @contextmanager
@@ -70,15 +161,20 @@ def progress_display(
         f"{formulas} at {level}, {'going on in' if directory.resumed else 'into'} {directory.path}",
         flush=True,
     )
-    status = _Status()
-    if sys.stdout.isatty():
+    status = Status(
+        trainer.config.steps,
+        trainer.config.minutes,
+        trainer.learner.step,
+        trainer.counters.elapsed,
+    )
+    if shows_bars(sys.stdout):
         with _bar(status) as show:
             yield show
     else:
         yield _lines(status)
 
 
-def _lines(status: _Status) -> Callable[[Event], None]:
+def _lines(status: Status) -> Callable[[Event], None]:
     last = [-_PLAIN_INTERVAL_SECONDS]
 
     def show(event: Event) -> None:
@@ -89,35 +185,32 @@ def _lines(status: _Status) -> Callable[[Event], None]:
         if event.sampling is not None:
             return
         last[0] = now
-        accepted = f" (accepted {status.acceptance:.2f})" if event.nsamples else ""
-        print(
-            f"{100 * event.progress:3.0f} %  step {event.step}  {status}  "
-            f"samples {event.nsamples}{accepted}  {status.rate:.1f} steps/s",
-            flush=True,
-        )
+        print(status.line(), flush=True)
 
     return show
 
 
 @contextmanager
-def _bar(status: _Status) -> Iterator[Callable[[Event], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def _bar(status: Status) -> Iterator[Callable[[Event], None]]:
+    from rich.console import Console
+    from rich.live import Live
 
-    columns = (
-        BarColumn(bar_width=20),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, refresh_per_second=4) as bar:
-        task = bar.add_task("starting", total=1.0)
+    began = time.monotonic()
+    heard = [began]
 
-        def show(event: Event) -> None:
-            status.update(event)
-            words = f"step {event.step}  {status}  {event.nsamples} samples"
-            if math.isfinite(status.acceptance):
-                words += f" ({100 * status.acceptance:.0f} % accepted)"
-            words += f"  {status.rate:.1f} steps/s"
-            bar.update(task, completed=event.progress, description=words)
+    def now() -> ProgressLine:
+        """What is there at this moment, also when nothing has happened for a while."""
+        moment, left = time.monotonic(), status.seconds_left
+        return ProgressLine(
+            share=status.progress,
+            elapsed=moment - began,
+            left=None if left is None else max(0.0, left - (moment - heard[0])),
+            parts=tuple(status.parts()),
+        )
 
+    def show(event: Event) -> None:
+        status.update(event)
+        heard[0] = time.monotonic()
+
+    with Live(console=Console(), get_renderable=now, refresh_per_second=4):
         yield show

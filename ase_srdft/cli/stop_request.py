@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Protocol, runtime_checkable
 
-from ase_srdft.cli.supervisor import FORWARDED
+from ase_srdft.cli.supervisor import stop_signals
 from ase_srdft.launch import parent_is_gone
 
 __all__ = ["INTERRUPTED", "StopRequest", "Stoppable"]
@@ -28,7 +29,9 @@ class Stoppable(Protocol):
 
 
 class StopRequest:
-    """SIGINT, SIGTERM and SIGUSR1 end the run after the step in hand; a later SIGINT at once.
+    """SIGINT, SIGTERM, SIGUSR1, SIGHUP end the run after the step in hand; a later SIGINT at once.
+
+    SIGHUP, which says that the terminal is gone, does so unless it was ignored (``nohup``).
 
     Before there is a run, when nothing can be lost, they end the program.
 
@@ -51,8 +54,9 @@ class StopRequest:
         self._run: Stoppable | None = None
 
     def __enter__(self) -> StopRequest:
-        self._previous = {number: signal.signal(number, self._request) for number in FORWARDED}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)  # the supervisor has blocked them
+        signals = stop_signals()
+        self._previous = {number: signal.signal(number, self._request) for number in signals}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # the supervisor has blocked them
         return self
 
     def __exit__(
@@ -90,4 +94,5 @@ class StopRequest:
 
     def _say(self, words: str) -> None:
         if not self.quiet:
-            print(words, file=sys.stderr, flush=True)
+            with suppress(OSError):  # the terminal may be what is gone
+                print(words, file=sys.stderr, flush=True)

@@ -15,10 +15,17 @@ from types import FrameType
 
 from ase_srdft.launch import python_command
 
-__all__ = ["FORWARDED", "supervise"]
+__all__ = ["FORWARDED", "stop_signals", "supervise"]
 
-#: Signals that ask a run to stop.
+#: Signals that ask a run to stop, whatever they did before.
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """The signals that ask a run to stop: also that the terminal is gone, except under nohup."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return FORWARDED
+    return (*FORWARDED, signal.SIGHUP)
 
 
 def supervise(function: str, arguments: Sequence[str], program: str, max_restarts: int) -> int:
@@ -44,15 +51,16 @@ def supervise(function: str, arguments: Sequence[str], program: str, max_restart
         if process is not None and process.poll() is None:
             process.send_signal(number)
 
-    previous = {number: signal.signal(number, forward) for number in FORWARDED}
+    forwarded = stop_signals()
+    previous = {number: signal.signal(number, forward) for number in forwarded}
     try:
         for nrestarts in range(max_restarts + 1):
             # blocked until the command can answer them (StopRequest): none comes too early
-            signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+            signal.pthread_sigmask(signal.SIG_BLOCK, forwarded)
             try:
                 process = subprocess.Popen(command)
             finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, forwarded)
             code = process.wait()
             if code >= 0:
                 return code

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase_srdft.cli.common import Parser, run_command
+from ase_srdft.cli.common import Parser, run_command, speaking
 from ase_srdft.cli.level_input import add_density_fitting
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.supervisor import supervise
@@ -85,6 +85,10 @@ def program() -> int:
     """
     if "WORLD_SIZE" in os.environ:
         return main(supervisor=os.getppid())
+    return speaking(_PROGRAM, _supervise)
+
+
+def _supervise() -> int:
     options = _parser().parse_args()
     given = getattr(options, "engine.max_restarts")
     restarts = _MAX_RESTARTS if given is None else max(given, 0)
@@ -128,6 +132,7 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
 def _train_with(ranks: Ranks, options: argparse.Namespace, stop: StopRequest) -> int:
     """The part of one rank, which may be all there is; the lead alone writes and speaks."""
     from ase_srdft.errors import BadInput
+    from ase_srdft.files import what_went_wrong
 
     try:
         trainer, directory = _prepared(ranks, options, stop)
@@ -138,8 +143,9 @@ def _train_with(ranks: Ranks, options: argparse.Namespace, stop: StopRequest) ->
         return 2
     except OSError as err:
         print(
-            f"{_PROGRAM}: error: cannot write {err.filename or options.output} ({err.strerror}): "
-            "make room and run the same command again, the last checkpoint is whole",
+            f"{_PROGRAM}: error: cannot write {err.filename or options.output} "
+            f"({what_went_wrong(err)}): make room and run the same command again, the last "
+            "checkpoint is whole",
             file=sys.stderr,
         )
         return 1
@@ -217,8 +223,9 @@ def _say_what_befell(event: Event) -> None:
         error = event.training.hamiltonian_error
         what = "bracket" if error is None else "Hamiltonian error"
         width = event.training.bracket_width if error is None else error
-        words = f"the weights went astray at step {event.step} ({what} {1e3 * width:.0f} "
-        words += "millihartree): back to those of before, with half the learning rate"
+        size = f"{1e3 * width:.0f} millihartree" if math.isfinite(width) else "without bound"
+        words = f"the weights went astray at step {event.step} ({what} {size}): back to those of "
+        words += "before, with half the learning rate"
     else:
         return
     print(f"{_PROGRAM}: {words}", file=sys.stderr, flush=True)

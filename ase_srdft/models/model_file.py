@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from ase_srdft.dft.level import LevelOfTheory
@@ -88,6 +88,11 @@ def save_model(path: Path, model: ElectronicStateModel, training: dict[str, Any]
         "header": json.dumps(header, allow_nan=False),
     }
     replace_atomically(path, lambda beside: save_file(tensors, beside, metadata))
+
+
+def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """As safetensors does, but made in memory: a full disk is then an `OSError`."""
+    path.write_bytes(save(tensors, metadata))
 
 
 def load_model(path: Path) -> LoadedModel:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ase_srdft.errors import BadInput, DamagedFile
-from ase_srdft.files import replace_atomically
+from ase_srdft.files import destination, replace_atomically
 from ase_srdft.training.chunk import SamplerState, under
 from ase_srdft.training.events import Counters
 from ase_srdft.training.learner import Pace
@@ -33,7 +33,6 @@ from ase_srdft.training.trainer import Trainer
 __all__ = ["CHECKPOINT", "load_checkpoint", "run_identity", "save_checkpoint"]
 
 CHECKPOINT = "checkpoint.h5"
-_PREVIOUS = "checkpoint.previous.h5"
 _FORMAT = "ase_srdft checkpoint 2"
 #: Bytes before the HDF5 part; a size that HDF5 allows.
 _HEAD = 512
@@ -78,13 +77,19 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
         "samplers": [state.record for state in trainer.sampler_states],
     }
     content = _to_bytes(arrays, json.dumps(record))
-    path = directory / CHECKPOINT
-    if path.exists():
-        path.replace(directory / _PREVIOUS)
+    path, previous = _paths(directory)
+    if path.is_file():
+        path.replace(previous)
     replace_atomically(path, lambda beside: _write(beside, content))
     if path.read_bytes() != content:
         raise OSError(f"{path} does not read as it was written")
-    (directory / _PREVIOUS).unlink(missing_ok=True)
+    previous.unlink(missing_ok=True)
+
+
+def _paths(directory: Path) -> tuple[Path, Path]:
+    """Of the checkpoint, where it leads if it is a link, and of the one before, beside it."""
+    path = destination(directory / CHECKPOINT)
+    return path, path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
@@ -97,7 +102,7 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
         DamagedFile: neither checkpoint can be read.
         BadInput: it belongs to other settings or other data.
     """
-    present = [path for name in (CHECKPOINT, _PREVIOUS) if (path := directory / name).exists()]
+    present = [path for path in _paths(directory) if path.exists()]
     if not present:
         return False
     arrays, record = _read_first(present)

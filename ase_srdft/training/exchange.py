@@ -11,12 +11,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 __all__ = ["Exchange"]
@@ -47,7 +47,7 @@ class Exchange:
 
     def write(self, name: str, record: Any) -> None:
         """Plain values under a name."""
-        self._appear(self.path / name, lambda beside: beside.write_text(json.dumps(record)))
+        self._appear(self.path / name, json.dumps(record).encode())
 
     def read(self, name: str) -> Any:
         """What was written under a name; None if nothing was."""
@@ -75,7 +75,7 @@ class Exchange:
         """Replace the weights."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         record = {"version": str(version)}
-        self._appear(self.path / _WEIGHTS, lambda beside: save_file(tensors, beside, record))
+        self._appear(self.path / _WEIGHTS, save(tensors, record))
 
     def newest(self, known: int) -> tuple[int, dict[str, Tensor]] | None:
         """Version and weights, if there are others than the version that is known."""
@@ -96,7 +96,7 @@ class Exchange:
         """A message; the numbers of a sender rise."""
         text = {"record": json.dumps(record)}
         path = self.path / f"{sender}.{number:09d}.message"
-        self._appear(path, lambda beside: save_file(dict(tensors), beside, text))
+        self._appear(path, save(dict(tensors), text))
 
     def waiting(self, sender: str) -> list[Path]:
         """The messages of a sender that nobody has taken yet, in order."""
@@ -116,7 +116,15 @@ class Exchange:
             path.unlink(missing_ok=True)
         return tensors, record
 
-    def _appear(self, path: Path, write: Callable[[Path], object]) -> None:
+    def _appear(self, path: Path, content: bytes) -> None:
+        """Whoever reads it has all of it.
+
+        Raises:
+            OSError: naming the file, where a disk is full (``TMPDIR`` tells which one it is).
+        """
         beside = path.with_name(f".{path.name}.{os.getpid()}")
-        write(beside)
-        os.replace(beside, path)
+        try:
+            beside.write_bytes(content)
+            os.replace(beside, path)
+        except OSError as err:
+            raise OSError(err.errno, err.strerror, str(path)) from err

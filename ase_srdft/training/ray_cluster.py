@@ -10,12 +10,13 @@ import socket
 import sysconfig
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import ase_srdft
 from ase_srdft.errors import BadInput
+from ase_srdft.models.library import shipped_folder
 
 __all__ = ["connect", "device_kind", "environment", "resources"]
 
@@ -35,7 +36,8 @@ def connect(ray: Any) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         _knock(os.environ.get("RAY_ADDRESS", ""))
-        with _own_signals():
+        # Ray puts the folder where we are first in its workers' path: let that be one without code
+        with _own_signals(), chdir(shipped_folder()):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
     except OSError as err:
         reason = " ".join(str(err).split())

@@ -19,7 +19,12 @@ from ase.io.trajectory import Trajectory, TrajectoryReader
 
 import ase_srdft
 from ase_srdft.errors import BadInput, DamagedFile
-from ase_srdft.files import locked_directory, replace_atomically, writable_directory
+from ase_srdft.files import (
+    locked_directory,
+    remove_file,
+    replace_atomically,
+    writable_directory,
+)
 from ase_srdft.models.model_file import save_model
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.events import Event
@@ -263,8 +268,8 @@ class RunDirectory:
         metrics = self.path / "metrics.jsonl"
         samples = self.path / "samples.traj"
         if not self.resumed:
-            metrics.unlink(missing_ok=True)
-            samples.unlink(missing_ok=True)
+            remove_file(metrics)
+            remove_file(samples)
             return
         if metrics.exists():
             lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines()

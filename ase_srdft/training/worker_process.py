@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from ase_srdft.launch import python_command
+from ase_srdft.launch import python_command, same_settings
 from ase_srdft.training.exchange import Exchange
 
 __all__ = ["STARTING_SECONDS", "WorkerProcess", "work_as_told"]
@@ -46,7 +46,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, **same_settings(), "OMP_NUM_THREADS": "1"},
             )
 
     @property
