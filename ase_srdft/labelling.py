@@ -32,7 +32,13 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import reference_scf
 from ase_srdft.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
-from ase_srdft.files import is_stream, locked_directory, replace_atomically, writable_directory
+from ase_srdft.files import (
+    destination,
+    is_stream,
+    locked_directory,
+    replace_atomically,
+    writable_directory,
+)
 from ase_srdft.labels import (
     Failure,
     Label,
@@ -273,7 +279,8 @@ class Labelling:
 
     def _label_and_join(self) -> Iterator[Label | Failure]:
         # What a killed process was about to rename to the file.
-        for path in self.path.parent.glob(f".{glob.escape(self.path.name)}.*.tmp"):
+        wanted = destination(self.path)
+        for path in wanted.parent.glob(f".{glob.escape(wanted.name)}.*.tmp"):
             path.unlink(missing_ok=True)
         for _ in range(_ROUNDS):  # one, unless somebody removes finished pieces meanwhile
             yield from self._label_the_rest()
