@@ -9,7 +9,7 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
 
-from ase_srdft.calculator_engine import Answer, Engine
+from ase_srdft.calculator_engine import Answer, Engine, naming
 from ase_srdft.calculator_input import (
     as_input_error,
     check_atoms,
@@ -91,7 +91,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             or level of theory, another level or charge than the model's, a periodic cell, an
             element that the model does not know, an open shell.
         ase.calculators.calculator.CalculationFailed: positions that are not finite, atoms closer
-            than 0.3 Å, or an energy that is not a number.
+            than 0.3 Å, an energy that is not a number, or forces where the highest occupied and
+            the lowest empty orbital are degenerate (a gap below 1e-5 Hartree): no derivative.
         ase.calculators.calculator.PropertyNotImplementedError: stress and other properties.
     """
 
@@ -242,13 +243,15 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             For each image, in order, a dictionary like ``results``.
 
         Raises:
-            InputError: also a ``batch_size`` below one.
+            InputError: what `atoms.calc` would refuse, or a ``batch_size`` below one.
+            CalculationFailed: likewise; both name the image that is to blame.
         """
         return [results for results, _ in self._evaluate(images, forces, batch_size)]
 
     def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int = 1) -> list[Answer]:
-        for atoms in images:
-            self.model_for(atoms)
+        for index, atoms in enumerate(images):
+            with naming(index, images):
+                self.model_for(atoms)
         return [] if self._engine is None else self._engine.evaluate(images, forces, batch_size)
 
     @property

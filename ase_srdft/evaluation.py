@@ -139,6 +139,11 @@ def frame_errors(
             reference = reference_scf(molecule, bohr, forces, state.density_matrix)
         except (BadInput, ReferenceNotConverged) as err:
             raise type(err)(f"frame {index}: {err}") from err
+        degeneracy = evaluation.degeneracy(0)
+        if forces and degeneracy is not None:
+            raise BadInput(
+                f"frame {index}: no forces, {degeneracy}; leave the frame or the forces out"
+            )
         own = None if evaluation.forces is None else evaluation.forces[0].cpu().numpy()
         yield compare(state, reference, own)
 
