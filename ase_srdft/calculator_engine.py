@@ -23,6 +23,7 @@ from ase_srdft.errors import BadInput, DegenerateState
 from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.torch_state import seeded, undisturbed
 from ase_srdft.units import (
     ANGSTROM_PER_BOHR,
     E_ANGSTROM_PER_ATOMIC_DIPOLE,
@@ -62,6 +63,7 @@ class Engine:
         self.device = device
         self._molecules: dict[tuple[int, ...], Molecule] = {}
 
+    @undisturbed
     def __reduce__(self) -> tuple[Any, ...]:
         # weights and how to build around them, no objects of other libraries: those need
         # not be importable where this is read, and the tables are made anew when needed
@@ -140,8 +142,9 @@ class Engine:
         return self._molecules[numbers]
 
 
+@undisturbed
 def _restored(recipe: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> Engine:
-    with torch.random.fork_rng(devices=[]):
+    with seeded():
         model = own_copy(build_model(*recipe))
     model.load_state_dict(weights)
     return Engine(model, torch_device(device))

@@ -17,6 +17,7 @@ from ase_srdft.errors import BadInput, ReferenceNotConverged
 from ase_srdft.models.evaluate import evaluate, molecule_of
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.structures import check_structure
+from ase_srdft.torch_state import undisturbed
 from ase_srdft.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
 
 __all__ = ["Accuracy", "FrameErrors", "average", "compare", "frame_errors"]
@@ -100,6 +101,7 @@ class Accuracy:
         return asdict(self)
 
 
+@undisturbed
 def frame_errors(
     model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
 ) -> Iterator[FrameErrors]:

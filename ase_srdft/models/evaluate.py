@@ -16,6 +16,7 @@ from ase_srdft.dft.geometry import Geometry, concatenate, detached, prepare
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps
 from ase_srdft.models.state import ElectronicState, ElectronicStateModel
+from ase_srdft.torch_state import undisturbed
 
 __all__ = ["Evaluation", "evaluate", "merged", "molecule_of"]
 
@@ -67,6 +68,7 @@ def molecule_of(model: ElectronicStateModel, numbers: tuple[int, ...]) -> Molecu
     return Molecule(numbers=numbers, level=model.level, guess=model.guess)
 
 
+@undisturbed
 def evaluate(
     model: ElectronicStateModel,
     molecule: Molecule,
