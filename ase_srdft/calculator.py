@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
 
-from ase_srdft.calculator_engine import Answer, Engine
+from ase_srdft.calculator_engine import Answer, Engine, naming
 from ase_srdft.calculator_input import (
     as_input_error,
     check_atoms,
@@ -22,12 +24,13 @@ from ase_srdft.calculator_input import (
     plain_parameters,
     total_charge,
 )
-from ase_srdft.calculator_outputs import ElectronicOutputs
+from ase_srdft.calculator_outputs import BatchResults, ElectronicOutputs
 from ase_srdft.charges import stated
 from ase_srdft.devices import torch_device
 from ase_srdft.electronic_structure import ElectronicStructure
 from ase_srdft.errors import BadInput
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.torch_state import undisturbed
 
 __all__ = ["SRDFTCalculator"]
 
@@ -65,7 +68,13 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     charge but the one that the model was trained at.
 
     A calculator may be shared by several ``Atoms`` (it keeps the results of the last one), copied,
-    pickled and sent to other processes; a copy carries the weights with it.
+    pickled and sent to other processes; a copy carries the weights with it.  What is asked of it
+    without naming atoms (``atoms.calc.energy_bracket``, ``get_homo_lumo()``) is answered for the
+    atoms that it was last asked about, where they are now: if they have moved, it is computed
+    anew.  Only where that object is gone is it answered for the geometry that was evaluated.
+
+    torch's global state (gradient modes, default type and device, random numbers, threads) neither
+    matters nor changes; see `ase_srdft.torch_state`, also for forked processes.
 
     Args:
         model: the name of a shipped model (`ase_srdft.list_models`), the path of a ``.srdft``
@@ -95,7 +104,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             or level of theory, another level or charge than the model's, a periodic cell, an
             element that the model does not know, an open shell.
         ase.calculators.calculator.CalculationFailed: positions that are not finite, atoms closer
-            than 0.3 Å, or an energy that is not a number.
+            than 0.3 Å, an energy that is not a number, or forces where the highest occupied and
+            the lowest empty orbital are degenerate (a gap below 1e-5 Hartree): no derivative.
         ase.calculators.calculator.PropertyNotImplementedError: stress and other properties.
     """
 
@@ -126,6 +136,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         self.model_version = 0
         self._engine: Engine | None = None
         self._state: ElectronicStructure | None = None
+        self._asked: weakref.ref[Atoms] | None = None
         super().__init__(  # type: ignore[no-untyped-call]
             model=model,
             charge=charge,
@@ -148,6 +159,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
 
     # the model
 
+    @undisturbed
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change parameters; returns those that differ from before, as plain values.
 
@@ -173,6 +185,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     def _forget(self) -> None:
         self.results, self._state = {}, None
 
+    @undisturbed
     def model_for(self, atoms: Atoms) -> ElectronicStateModel:
         """The model that answers for these atoms; an untrained one is made if there is none yet.
 
@@ -192,6 +205,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         check_atoms(atoms, self._engine.model, charge)
         return self._engine.model
 
+    @undisturbed
     def update_model(self, model: ElectronicStateModel) -> None:
         """Go on with a copy of these weights; what the old ones have computed is forgotten.
 
@@ -217,6 +231,43 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         self.model_version += 1
         self.parameters["model"] = memory_name(model)
 
+    # whose results
+
+    def _present_atoms(self, atoms: Atoms | None = None) -> Atoms | None:
+        """These atoms, now those last asked about; without any, those of the last time.
+
+        ASE keeps a copy of them in ``self.atoms``, which does not move with them.
+        """
+        if atoms is None and self._asked is not None and self.atoms is not None:
+            atoms = self._asked()
+        if atoms is None:
+            return self.atoms
+        if atoms is not self.atoms:
+            self._asked = weakref.ref(atoms)
+        return atoms
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """A result under ASE's name; of the atoms last asked about where none are named."""
+        atoms = self._present_atoms(atoms)
+        return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+
+    def reset(self) -> None:
+        """Forget results and atoms, as if nothing had been asked."""
+        super().reset()  # type: ignore[no-untyped-call]
+        self._state = self._asked = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # atoms that are copied or sent together with their calculator stay the ones it tells of
+        atoms = None if self._asked is None else self._asked()
+        return self.__dict__ | {"_asked": atoms if getattr(atoms, "calc", None) is self else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        asked = state["_asked"]
+        self._asked = None if asked is None else weakref.ref(asked)
+
     # results
 
     def check_state(self, atoms: Atoms, tol: float = 1.0e-15) -> list[str]:
@@ -229,6 +280,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             changes.append("initial_charges")
         return changes
 
+    @undisturbed
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -236,15 +288,17 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Fill ``results``; ASE calls this when something was asked for that is not there."""
+        atoms = self._present_atoms(atoms)
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         self._forget()
         if self.atoms is None:
             raise PropertyNotPresent("no atoms: attach the calculator to some and ask them")
         self.results, self._state = self._evaluate([self.atoms], "forces" in properties)[0]
 
+    @undisturbed
     def evaluate_batch(
         self, images: Sequence[Atoms], forces: bool = True, batch_size: int = 8
-    ) -> list[dict[str, Any]]:
+    ) -> list[BatchResults]:
         """The results of many structures, evaluated together; the calculator's own stay.
 
         Args:
@@ -253,30 +307,39 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             batch_size: how many at once; memory grows with it.
 
         Returns:
-            For each image, in order, a dictionary like ``results``.
+            For each image, in order, a dictionary like ``results``, with the ``energy_bracket``
+            beside them (`BatchResults`).
 
         Raises:
-            InputError: also a ``batch_size`` below one.
+            InputError: what `atoms.calc` would refuse, or a ``batch_size`` below one.
+            CalculationFailed: likewise; both name the image that is to blame.
         """
-        return [results for results, _ in self._evaluate(images, forces, batch_size)]
+        return [
+            BatchResults(results, state.energy_bracket)
+            for results, state in self._evaluate(images, forces, batch_size)
+        ]
 
     def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int = 1) -> list[Answer]:
-        for atoms in images:
-            self.model_for(atoms)
+        for index, atoms in enumerate(images):
+            with naming(index, images):
+                self.model_for(atoms)
         return [] if self._engine is None else self._engine.evaluate(images, forces, batch_size)
 
     @property
     def electronic_state(self) -> ElectronicStructure:
-        """Density matrix, Fock matrix and orbitals (Hartree, Bohr) of the last geometry.
+        """Density matrix, Fock matrix and orbitals (Hartree, Bohr); a copy.
+
+        They are those of the atoms that were last asked about, where they are now.
 
         Raises:
-            PropertyNotPresent: there was none yet.
+            PropertyNotPresent: there were none yet.
         """
-        if self.atoms is None:
+        atoms = self._present_atoms()
+        if atoms is None or self.atoms is None:
             raise PropertyNotPresent(
                 "no geometry was evaluated yet: call atoms.get_potential_energy() first"
             )
-        if self._state is None or not self.results:
-            self.calculate(self.atoms, ["energy"])
+        if self._state is None or not self.results or self.check_state(atoms):
+            self.calculate(atoms, ["energy"])
         assert self._state is not None
-        return self._state
+        return copy.deepcopy(self._state)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -17,10 +19,11 @@ from ase_srdft.devices import torch_device
 from ase_srdft.dft.dipole import dipole_moment
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.errors import BadInput
+from ase_srdft.errors import BadInput, DegenerateState
 from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.torch_state import seeded, undisturbed
 from ase_srdft.units import (
     ANGSTROM_PER_BOHR,
     E_ANGSTROM_PER_ATOMIC_DIPOLE,
@@ -28,12 +31,23 @@ from ase_srdft.units import (
     EV_PER_HARTREE,
 )
 
-__all__ = ["Answer", "Engine"]
+__all__ = ["Answer", "Engine", "naming"]
 
 #: The results under ASE's names and in its units, and the electrons in atomic ones.
 Answer = tuple[dict[str, Any], ElectronicStructure]
 
 _MAX_MOLECULES = 16
+
+
+@contextmanager
+def naming(index: int, images: Sequence[Atoms]) -> Iterator[None]:
+    """Let an error say which of several images it is about."""
+    try:
+        yield
+    except (CalculationFailed, InputError) as err:
+        if len(images) == 1:
+            raise
+        raise type(err)(f"image {index}: {err}") from err
 
 
 class Engine:
@@ -49,6 +63,7 @@ class Engine:
         self.device = device
         self._molecules: dict[tuple[int, ...], Molecule] = {}
 
+    @undisturbed
     def __reduce__(self) -> tuple[Any, ...]:
         # weights and how to build around them, no objects of other libraries: those need
         # not be importable where this is read, and the tables are made anew when needed
@@ -69,7 +84,11 @@ class Engine:
 
         Raises:
             InputError: an open shell, an unknown basis, or a ``batch_size`` below one.
-            CalculationFailed: atoms too close together, or a result that is not finite.
+            CalculationFailed: atoms too close together, forces where the frontier orbitals are
+                degenerate, or a result that is not finite.
+
+        Warns:
+            DegenerateState: an energy of such a state.
         """
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: use at least 1")
@@ -80,10 +99,22 @@ class Engine:
         for members in groups.values():
             for start in range(0, len(members), batch_size):
                 batch = members[start : start + batch_size]
-                answers.update(
-                    zip(batch, self._batch([images[i] for i in batch], forces), strict=True)
-                )
+                for index, answer in zip(batch, self._together(images, batch, forces), strict=True):
+                    answers[index] = answer
         return [answers[index] for index in range(len(images))]
+
+    def _together(
+        self, images: Sequence[Atoms], batch: Sequence[int], forces: bool
+    ) -> list[Answer]:
+        """Answers for images of one composition; one by one where not all have an answer."""
+        try:
+            return self._batch([images[index] for index in batch], forces)
+        except CalculationFailed:
+            answers = []
+            for index in batch:
+                with naming(index, images):
+                    answers += self._batch([images[index]], forces)
+            return answers
 
     def _batch(self, images: Sequence[Atoms], forces: bool) -> list[Answer]:
         molecule = self._molecule(images[0])
@@ -111,8 +142,9 @@ class Engine:
         return self._molecules[numbers]
 
 
+@undisturbed
 def _restored(recipe: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> Engine:
-    with torch.random.fork_rng(devices=[]):
+    with seeded():
         model = own_copy(build_model(*recipe))
     model.load_state_dict(weights)
     return Engine(model, torch_device(device))
@@ -135,6 +167,18 @@ def _results(
     if evaluation.forces is not None:
         atomic = evaluation.forces[index].cpu().numpy()
         results["forces"] = atomic * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
+    degeneracy = evaluation.degeneracy(index)
+    if degeneracy is not None and evaluation.forces is not None:
+        raise CalculationFailed(
+            f"no forces: {degeneracy}; distort the structure, or ask for the energy alone"
+        )
+    if degeneracy is not None:
+        warnings.warn(
+            f"an energy that hangs on rounding: {degeneracy}; it is an upper bound of the SCF "
+            "energy, but nothing to compare with its neighbours",
+            DegenerateState,
+            stacklevel=2,
+        )
     broken = [name for name, value in results.items() if not np.isfinite(value).all()]
     if broken:
         raise CalculationFailed(

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 
@@ -21,6 +20,7 @@ from ase_srdft.models.library import model_path
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.structures import check_structure
+from ase_srdft.torch_state import seeded
 
 __all__ = [
     "as_input_error",
@@ -181,8 +181,7 @@ def fresh_model(parameters: Mapping[str, Any], atoms: Atoms, charge: int) -> Ele
     numbers = tuple(atoms.numbers.tolist())
     Molecule(numbers=numbers, level=level)
     elements = tuple(sorted(set(numbers)))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         return own_copy(build_model("fock", level, elements, {}))
 
 

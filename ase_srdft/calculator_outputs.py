@@ -11,7 +11,45 @@ from ase.calculators.calculator import PropertyNotPresent
 from ase_srdft.electronic_structure import ElectronicStructure
 from ase_srdft.units import EV_PER_HARTREE
 
-__all__ = ["ElectronicOutputs"]
+__all__ = ["BatchResults", "ElectronicOutputs"]
+
+_BRACKET = "energy_bracket"
+
+
+class BatchResults(dict[str, Any]):
+    """Results under ASE's names, and ``results["energy_bracket"]`` beside them.
+
+    ASE refuses names that it does not know, in ``SinglePointCalculator(atoms, **results)`` for
+    one.  So the bracket can be asked for as any result, and it is not among those that one gets
+    by going through them all.
+
+    Args:
+        results: under ASE's names, in its units.
+        energy_bracket: lower and upper bound (eV) of the SCF energy.
+    """
+
+    def __init__(self, results: dict[str, Any], energy_bracket: tuple[float, float]) -> None:
+        super().__init__(results)
+        self.energy_bracket = energy_bracket
+
+    def __missing__(self, name: str) -> Any:
+        if name == _BRACKET:
+            return self.energy_bracket
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name == _BRACKET or super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The result, the bracket included."""
+        return self.energy_bracket if name == _BRACKET else super().get(name, default)
+
+    def copy(self) -> BatchResults:
+        """A shallow copy, the bracket included."""
+        return BatchResults(self, self.energy_bracket)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BatchResults, (dict(self), self.energy_bracket)
 
 
 class ElectronicOutputs(GetOutputsMixin):
@@ -19,12 +57,12 @@ class ElectronicOutputs(GetOutputsMixin):
 
     @property
     def electronic_state(self) -> ElectronicStructure:
-        """The electrons at the last geometry."""
+        """The electrons of the atoms last asked about."""
         raise NotImplementedError
 
     @property
     def energy_bracket(self) -> tuple[float, float]:
-        """Lower and upper bound (eV) of the SCF energy at the last geometry.
+        """Lower and upper bound (eV) of the SCF energy where the atoms are now.
 
         The upper one is the energy itself, and variational.  The lower one holds where the
         functional is convex in the density matrix between the two states, which exact exchange
@@ -34,8 +72,7 @@ class ElectronicOutputs(GetOutputsMixin):
         Raises:
             PropertyNotPresent: there was no geometry yet.
         """
-        state = self.electronic_state
-        return state.energy_lower * EV_PER_HARTREE, state.energy * EV_PER_HARTREE
+        return self.electronic_state.energy_bracket
 
     def get_homo_lumo(self) -> tuple[float, float]:
         """Energies (eV) of the highest occupied and the lowest unoccupied orbital of F[P].

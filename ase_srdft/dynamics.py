@@ -11,6 +11,7 @@ from ase.md.md import MolecularDynamics
 
 from ase_srdft.integrators import LeimkuhlerMatthews, Mobility
 from ase_srdft.preconditioner import mobility_square_root
+from ase_srdft.torch_state import undisturbed
 from ase_srdft.units import ANGSTROM_PER_BOHR, ASE_TIME_PER_FS, EV_PER_HARTREE
 
 __all__ = ["OverdampedLangevin"]
@@ -171,6 +172,7 @@ def _mobility(atoms: Atoms, mobility: str | np.ndarray, friction: float) -> Mobi
     )
 
 
+@undisturbed
 def _model_mobility(atoms: Atoms) -> Mobility:
     """That of the model Hessian, in Å²/eV."""
     root = mobility_square_root(atoms.numbers, atoms.positions / ANGSTROM_PER_BOHR)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 
 from ase_srdft.models.evaluate import Evaluation
+from ase_srdft.units import EV_PER_HARTREE
 
 __all__ = ["ElectronicStructure", "electronic_structures"]
 
@@ -45,14 +46,19 @@ class ElectronicStructure:
         return len(self.fock)
 
     @property
+    def energy_bracket(self) -> tuple[float, float]:
+        """Lower and upper bound of the SCF energy (eV)."""
+        return self.energy_lower * EV_PER_HARTREE, self.energy * EV_PER_HARTREE
+
+    @property
     def mo_energy(self) -> Float[np.ndarray, " nao"]:
         """Eigenvalues of F[P] (Hartree), ascending."""
-        return self._eigenpairs[0]
+        return self._eigenpairs[0].copy()
 
     @property
     def mo_coeff(self) -> Float[np.ndarray, "nao nao"]:
         """Eigenvectors of F[P] in columns, C^T S C = 1."""
-        return self._eigenpairs[1]
+        return self._eigenpairs[1].copy()
 
     @property
     def mo_occ(self) -> Float[np.ndarray, " nao"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BadInput",
     "DamagedFile",
+    "DegenerateState",
     "RankLost",
     "ReferenceNotConverged",
     "SamplingFailed",
@@ -18,6 +19,10 @@ class BadInput(ValueError):
 
 class DamagedFile(BadInput):
     """A file of ours that fails its own checks: truncated, altered, or of an unknown version."""
+
+
+class DegenerateState(UserWarning):
+    """An energy that hangs on which of several orbitals of one energy is occupied."""
 
 
 class RankLost(RuntimeError):

@@ -20,6 +20,7 @@ from ase_srdft.labels import Failure
 from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.structures import check_structure
+from ase_srdft.torch_state import undisturbed
 from ase_srdft.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
 
 __all__ = [
@@ -136,6 +137,7 @@ def check_frames(model: ElectronicStateModel, frames: Sequence[Atoms]) -> None:
             raise BadInput(f"frame {index}: {err}") from err
 
 
+@undisturbed
 def frame_results(
     model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
 ) -> Iterator[FrameErrors | Failure]:
@@ -193,6 +195,9 @@ def _errors_at(
 ) -> FrameErrors:
     device = next(model.parameters()).device
     evaluation = evaluate(model, molecule, torch.as_tensor(bohr, device=device)[None], forces)
+    degeneracy = evaluation.degeneracy(0)
+    if forces and degeneracy is not None:
+        raise _NoNumber(f"no forces, {degeneracy}; leave the frame or the forces out")
     _check_finite(evaluation)
     state = electronic_structures(evaluation)[0]
     reference = reference_scf(molecule, bohr, forces, state.density_matrix)

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
 
+from ase_srdft.torch_state import in_forked_process
+
 __all__ = ["Workers"]
 
 _Item = TypeVar("_Item")
@@ -37,8 +39,11 @@ class Workers:
         self._pool = ThreadPoolExecutor(nthreads) if nthreads > 1 else None
 
     def map(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-        """The results of all items; the first exception is raised."""
-        if self._pool is None or len(items) < 2:
+        """The results of all items; the first exception is raised.
+
+        In a forked process the calling thread does all: the others stayed behind.
+        """
+        if self._pool is None or len(items) < 2 or in_forked_process():
             return [function(item) for item in items]
         return list(self._pool.map(function, items))
 

@@ -55,6 +55,7 @@ _QUADRATIC_FORMS = torch.tensor(
         [_D_X2, 0.0, 0.0, 0.0, -_D_X2, 0.0, 0.0, 0.0, 0.0],
     ],
     dtype=torch.float64,
+    device="cpu",  # whatever the default is where this is imported
 )
 
 

@@ -17,6 +17,7 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.files import replace_atomically
 from ase_srdft.models.state import ElectronicStateModel, family
+from ase_srdft.torch_state import seeded, single_precision, undisturbed
 
 __all__ = ["FORMAT_VERSION", "LoadedModel", "build_model", "load_model", "save_model"]
 
@@ -49,7 +50,8 @@ def build_model(
         settings = cls.Config(**config)
     except TypeError as err:
         raise BadInput(f"model {name!r}: {err}; see its configuration for the names") from err
-    return cls(level, elements, settings)
+    with single_precision():
+        return cls(level, elements, settings)
 
 
 def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
@@ -62,14 +64,25 @@ def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_model(path: Path, model: ElectronicStateModel, training: dict[str, Any]) -> None:
+@undisturbed
+def save_model(path: str | Path, model: ElectronicStateModel, training: dict[str, Any]) -> None:
     """Write a model (weights in single precision), atomically.
 
     Args:
         path: usually ``*.srdft``.
         model: the model.
         training: plain values that tell how it was trained.
+
+    Raises:
+        BadInput: a path that cannot be written to, or a training record that JSON cannot hold.
     """
+    path = Path(path).expanduser()
+    if path.is_dir() or not path.parent.is_dir():
+        raise BadInput(
+            f"cannot write the model file {path}: "
+            + ("it is a directory" if path.is_dir() else f"there is no directory {path.parent}")
+            + "; give the name of a file in one that exists"
+        )
     tensors = {
         name: tensor.detach().to("cpu", torch.float32).contiguous().clone()
         for name, tensor in model.state_dict().items()
@@ -81,7 +94,12 @@ def save_model(path: Path, model: ElectronicStateModel, training: dict[str, Any]
         "config": asdict(model.config),
         "training": training,
     }
-    header["sha256"] = _digest(header, tensors)
+    try:
+        header["sha256"] = _digest(header, tensors)
+    except (TypeError, ValueError) as err:
+        raise BadInput(
+            f"the training record {training!r} cannot be kept in a file ({err}): use plain values"
+        ) from err
     metadata = {
         "format": "ase_srdft model",
         "format_version": str(FORMAT_VERSION),
@@ -95,6 +113,7 @@ def save_file(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) 
     path.write_bytes(save(tensors, metadata))
 
 
+@undisturbed
 def load_model(path: Path) -> LoadedModel:
     """Read and verify a model file.
 
@@ -125,7 +144,10 @@ def load_model(path: Path) -> LoadedModel:
         if header["sha256"] != _digest(header, tensors):
             raise ValueError("its checksum does not match its content")
         level = LevelOfTheory(**header["level"])
-        model = build_model(header["family"], level, tuple(header["elements"]), header["config"])
+        with seeded():  # its first weights are random, and of no use
+            model = build_model(
+                header["family"], level, tuple(header["elements"]), header["config"]
+            )
         model.load_state_dict(tensors)
         training = header["training"]
     except (KeyError, ValueError, TypeError, RuntimeError) as err:

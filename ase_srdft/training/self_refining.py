@@ -13,6 +13,7 @@ from ase.calculators.calculator import InputError
 from ase_srdft.calculator import SRDFTCalculator
 from ase_srdft.calculator_input import as_input_error
 from ase_srdft.dynamics import OverdampedLangevin
+from ase_srdft.torch_state import plain_state, undisturbed
 from ase_srdft.training.companion import LocalCompanion, SyncCompanion
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
@@ -108,12 +109,14 @@ class SelfRefiningLangevin(OverdampedLangevin):
         self._ending = weakref.finalize(self, self.companion.stop)
         try:
             super().__init__(atoms, timestep, temperature_K, **kwargs)
-            self.companion.pretrain()
+            with plain_state():
+                self.companion.pretrain()
             self._take_new_weights()
         except BaseException:
             self.close()
             raise
 
+    @undisturbed
     def _new_companion(
         self, atoms: Atoms, temperature_K: float, base: TrainingConfig
     ) -> SyncCompanion | LocalCompanion:
@@ -154,9 +157,11 @@ class SelfRefiningLangevin(OverdampedLangevin):
         if not self._ending.alive:
             return
         if (self.nsteps + 1) % self.train_interval == 0:
-            self.companion.learn_from(self.atoms.positions / ANGSTROM_PER_BOHR)
+            with plain_state():
+                self.companion.learn_from(self.atoms.positions / ANGSTROM_PER_BOHR)
         self._take_new_weights()
 
+    @undisturbed
     def _take_new_weights(self) -> None:
         model = self.companion.newest()
         if model is not None:

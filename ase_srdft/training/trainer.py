@@ -14,7 +14,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ase_srdft.devices import torch_device
 from ase_srdft.dft.molecule import Molecule
@@ -22,6 +21,7 @@ from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel, family
 from ase_srdft.parallel import Workers
+from ase_srdft.torch_state import seeded, undisturbed
 from ase_srdft.training.buffer import BatchSource
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import TrainingConfig, from_plain
@@ -47,6 +47,7 @@ _LOOK_EVERY = 50
 _FRUITLESS_ROUNDS = 25
 
 
+@undisturbed
 def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateModel:
     """A fresh model for the elements of a dataset; the seed decides its weights.
 
@@ -54,8 +55,7 @@ def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateMo
         BadInput: an unknown family, or a configuration that it does not take.
     """
     from_plain(family(config.model).Config, config.model_config, "model_config")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         return build_model(config.model, config.level, dataset.elements, config.model_config)
 
 
@@ -74,6 +74,7 @@ class Trainer:
             missing or do not fit.
     """
 
+    @undisturbed
     def __init__(
         self,
         config: TrainingConfig,
@@ -183,16 +184,19 @@ class Trainer:
             shares.append(self.elapsed / (60.0 * self.config.minutes))
         return min(1.0, max(shares))
 
+    @undisturbed
     def averaged_model(self) -> ElectronicStateModel:
         """The averaged weights of now, double precision."""
         return copy.deepcopy(self.learner.averaged).double()
 
+    @undisturbed
     def best_model(self) -> ElectronicStateModel:
         """The averaged weights of the narrowest validated bracket, double precision."""
         model = copy.deepcopy(self.learner.averaged)
         model.load_state_dict(self.best)
         return model.double()
 
+    @undisturbed
     def run(self) -> Iterator[Event]:
         """Train until a limit is reached, or :attr:`stop_requested`; yields what happens.
 
@@ -224,6 +228,7 @@ class Trainer:
         over = progress >= 1.0 or stopped or self._target_reached()
         return None if over else progress
 
+    @undisturbed
     def begin(self) -> None:
         """Molecules without given frames start from rattled copies, unless samples are there."""
         if self.source.samples or not self.config.self_refine:
@@ -233,6 +238,7 @@ class Trainer:
         if bare:
             self._start_from_rattled_copies(bare)
 
+    @undisturbed
     def train(self, progress: float) -> StepRecord:
         """One training step at this share of the schedule."""
         if progress >= self.config.coarse_share and self.learner.loss.integrates:
