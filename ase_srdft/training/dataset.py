@@ -17,7 +17,7 @@ from ase_srdft.labels import Labels
 from ase_srdft.training.isomers import sort_by_molecule
 from ase_srdft.units import ANGSTROM_PER_BOHR
 
-__all__ = ["Dataset", "plain_frame"]
+__all__ = ["Dataset", "evenly_spaced", "plain_frame"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,3 +128,10 @@ class Dataset:
 def plain_frame(atoms: Atoms) -> tuple[tuple[int, ...], np.ndarray]:
     """Atomic numbers and positions (Bohr) of an ASE structure."""
     return tuple(int(number) for number in atoms.numbers), atoms.positions / ANGSTROM_PER_BOHR
+
+
+def evenly_spaced(indices: Sequence[int], fraction: float) -> list[int]:
+    """A share of a time series, from its beginning to its end; one of them at least."""
+    count = max(1, round(fraction * len(indices)))
+    places = np.linspace(0, len(indices) - 1, count).round().astype(int)
+    return [indices[place] for place in places] if indices else []
