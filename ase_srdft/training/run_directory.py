@@ -132,8 +132,10 @@ class RunDirectory:
         self._log_training()
         self.checkpoint()
         width = self.trainer.counters.best_width
-        if width != self._saved_width or not (self.path / "model.srdft").exists():
-            self._save_model(validated=math.isfinite(width))
+        validated = math.isfinite(width)
+        told_otherwise = validated and width != self._saved_width
+        if told_otherwise or not (self.path / "model.srdft").exists():
+            self._save_model(validated)
         self._log(end_record(self.trainer, reason))
         write_report(self.path)
         self.close()
