@@ -326,6 +326,16 @@ def test_isomers_with_the_same_list_of_atoms(folder, capsys, monkeypatch):
     assert "other structures or frames" in capsys.readouterr().err
 
 
+def test_a_structure_that_gives_no_samples_is_told(folder, capsys, monkeypatch):
+    stretched = molecule("H2O")
+    stretched.set_distance(0, 1, 1.27, fix=0)  # no bond any more; forces bring it back at once
+    ase.io.write("two.xyz", [molecule("H2O"), stretched])
+    sample_from_the_start(monkeypatch)
+    assert train("--steps", "2", structures=("two.xyz",)) == 0
+    assert "no samples of H2O (isomer 2): its bonds changed" in capsys.readouterr().out
+    assert metrics("sampling")[0]["resets"]["bonds changed"] > 0
+
+
 def test_more_structures_than_walkers_is_told(folder, capsys):
     ase.io.write("three.xyz", [peroxide(90.0), peroxide(180.0), peroxide(-90.0)])
     assert train("--steps", "1", structures=("three.xyz", "three.xyz")) == 0

@@ -256,6 +256,10 @@ def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) 
     if math.isfinite(largest):
         certified += f", at most {largest:.1f} microhartree"
     certified += " (mean bracket width, held out)"
+    known = counters.sampled_molecules
+    barren = [name for index, name in enumerate(trainer.names) if known and index not in known]
+    for name in barren:
+        print(f"no samples of {name}: its bonds changed, or its energy did, each time; relax it")
     if math.isfinite(width):
         print(f"held out: {_what_is_held_out(trainer)}")
         if target is not None and not trainer.target_is_reached:

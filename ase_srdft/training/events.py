@@ -76,6 +76,7 @@ class Counters:
         elapsed: seconds of training before this session.
         nsamples: accepted samples.
         replaced: places of the held-out set where there are samples now, the oldest first.
+        sampled_molecules: which molecules gave a sample.
         fruitless: sampling rounds in a row without a sample.
         sampling: whether dynamics has started.
         best_width: mean bracket of the best weights at the last validation (Hartree).
@@ -92,6 +93,7 @@ class Counters:
     elapsed: float = 0.0
     nsamples: int = 0
     replaced: list[int] = field(default_factory=list)
+    sampled_molecules: list[int] = field(default_factory=list)
     fruitless: int = 0
     sampling: bool = False
     best_width: float = math.inf

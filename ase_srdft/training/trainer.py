@@ -352,6 +352,9 @@ class Trainer:
                 refused["a number that is not finite"] += 1
             else:
                 accepted.append(sample)
+        counters.sampled_molecules = sorted(
+            {*counters.sampled_molecules, *(sample.molecule for sample in accepted)}
+        )
         for sample in accepted:
             counters.nsamples += 1
             if self._hold_out(sample.molecule, sample.positions):
