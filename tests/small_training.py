@@ -1,5 +1,6 @@
 """Training runs of seconds: water in STO-3G on the coarsest grid, a network of a few features."""
 
+from ase import Atoms
 from ase.build import molecule
 
 from ase_srdft.training.config import TrainingConfig, from_plain
@@ -18,6 +19,18 @@ PLAIN = {
     "steps": 20,
     "engine": {"name": "sync"},
 }
+
+
+#: Two isomers whose atoms are listed in the same order.
+HCN = Atoms("HCN", positions=[[0.0, 0.0, -1.067], [0.0, 0.0, 0.0], [0.0, 0.0, 1.153]])
+HNC = Atoms("HCN", positions=[[0.0, 0.0, -0.995], [0.0, 0.0, 1.169], [0.0, 0.0, 0.0]])
+
+
+def peroxide(torsion_degrees):
+    """Hydrogen peroxide, whose conformers have the same bonds."""
+    atoms = molecule("H2O2")
+    atoms.set_dihedral(2, 0, 1, 3, torsion_degrees, indices=[3])
+    return atoms
 
 
 def plain_with(changes):

@@ -10,8 +10,17 @@ import pytest
 
 from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.training.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
+from ase_srdft.training.dataset import Dataset
 from tests.small_models import ORBITAL_NETWORK
-from tests.small_training import rattled, sampling_trainer, small_dataset, small_trainer
+from tests.small_training import (
+    HCN,
+    HNC,
+    peroxide,
+    rattled,
+    sampling_trainer,
+    small_dataset,
+    small_trainer,
+)
 
 PREVIOUS = "checkpoint.previous.h5"
 
@@ -70,6 +79,8 @@ def datasets():
         "water alone": small_dataset(),
         "two molecules": small_dataset("H2O", "H2"),
         "frames": small_dataset(frames=rattled(9)),
+        "isomers": Dataset.of([HCN, HNC]),
+        "conformers": Dataset.of([peroxide(torsion) for torsion in (90.0, 180.0, -90.0)]),
     }
 
 
@@ -82,6 +93,8 @@ def datasets():
         (sampling_trainer, "water alone", "metropolis", 19),
         (sampling_trainer, "two molecules", "overdamped", 15),
         (sampling_trainer, "frames", "overdamped", 18),
+        (sampling_trainer, "isomers", "overdamped", 17),
+        (sampling_trainer, "conformers", "langevin", 17),
     ],
 )
 def test_restart_equals_the_uninterrupted_run(begun, data, dynamics, at, tmp_path):
@@ -207,6 +220,55 @@ def test_limits_and_the_machine_may_change(tmp_path):
     other = small_trainer(**changes)
     assert load_checkpoint(tmp_path, other)
     assert (other.learner.step, other.config.steps) == (2, 50)
+
+
+def test_a_new_target_that_is_met_already_is_reached_at_once(tmp_path):
+    trainer = run_until(small_trainer(steps=30), 20)
+    trainer.stop_requested = False
+    width = 1e6 * trainer._validate().bracket_width
+    assert width > 0.0
+    save_checkpoint(tmp_path, trainer)
+    for target, reached in ((1.1 * width, True), (0.9 * width, False)):
+        again = small_trainer(steps=30, target_error_uEh=target)
+        assert load_checkpoint(tmp_path, again)
+        assert again.target_is_reached is reached
+        steps = [event.step for event in again.run() if event.training]
+        assert len(steps) == (0 if reached else 10)
+    # and once more, as the command may be given again
+    again = small_trainer(steps=30, target_error_uEh=1.1 * width)
+    load_checkpoint(tmp_path, again)
+    save_checkpoint(tmp_path, again)
+    third = small_trainer(steps=30, target_error_uEh=1.1 * width)
+    load_checkpoint(tmp_path, third)
+    assert third.target_is_reached
+
+
+def test_a_restart_with_the_same_target_waits_for_dynamics_as_before(tmp_path):
+    trainer = run_until(small_trainer(steps=30, target_error_uEh=1e9), 20)
+    trainer.stop_requested = False
+    assert trainer._validate().bracket_width > 0.0
+    save_checkpoint(tmp_path, trainer)
+    again = small_trainer(steps=30, target_error_uEh=1e9)
+    load_checkpoint(tmp_path, again)
+    assert not again.target_is_reached
+    assert len([event for event in again.run() if event.training]) == 10
+
+
+def test_counters_of_an_older_version(tmp_path, monkeypatch):
+    """What they did not count is as if the best width was that of the present set, as it was."""
+    trainer = small_trainer()
+    trainer.begin()
+    trainer.counters.replaced, trainer.counters.best_width = [0, 1, 2, 3], 1e-5
+    new = ("best_largest_width", "set_has_changed", "validated_nsampled", "met_target_uEh")
+    plain = trainer.counters_to_plain()
+    for name in (*new, "copies_moved_fs"):
+        del plain[name]
+    monkeypatch.setattr(trainer, "counters_to_plain", lambda: plain)
+    save_checkpoint(tmp_path, trainer)
+    again = small_trainer(target_error_uEh=20.0)
+    assert load_checkpoint(tmp_path, again)
+    assert again.counters.validated_nsampled == 4
+    assert again.target_is_reached
 
 
 def test_identity_is_plain_and_leaves_the_limits_out():

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import ase.io
@@ -23,12 +24,13 @@ from ase_srdft.cli.train import main
 from ase_srdft.errors import SamplingFailed
 from ase_srdft.labels import write_labels
 from ase_srdft.models.model_file import load_model
+from ase_srdft.structures import bonds
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer
 from tests.small_labels import small_labels
 from tests.small_models import ORBITAL_NETWORK
-from tests.small_training import PLAIN, plain_with, rattled
+from tests.small_training import HCN, HNC, PLAIN, peroxide, plain_with, rattled
 
 FILES = ["checkpoint.h5", "config.yaml", "metrics.jsonl", "model.srdft", "report.html"]
 
@@ -257,6 +259,89 @@ def test_a_run_that_reached_its_target_has_nothing_left_to_do(folder, capsys):
     for beginning in ("target reached: 1 steps", "nothing left to do, target reached: 1 steps"):
         assert train(*words) == 0
         assert capsys.readouterr().out.splitlines()[-2].startswith(beginning)
+
+
+@pytest.mark.parametrize("again", [("--steps", "9"), ()])
+def test_a_target_that_is_met_already_ends_the_run_at_once(again, folder, capsys):
+    assert train() == 0
+    before = weights()
+    capsys.readouterr()
+    for _ in range(2):
+        assert train(*again, "--target-error", "1e9") == 0
+        printed = capsys.readouterr().out
+        assert "nothing left to do, target reached: 3 steps" in printed
+        assert "not reached" not in printed
+        assert torch.equal(weights(), before)
+        (end,) = metrics("end")
+        assert (end["reason"], end["target_reached"]) == ("target reached", True)
+
+
+def test_a_target_that_was_missed_is_told(folder, capsys):
+    assert train("--target-error", "1e-6") == 0
+    printed = capsys.readouterr().out
+    assert "the target of 1e-06 microhartree was not reached" in printed
+    assert "steps done: 3 steps" in printed
+    (end,) = metrics("end")
+    assert (end["target_error_uEh"], end["target_reached"]) == (1e-6, False)
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    assert "was not reached" in page
+    # another target on the next run is the one that counts
+    assert train("--steps", "5", "--target-error", "1e-3") == 0
+    assert "the target of 0.001 microhartree was not reached" in capsys.readouterr().out
+    assert metrics("end")[0]["target_error_uEh"] == 1e-3
+
+
+def test_a_target_below_which_only_rattled_copies_are(folder, capsys):
+    assert train("--target-error", "1e9") == 0
+    printed = capsys.readouterr().out
+    assert "the target of 1e+09 microhartree was not reached: it counts once dynamics" in printed
+
+
+def test_the_end_says_how_wide_brackets_are_at_most_and_where(folder, capsys, monkeypatch):
+    assert train() == 0
+    lines = capsys.readouterr().out.splitlines()
+    (validation,) = metrics("validation")
+    mean, largest = (validation[f"bracket_width{which}_uEh"] for which in ("", "_max"))
+    assert largest > 1.1 * mean
+    assert f"certified error {mean:.1f} microhartree, at most {largest:.1f} micro" in lines[-2]
+    assert "held out: 4 rattled copies of the given structures" in lines[-3]
+    assert train("--no-self-refine", "--data", "frames.traj", "-o", "other", structures=()) == 0
+    assert capsys.readouterr().out.splitlines()[-3] == "held out: 2 given frames"
+
+
+def test_isomers_with_the_same_list_of_atoms(folder, capsys, monkeypatch):
+    ase.io.write("both.xyz", [HCN, HNC])
+    sample_from_the_start(monkeypatch)
+    assert train("--steps", "9", structures=("both.xyz",)) == 0
+    printed = capsys.readouterr()
+    assert "CHN (isomer 1), CHN (isomer 2) at LDA" in printed.out
+    frames = ase.io.read("run/samples.traj", ":")
+    kinds = Counter(tuple(sorted(bonds(a.numbers, a.positions))) for a in frames)
+    assert kinds == {((0, 1), (1, 2)): 4, ((0, 2), (1, 2)): 4}
+    widths = metrics("validation")[-1]["molecule_widths_uEh"]
+    assert min(widths) > 0.0
+    # the same again goes on; without one of them it is another run
+    assert train("--steps", "10", structures=("both.xyz",)) == 0
+    ase.io.write("one.xyz", HCN)
+    assert train("--steps", "11", structures=("one.xyz",)) == 2
+    assert "other structures or frames" in capsys.readouterr().err
+
+
+def test_a_structure_that_gives_no_samples_is_told(folder, capsys, monkeypatch):
+    stretched = molecule("H2O")
+    stretched.set_distance(0, 1, 1.27, fix=0)  # no bond any more; forces bring it back at once
+    ase.io.write("two.xyz", [molecule("H2O"), stretched])
+    sample_from_the_start(monkeypatch)
+    assert train("--steps", "2", structures=("two.xyz",)) == 0
+    assert "no samples of H2O (isomer 2): its bonds changed" in capsys.readouterr().out
+    assert metrics("sampling")[0]["resets"]["bonds changed"] > 0
+
+
+def test_more_structures_than_walkers_is_told(folder, capsys):
+    ase.io.write("three.xyz", [peroxide(90.0), peroxide(180.0), peroxide(-90.0)])
+    assert train("--steps", "1", structures=("three.xyz", "three.xyz")) == 0
+    told = capsys.readouterr().err
+    assert told == "ase-srdft-train: 3 structures are given: 3 walkers instead of 2\n"
 
 
 def test_time_is_up(folder, capsys):

@@ -1,4 +1,6 @@
-"""What a run starts from: molecules by composition, Bohr, a fingerprint of all of it."""
+"""What a run starts from: molecules by atoms and bonds, Bohr, a fingerprint of all of it."""
+
+import hashlib
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from ase.units import Bohr
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.errors import BadInput
 from ase_srdft.training.dataset import Dataset
-from tests.small_training import rattled
+from tests.small_training import HCN, HNC, peroxide, rattled
 
 WATER, HYDROGEN = molecule("H2O"), molecule("H2")
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g")
@@ -49,6 +51,79 @@ def test_reference_is_the_first_structure_else_the_first_frame():
 def test_order_of_atoms_makes_another_molecule():
     turned = Atoms("H2O", WATER.positions[[1, 2, 0]])
     assert Dataset.of([WATER, turned]).compositions == ((8, 1, 1), (1, 1, 8))
+
+
+# Isomers and conformers
+
+
+def near(atoms, count):
+    """So many frames near a structure, which keep its bonds."""
+    frames = [atoms.copy() for _ in range(count)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.01, seed=seed)
+    return frames
+
+
+def test_isomers_with_the_same_list_of_atoms_are_two_molecules():
+    data = Dataset.of([HCN, HNC])
+    assert data.compositions == ((1, 6, 7), (1, 6, 7))
+    np.testing.assert_array_equal(data.references[1], HNC.positions / Bohr)
+    assert data.nstructures == (1, 1)
+    assert Dataset.of([HNC, HCN]).fingerprint != data.fingerprint != Dataset.of([HCN]).fingerprint
+
+
+def test_every_isomer_of_a_file_in_any_order():
+    third = Atoms("HCN", positions=[[0.0, 0.0, 3.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.15]])
+    data = Dataset.of([HNC, WATER, third, HCN, HNC])
+    assert data.compositions == ((1, 6, 7), (8, 1, 1), (1, 6, 7), (1, 6, 7))
+    assert data.further == ()
+
+
+def test_conformers_are_structures_of_one_molecule():
+    data = Dataset.of([peroxide(115.0), WATER, peroxide(180.0), peroxide(-115.0)])
+    assert data.compositions == ((8, 8, 1, 1), (8, 1, 1))
+    assert data.nstructures == (3, 1)
+    for found, torsion in zip(data.structures_of(0), (115.0, 180.0, -115.0), strict=True):
+        np.testing.assert_array_equal(found, peroxide(torsion).positions / Bohr)
+    assert data.fingerprint != Dataset.of([peroxide(115.0), WATER]).fingerprint
+
+
+def test_the_same_structure_twice_counts_once():
+    data = Dataset.of([HCN, HCN.copy(), HNC, HCN])
+    assert data.nstructures == (1, 1)
+    assert data.fingerprint == Dataset.of([HCN, HNC]).fingerprint
+
+
+def test_frames_belong_to_the_isomer_whose_bonds_they_have():
+    mixed = [frame for pair in zip(near(HNC, 3), near(HCN, 3), strict=True) for frame in pair]
+    assert [m for m, _ in Dataset.of([HCN, HNC], mixed).frames] == [1, 0] * 3
+    # isomers that only frames have are molecules as well
+    data = Dataset.of([HCN], mixed)
+    assert [m for m, _ in data.frames] == [1, 0] * 3
+    np.testing.assert_array_equal(data.references[1], mixed[0].positions / Bohr)
+    assert [m for m, _ in Dataset.of([], mixed).frames] == [0, 1] * 3
+    assert data.strays == ()
+
+
+def test_a_few_frames_with_other_bonds_are_no_molecule():
+    frames = [*near(HCN, 20), HNC, *near(HCN, 20)]
+    for data in (Dataset.of([HCN], frames), Dataset.of([], frames)):
+        assert data.compositions == ((1, 6, 7),)
+        assert {m for m, _ in data.frames} == {0}
+        assert data.strays == (20,)
+    first = Dataset.of([], [HNC, *near(HCN, 40)])
+    assert first.strays == (0,)
+    np.testing.assert_array_equal(first.references[0], near(HCN, 1)[0].positions / Bohr)
+
+
+def test_fingerprint_of_one_structure_a_molecule_is_what_it_was():
+    """Runs that were begun by an older version go on."""
+    digest = hashlib.sha256(repr(((8, 1, 1), (1, 1))).encode())
+    for atoms in (WATER, HYDROGEN):
+        digest.update(np.ascontiguousarray(atoms.positions / Bohr).tobytes())
+    for atoms in rattled(2):
+        digest.update(b"\0" + np.ascontiguousarray(atoms.positions / Bohr).tobytes())
+    assert Dataset.of([WATER, HYDROGEN], rattled(2)).fingerprint == digest.hexdigest()
 
 
 def test_fingerprint():

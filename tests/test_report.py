@@ -183,6 +183,25 @@ def test_page_needs_no_network_and_no_script(page):
     assert "default-src 'none'" in page
 
 
+def test_the_saved_model_is_told_of_on_what_was_held_out_last(lines, tmp_path):
+    """With its widest bracket; other geometries are held out than when it was chosen."""
+    told = {"best_bracket_width_uEh": 77.7, "best_bracket_width_max_uEh": 345.6}
+    told |= {"best": False, "bracket_width_max_uEh": 400.0}
+    told |= {"nvalidation": 16, "nsampled": 12, "nframes": 0}
+    last = [line for line in lines if line["kind"] == "validation"][-1] | told
+    end = lines[-1] | {"target_error_uEh": 50.0, "target_reached": False}
+    text = words(report_of(tmp_path, [*lines[:-1], last, end], settings(steps=5000)))
+    assert "Certified error 77.7 µEh" in text
+    assert "at most 346 µEh" in text
+    assert "within 346 µEh at each of them" in text
+    assert "12 samples of the run's own dynamics and 4 rattled copies" in text
+    assert "Its target of 50 µEh was not reached." in text
+    assert "✗ target of 50 µEh not reached" in text
+    reached = lines[-1] | {"target_error_uEh": 90.0, "target_reached": True}
+    text = words(report_of(tmp_path, [*lines[:-1], last, reached], settings(steps=5000)))
+    assert "✓ target of 90 µEh reached" in text
+
+
 def test_key_figures_are_those_of_the_run(lines, page):
     text = words(page)
     saved = [line for line in lines if line.get("best")][-1]

@@ -16,8 +16,12 @@ from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.models.model_file import load_model
 from ase_srdft.training import run_directory
 from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.run_directory import RunDirectory
 from tests.small_training import (
+    HCN,
+    HNC,
+    peroxide,
     rattled,
     sampling_trainer,
     small_dataset,
@@ -132,8 +136,56 @@ def test_metrics(run):
     last = next(e for e in reversed(events) if e.validation).validation
     assert validation["energy_hartree"] == last.energy
     assert validation["bracket_width_uEh"] == pytest.approx(last.bracket_width * 1e6)
+    assert validation["bracket_width_max_uEh"] == pytest.approx(last.largest_width * 1e6)
+    assert validation["bracket_width_max_uEh"] > 1.1 * validation["bracket_width_uEh"]
+    assert validation["nvalidation"] == 4
+    assert validation["nsampled"] == trainer.counters.nheld_out
     assert records[-1]["reason"] == "steps done"
     assert records[-1]["best_bracket_width_uEh"] == pytest.approx(trainer.counters.best_width * 1e6)
+
+
+def test_the_end_tells_the_maximum_and_nothing_of_a_target_that_was_not_set(run):
+    path, trainer, _ = run
+    (end,) = metrics_of(path, "end")
+    largest = trainer.counters.best_largest_width
+    assert end["best_bracket_width_max_uEh"] == pytest.approx(largest * 1e6)
+    assert end["best_bracket_width_max_uEh"] > 1.1 * end["best_bracket_width_uEh"]
+    assert (end["nvalidation"], end["nframes"]) == (4, 0)
+    assert "target_reached" not in end
+    assert load_model(path / "model.srdft").training["bracket_width_max_uEh"] == pytest.approx(
+        largest * 1e6
+    )
+
+
+@pytest.mark.parametrize(("target", "reached"), [(1e9, True), (1e-9, False)])
+def test_the_end_says_whether_the_target_was_reached(target, reached, tmp_path):
+    data = small_dataset(frames=rattled(4))
+    trainer = small_trainer(data, self_refine=False, steps=2, target_error_uEh=target)
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    (end,) = metrics_of(tmp_path, "end")
+    assert (end["target_error_uEh"], end["target_reached"]) == (target, reached)
+
+
+def test_molecules_are_told_apart(tmp_path):
+    trainer = small_trainer(Dataset.of([HCN, HNC, peroxide(90.0), peroxide(180.0)]), steps=2)
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    (start,) = metrics_of(tmp_path, "start")
+    assert start["molecules"] == ["CHN (isomer 1)", "CHN (isomer 2)", "H2O2"]
+    assert start["nstructures"] == [1, 1, 2]
+    assert start["notes"] == ["4 structures are given: 4 walkers instead of 2"]
+    (validation,) = metrics_of(tmp_path, "validation")
+    assert len(validation["molecule_widths_uEh"]) == 3
+    assert min(validation["molecule_widths_uEh"]) > 0.0
+    assert "CHN (isomer 2)" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_limits_of_the_session_are_written_down(tmp_path):
+    trainer = small_trainer(steps=2)
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    again = small_trainer(steps=3, target_error_uEh=5.0)
+    record_all(RunDirectory(tmp_path, again), again)
+    plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert (plain["steps"], plain["target_error_uEh"]) == (3, 5.0)
 
 
 def test_training_is_logged_as_averages(run):

@@ -1,5 +1,6 @@
 """The sampler: statistics on a well that is known, guards on surfaces that are planted, restart."""
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -388,6 +389,85 @@ def test_update_takes_energies_and_forces_from_the_new_weights():
     np.testing.assert_allclose(state.forces, 2 * before.forces, rtol=1e-12)
     np.testing.assert_allclose(state.energy + 4.0, 2 * (before.energy + 1.0), rtol=1e-9)
     assert sampler.groups[0].lowest_energy == state.energy.min()
+
+
+# Several structures of a molecule
+
+#: Water, and two more structures of it.
+THREE = np.array([WATER_AT, 1.02 * WATER_AT, 1.04 * WATER_AT])
+
+
+def three_structures(nwalkers, fail=(), seed=0):
+    """Walkers at the first of three structures, which fail at some calls (call, walker).
+
+    Gives the sampler, its generator, and a list of where walkers start again.
+    """
+    surface = HarmonicSurface(WATER, WATER_AT, 1e-14)  # no structure is higher than another
+    numbers = itertools.count()
+
+    def plant(energy, forces):
+        call = next(numbers)
+        for walker in (walker for when, walker in fail if when == call):
+            energy[walker] = np.nan
+
+    surface.plant = plant
+    sampler = Sampler(SamplingConfig(temperature_K=1e-6), [WATER], surface)
+    rng = np.random.default_rng(seed)
+    sampler.init([np.repeat(THREE[:1], nwalkers, 0)], [THREE], rng)
+    group, starts = sampler.groups[0], []
+    original = group.next_starts
+
+    def noting(count):
+        found = original(count)
+        starts.append([int(np.abs(THREE - at).max((1, 2)).argmin()) for at in found])
+        return found
+
+    group.next_starts = noting
+    return sampler, rng, starts
+
+
+def test_failed_walkers_go_round_the_structures():
+    # calls: the start, then each step and each new start
+    sampler, rng, starts = three_structures(3, fail=[(2, 0), (2, 2), (4, 0), (6, 1)])
+    result = sampler.sample(4, rng)
+    assert result.resets["not finite or too close"] == 4
+    assert starts == [[0, 1], [2], [0]]
+    found = sampler.groups[0].state.positions
+    assert [int(np.abs(THREE - at).max((1, 2)).argmin()) for at in found] == [2, 0, 1]
+
+
+def test_walkers_take_turns_where_there_are_more_structures(monkeypatch):
+    monkeypatch.setattr("ase_srdft.training.sampler._TURN_STEPS", 3)
+    sampler, rng, starts = three_structures(2)
+    assert len(sampler.sample(9, rng).samples) == 18
+    assert starts == [[2, 0], [1, 2], [0, 1]]
+    settled, rng, starts = three_structures(3)
+    settled.sample(9, rng)
+    assert starts == []  # as many walkers as structures: nobody waits
+
+
+def test_restart_goes_on_with_the_structures_and_their_turns():
+    fail = [(call, 0) for call in range(2, 40, 2)]
+    sampler, rng, _ = three_structures(2, fail)
+    sampler.sample(3, rng)
+    arrays = {name: array.copy() for name, array in sampler.to_arrays().items()}
+    state = rng.bit_generator.state
+    expected = sampler.groups[0].next_starts(4)
+    other, rng, _ = three_structures(2, seed=7)
+    other.from_arrays(arrays)
+    rng.bit_generator.state = state
+    assert not np.array_equal(expected[0], expected[1])
+    np.testing.assert_array_equal(other.groups[0].next_starts(4), expected)
+
+
+def test_walkers_of_an_older_version_go_on():
+    sampler, rng = two_molecules()
+    sampler.sample(2, rng)
+    arrays = sampler.to_arrays()
+    assert not any("structure" in name for name in arrays)  # as they were then
+    other, _ = two_molecules(seed=3)
+    other.from_arrays(arrays)
+    np.testing.assert_array_equal(other.groups[0].structures, WATER_AT[None])
 
 
 # Restart

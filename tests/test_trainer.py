@@ -15,13 +15,20 @@ from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.evaluate import evaluate
+from ase_srdft.structures import same_connectivity
 from ase_srdft.training import trainer as trainer_module
+from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.held_out import is_held_out
 from ase_srdft.training.learner import mean_bracket
+from ase_srdft.training.losses import EnergyLoss
+from ase_srdft.training.starts import distances
 from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model
 from tests.small_models import small_model
 from tests.small_training import (
+    HCN,
+    HNC,
     events_of,
+    peroxide,
     rattled,
     sampling_trainer,
     small_config,
@@ -148,9 +155,93 @@ def test_samples_take_the_places_of_their_own_molecule():
     for trainer.counters.nsamples in range(1, 200):
         if trainer._hold_out(1, at):
             taken.append(trainer.counters.nsamples)
-    assert trainer.counters.replaced == [2, 3]  # and no more of the others
-    assert taken == [number for number in range(1, 200) if is_held_out(0, number)][:2]
+    assert sorted(trainer.counters.replaced) == [2, 3]  # and none of the others
+    assert taken == [number for number in range(1, 200) if is_held_out(0, number, 4)]
+    assert len(taken) > 4
     assert [trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys] == kinds
+
+
+def test_samples_held_out_are_spread_over_the_last_part_of_the_dynamics():
+    trainer = small_trainer(validation_frames=4)
+    trainer.begin()
+    numbers = []
+    for trainer.counters.nsamples in range(1, 3001):
+        at = np.full((3, 3), float(trainer.counters.nsamples))
+        if trainer._hold_out(0, at):
+            numbers.append(trainer.counters.nsamples)
+        if trainer.counters.nsamples == 100:
+            early = sorted(positions[0, 0] for positions in held_positions(trainer))
+    assert early == [number for number in numbers if number <= 100][-4:]
+    held = sorted(positions[0, 0] for positions in held_positions(trainer))
+    assert held == numbers[-4:]
+    assert held[0] > 1000  # nothing of the beginning is left
+    assert held[-1] - held[0] > 200  # and they are no neighbours
+    assert len(numbers) < 60
+
+
+def test_weights_are_compared_on_the_same_geometries():
+    trainer = small_trainer(validation_frames=4)
+    trainer.begin()
+    for _ in range(15):
+        trainer.train(0.0)
+    first = trainer._validate()
+    assert first.best
+    good = weights_of(trainer.best_model())
+    # the set becomes an easier one, and the weights worse
+    reference = trainer.dataset.references[0]
+    for place in range(4):
+        trainer.held_out.replace(0, reference * (1.0 + 1e-3 * place), range(place))
+        trainer.counters.hold_out(place)
+    with torch.no_grad():
+        for parameter in trainer.learner.averaged.parameters():
+            parameter.add_(0.01)
+    second = trainer._validate()
+    again = mean_bracket(
+        trainer.best_model().float(),
+        trainer.held_out.store.batches(trainer.held_out.keys),
+        trainer.workers,
+    )[1]
+    assert abs(again - first.bracket_width) > 0.05 * first.bracket_width
+    assert not second.best
+    assert second.bracket_width > again
+    assert second.best_width == trainer.counters.best_width == pytest.approx(again, rel=1e-4)
+    assert torch.equal(weights_of(trainer.best_model()), good)
+
+
+def test_the_widest_bracket_is_told_beside_the_mean():
+    dataset = small_dataset("H2O", "H2")
+    trainer = small_trainer(dataset, validation_frames=6)
+    trainer.begin()
+    trainer.train(0.0)
+    found = trainer._validate()
+    batches = trainer.held_out.store.batches(trainer.held_out.keys)
+    with torch.no_grad():
+        _, widths = EnergyLoss().evaluate(trainer.learner.averaged, batches, trainer.workers)
+    assert found.bracket_width == pytest.approx(float(widths.mean()))
+    assert found.largest_width == pytest.approx(float(widths.max()))
+    assert found.largest_width > 1.5 * found.bracket_width
+    expected = [float(widths[:3].mean()), float(widths[3:].mean())]
+    assert found.widths_of_molecules == pytest.approx(expected)
+    assert (found.ngeometries, found.nsampled, found.nframes) == (6, 0, 0)
+    assert found.best_largest_width == trainer.counters.best_largest_width == found.largest_width
+
+
+def test_copies_that_dynamics_did_not_replace_are_taken_along_in_the_end():
+    """The last validation is at geometries of the model's own dynamics, however short the run."""
+    trainer = sampling_trainer(steps=30, validation_frames=6, validate_every=15)
+    copies = held_positions(trainer)
+    reached = []
+    for event in trainer.run():
+        if event.validation:
+            reached.append(held_positions(trainer))
+    replaced = trainer.counters.replaced
+    left = [place for place in range(6) if place not in replaced]
+    assert len(left) >= 3
+    for place in left:
+        np.testing.assert_array_equal(reached[0][place], copies[place])  # not before the end
+        assert np.abs(reached[-1][place] - copies[place]).max() > 0.02
+    assert trainer.counters.copies_moved_fs > 1.0
+    assert trainer.counters.nheld_out == len(replaced) < 6
 
 
 def test_another_validation_set_is_another_yardstick(sampled):
@@ -234,6 +325,126 @@ def test_samples_bring_the_bracket_that_they_were_sampled_with():
     assert len(kept) == 4
     assert min(kept) > 0.0
     np.testing.assert_array_equal(trainer.source.widths[-4:], kept)
+
+
+# Isomers and conformers
+
+
+def bonded(atoms, positions):
+    """Which geometries (Bohr) have the bonds of a structure."""
+    return same_connectivity(atoms.numbers, atoms.positions, np.array(positions) * Bohr)
+
+
+def test_isomers_are_trained_on_held_out_and_sampled_each_with_its_own_bonds():
+    trainer = sampling_trainer(
+        Dataset.of([HCN, HNC]), pretraining_frames=5, validation_frames=6, steps=17
+    )
+    assert trainer.names == ["CHN (isomer 1)", "CHN (isomer 2)"]
+    for store, keys, count in (
+        (trainer.store, list(trainer.source.samples), 5),
+        (trainer.held_out.store, trainer.held_out.keys, 3),
+    ):
+        for index, atoms in enumerate((HCN, HNC)):
+            own = [store.positions_of(key) for key in keys if store.molecule_of(key) == index]
+            assert len(own) == count
+            assert bonded(atoms, own).all()
+    samples = [s for _, r in events_of(trainer, "sampling") for s in r.samples]
+    for index, atoms in enumerate((HCN, HNC)):
+        own = [s.positions for s in samples if s.molecule == index]
+        assert len(own) >= 4
+        assert bonded(atoms, own).all()
+    assert sum(trainer.counters.resets.values()) == 0
+
+
+def nearest(positions, structures):
+    """How many geometries (Bohr) are nearest to each structure."""
+    each = [distances(positions, atoms.positions / Bohr) for atoms in structures]
+    return Counter(np.argmin(each, axis=0).tolist())
+
+
+def test_conformers_are_trained_on_held_out_and_have_a_walker_each():
+    conformers = [peroxide(100.0), peroxide(180.0), peroxide(-100.0)]
+    trainer = small_trainer(Dataset.of(conformers), pretraining_frames=6, validation_frames=3)
+    assert trainer.notes == ["3 structures are given: 3 walkers instead of 2"]
+    trainer.begin()
+    copies = [trainer.store.positions_of(key) for key in trainer.source.samples]
+    assert nearest(copies, conformers) == {0: 2, 1: 2, 2: 2}
+    assert nearest(held_positions(trainer), conformers) == {0: 1, 1: 1, 2: 1}
+    trainer._place_walkers()
+    (state,) = trainer.sampler_states
+    assert nearest([*state.arrays["start.0.positions"]], conformers) == {0: 1, 1: 1, 2: 1}
+    assert state.arrays["start.0.reference"].shape == (3, 4, 3)
+
+
+def test_many_structures_of_a_molecule_take_turns():
+    many = rattled(40, stdev=0.05)
+    trainer = small_trainer(Dataset.of(many), pretraining_frames=8, validation_frames=4)
+    assert trainer.notes == ["40 structures are given: the 2 walkers go from one to the next"]
+    trainer.begin()
+    assert len(trainer.source.samples) == 40  # each is trained on
+    assert len(trainer.held_out) == 4
+    trainer._place_walkers()
+    (state,) = trainer.sampler_states
+    assert state.arrays["start.0.positions"].shape == (2, 3, 3)
+    assert state.arrays["start.0.reference"].shape == (40, 3, 3)
+
+
+def test_frames_of_one_isomer_and_a_structure_of_the_other():
+    frames = [HNC.copy() for _ in range(8)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.02, seed=seed)
+    trainer = small_trainer(Dataset.of([HCN], frames), pretraining_frames=3, validation_frames=2)
+    trainer.begin()
+    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
+    assert held == {1: 2, 0: 1}
+    copies = [trainer.store.positions_of(key) for key in trainer.source.samples]
+    assert len(copies) == 3
+    assert bonded(HCN, copies).all()
+    # samples may replace the copy, and never the frames given
+    at = trainer.dataset.references[0]
+    places = [trainer.held_out.replace(m, at, trainer.counters.replaced) for m in (0, 1)]
+    assert places == [2, None]
+
+
+def test_frames_of_every_isomer_are_held_out():
+    frames = [*(HCN.copy() for _ in range(6)), *(HNC.copy() for _ in range(6))]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.02, seed=seed)
+    trainer = small_trainer(Dataset.of([], frames), validation_frames=4, self_refine=False)
+    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
+    assert held == {1: 4, 0: 2}  # the last four of all, as told, and the last of the others
+    assert len(trainer.source.frames) == 6
+
+
+def test_a_conformer_that_no_frame_is_near_is_sampled_too():
+    frames = [peroxide(100.0) for _ in range(8)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.02, seed=seed)
+    covered = small_trainer(Dataset.of([peroxide(100.0)], frames))
+    covered.begin()
+    assert len(covered.source.samples) == 0
+    trainer = small_trainer(Dataset.of([peroxide(-100.0)], frames), pretraining_frames=3)
+    trainer.begin()
+    assert len(trainer.source.samples) == 3
+    assert nearest(held_positions(trainer)[4:], [peroxide(100.0), peroxide(-100.0)]) == {1: 4}
+
+
+def test_walkers_do_not_start_from_frames_with_other_bonds():
+    frames = [HCN.copy() for _ in range(40)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.02, seed=seed)
+    frames[3] = HNC
+    trainer = small_trainer(Dataset.of([], frames), sampling={"walkers": 60})
+    assert "1 of 40 frames have other bonds than CHN" in trainer.notes[0]
+    trainer.begin()
+    trainer._place_walkers()
+    (state,) = trainer.sampler_states
+    starts = state.arrays["start.0.positions"]
+    assert len(starts) == 60
+    assert bonded(HCN, starts).all()
+    free = small_trainer(Dataset.of([], frames), sampling={"walkers": 300, "allow_reactions": True})
+    free._place_walkers()
+    assert not bonded(HCN, free.sampler_states[0].arrays["start.0.positions"]).all()
 
 
 # Given frames

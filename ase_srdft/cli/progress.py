@@ -156,7 +156,7 @@ def progress_display(
     trainer: Trainer, directory: RunDirectory
 ) -> Iterator[Callable[[Event], None]]:
     """Gives a function to call with every event."""
-    level, formulas = trainer.config.level, ", ".join(m.formula for m in trainer.molecules)
+    level, formulas = trainer.config.level, ", ".join(trainer.names)
     print(
         f"{formulas} at {level}, {'going on in' if directory.resumed else 'into'} {directory.path}",
         flush=True,

@@ -194,6 +194,8 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
     from ase_srdft.errors import SamplingFailed, WorkerFailed
 
     first = trainer.learner.step
+    for note in trainer.notes:
+        print(f"{_PROGRAM}: {note}", file=sys.stderr, flush=True)
     try:
         with progress_display(trainer, directory) as show:
             for event in trainer.run():
@@ -245,16 +247,30 @@ def _follow(trainer: Trainer, stop: StopRequest) -> int:
 
 def _reason(trainer: Trainer) -> str:
     config = trainer.config
+    if trainer.target_is_reached:
+        return "target reached"
     if trainer.learner.step >= config.steps:
         return "steps done"
     if config.minutes is not None and trainer.progress >= 1.0:
         return "time is up"
-    return "interrupted" if trainer.stop_requested else "target reached"
+    return "interrupted"
 
 
 def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) -> None:
-    width = trainer.counters.best_width * 1e6
-    certified = f"{width:.1f} microhartree (mean bracket width, held out)"
+    counters, target = trainer.counters, trainer.config.target_error_uEh
+    width, largest = counters.best_width * 1e6, counters.best_largest_width * 1e6
+    certified = f"{width:.1f} microhartree"
+    if math.isfinite(largest):
+        certified += f", at most {largest:.1f} microhartree"
+    certified += " (mean bracket width, held out)"
+    known = counters.sampled_molecules
+    barren = [name for index, name in enumerate(trainer.names) if known and index not in known]
+    for name in barren:
+        print(f"no samples of {name}: its bonds changed, or its energy did, each time; relax it")
+    if math.isfinite(width):
+        print(f"held out: {_what_is_held_out(trainer)}")
+        if target is not None and not trainer.target_is_reached:
+            print(_of_a_target_that_was_missed(target, width))
     print(
         f"{'nothing left to do, ' if idle and reason != 'interrupted' else ''}"
         f"{reason}: {trainer.learner.step} steps, {trainer.counters.nsamples} samples, "
@@ -263,6 +279,31 @@ def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) 
     print(f"model: {output / 'model.srdft'}   report: {output / 'report.html'}")
     if reason == "interrupted":
         print("the same command goes on from here")
+
+
+def _what_is_held_out(trainer: Trainer) -> str:
+    """Of which geometries the certified error is a mean."""
+    total, nframes = len(trainer.held_out), trainer.held_out.nframes
+    nsampled = trainer.counters.validated_nsampled
+    ncopies = total - nframes - nsampled
+    parts = [
+        (nframes, "given frames"),
+        (nsampled, "samples of the run's own dynamics"),
+        (ncopies, "rattled copies of the given structures"),
+    ]
+    words = " and ".join(f"{count} {what}" for count, what in parts if count)
+    if not ncopies:
+        return words
+    moved = trainer.counters.copies_moved_fs
+    words += f", taken along {moved:g} fs by dynamics" if moved else ", near which dynamics starts"
+    return f"{words}: longer dynamics may meet wider brackets"
+
+
+def _of_a_target_that_was_missed(target: float, width: float) -> str:
+    words = f"the target of {target:g} microhartree was not reached"
+    if width < target:
+        words += ": it counts once dynamics has sampled all that is held out; train longer"
+    return words
 
 
 if __name__ == "__main__":

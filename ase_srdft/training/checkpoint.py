@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ from ase_srdft.training.events import Counters
 from ase_srdft.training.learner import Pace
 from ase_srdft.training.store import GeometryStore
 from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.validation import note_new_target
 
 __all__ = ["CHECKPOINT", "load_checkpoint", "run_identity", "save_checkpoint"]
 
@@ -48,7 +50,11 @@ def run_identity(trainer: Trainer) -> dict[str, Any]:
     for name in _MAY_CHANGE:
         settings.pop(name)
     settings["engine"] = {"samplers": trainer.config.nsamplers}
-    identity = {"settings": settings, "data": trainer.dataset.fingerprint}
+    data = trainer.dataset.fingerprint
+    nframes, nheld = len(trainer.dataset.frames), trainer.held_out.nframes
+    if nheld != min(trainer.config.validation_frames, nframes // 2):
+        data += f" {nheld} held out"  # others than the last ones as well
+    identity = {"settings": settings, "data": data}
     plain: dict[str, Any] = json.loads(json.dumps(identity))
     return plain
 
@@ -67,6 +73,7 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
         arrays |= {f"samplers/{state.sampler}/{n}": array for n, array in state.arrays.items()}
     record = {
         "identity": run_identity(trainer),
+        "target_error_uEh": trainer.config.target_error_uEh,
         "step": trainer.learner.step,
         "pace": asdict(trainer.learner.pace),
         "counters": trainer.counters_to_plain(),
@@ -115,7 +122,9 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
     learner.pace = Pace(**record["pace"])
     _restore_optimiser(trainer, _tensors("optimiser/", arrays))
     learner.step = record["step"]
-    trainer.counters = Counters(**record["counters"])
+    trainer.counters = _counters_of(record)
+    target = trainer.config.target_error_uEh
+    note_new_target(target, record.get("target_error_uEh"), trainer.counters)
     trainer.batch_rng.bit_generator.state = record["batch_rng"]
     trainer.sampler_rng.bit_generator.state = record["sampler_rng"]
     trainer.source.pass_left = record["pass_left"]
@@ -129,6 +138,15 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
         for plain in record["samplers"]
     ]
     return True
+
+
+def _counters_of(record: dict[str, Any]) -> Counters:
+    """The counters; of an older version's some are not there."""
+    counters = Counters(**record["counters"])
+    if "validated_nsampled" not in record["counters"] and math.isfinite(counters.best_width):
+        # then a sample that was held out made the best width void
+        counters.validated_nsampled = counters.nheld_out
+    return counters
 
 
 def _weights(trainer: Trainer) -> _Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,26 +14,35 @@ from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import BadInput
 from ase_srdft.labels import Labels
+from ase_srdft.training.isomers import sort_by_molecule
 from ase_srdft.units import ANGSTROM_PER_BOHR
 
-__all__ = ["Dataset", "plain_frame"]
+__all__ = ["Dataset", "evenly_spaced", "plain_frame"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """Molecules by composition, a structure of each, and given frames.
+    """Molecules, the structures of each, and given frames.
+
+    A molecule is a list of atoms with the bonds between them: isomers whose atoms are listed in
+    the same order have the same composition and are two molecules; conformers are one.
 
     Attributes:
         compositions: atomic numbers of each molecule, in the order of first appearance.
-        references: one structure of each (Bohr).
+        references: the first structure of each (Bohr); its bonds are the molecule's.
         frames: (index of the molecule, positions in Bohr), in the order given.
         labels: of all frames; None where there are none.
+        further: (index of the molecule, positions in Bohr) of all structures but the first of
+            each molecule.
+        strays: which frames have not the bonds of their molecule, nor those of another.
     """
 
     compositions: tuple[tuple[int, ...], ...]
     references: tuple[np.ndarray, ...]
     frames: tuple[tuple[int, np.ndarray], ...]
     labels: Labels | None = None
+    further: tuple[tuple[int, np.ndarray], ...] = ()
+    strays: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -55,16 +65,30 @@ class Dataset:
                 labels.fock(*frame)
         if not structures and not given:
             raise BadInput("no structures: give at least one structure or frame")
-        references: dict[tuple[int, ...], np.ndarray] = {}
-        for composition, positions in [*map(plain_frame, structures), *given]:
-            references.setdefault(composition, positions)
-        order = {composition: index for index, composition in enumerate(references)}
+        found = sort_by_molecule(map(plain_frame, structures), given)
         return cls(
-            compositions=tuple(references),
-            references=tuple(references.values()),
-            frames=tuple((order[composition], positions) for composition, positions in given),
+            compositions=found.compositions,
+            references=tuple(first for first, *_ in found.structures),
+            frames=found.frames,
             labels=labels,
+            further=tuple(
+                (molecule, positions)
+                for molecule, (_, *others) in enumerate(found.structures)
+                for positions in others
+            ),
+            strays=found.strays,
         )
+
+    def structures_of(self, molecule: int) -> list[np.ndarray]:
+        """All structures of a molecule (Bohr), the reference first."""
+        own = [positions for index, positions in self.further if index == molecule]
+        return [self.references[molecule], *own]
+
+    @property
+    def nstructures(self) -> tuple[int, ...]:
+        """How many structures there are of each molecule."""
+        counts = Counter(molecule for molecule, _ in self.further)
+        return tuple(1 + counts[molecule] for molecule in range(len(self.compositions)))
 
     @property
     def elements(self) -> tuple[int, ...]:
@@ -77,6 +101,9 @@ class Dataset:
         digest = hashlib.sha256(repr(self.compositions).encode())
         for reference in self.references:
             digest.update(np.ascontiguousarray(reference).tobytes())
+        for molecule, positions in self.further:  # none in a run of one structure a molecule
+            digest.update(b"further" + bytes([molecule % 256]))
+            digest.update(np.ascontiguousarray(positions).tobytes())
         for molecule, positions in self.frames:
             digest.update(bytes([molecule % 256]))
             digest.update(np.ascontiguousarray(positions).tobytes())
@@ -91,9 +118,20 @@ class Dataset:
         Raises:
             BadInput: open shells, unsupported elements, an unknown basis.
         """
-        return [Molecule(numbers=c, level=level, guess=guess) for c in self.compositions]
+        made = {
+            numbers: Molecule(numbers=numbers, level=level, guess=guess)
+            for numbers in self.compositions
+        }
+        return [made[numbers] for numbers in self.compositions]
 
 
 def plain_frame(atoms: Atoms) -> tuple[tuple[int, ...], np.ndarray]:
     """Atomic numbers and positions (Bohr) of an ASE structure."""
     return tuple(int(number) for number in atoms.numbers), atoms.positions / ANGSTROM_PER_BOHR
+
+
+def evenly_spaced(indices: Sequence[int], fraction: float) -> list[int]:
+    """A share of a time series, from its beginning to its end; one of them at least."""
+    count = max(1, round(fraction * len(indices)))
+    places = np.linspace(0, len(indices) - 1, count).round().astype(int)
+    return [indices[place] for place in places] if indices else []

@@ -1,39 +1,53 @@
-"""Geometries that no step trains on, and what weights are worth there."""
+"""Geometries that no step trains on, and what weights are worth there.
+
+Frames that are held out stay.  Rattled copies are there until dynamics has come to something: one
+in twelve of its samples takes the place of a copy, and when there is none left, of the oldest
+sample.  Later it is fewer than one in twelve, so that those held out are spread over the last two
+fifths of the dynamics and never are the neighbours of one another.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.training.learner import mean_bracket, mean_hamiltonian_error
+from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.ranks import Ranks
 from ase_srdft.training.store import GeometryStore
 
-__all__ = ["HeldOut", "HeldOutMeans", "is_held_out"]
+__all__ = ["HeldOut", "HeldOutMeans", "is_held_out", "which_are_held_out"]
 
-#: One in so many accepted samples is held out, until there are enough.
+#: One in so many accepted samples is held out at most.
 _HOLD_OUT_EVERY = 12
 #: Geometries that are evaluated together, and in a look at a few.
 _TOGETHER = 8
 
 
-class HeldOutMeans(NamedTuple):
-    """Means over held-out geometries.
+@dataclass(frozen=True, kw_only=True)
+class HeldOutMeans:
+    """Means over held-out geometries, and the worst of them.
 
     Attributes:
         energy: E (Hartree).
         bracket_width: (Hartree).
+        largest_width: the widest bracket (Hartree).
+        widths_of_molecules: mean bracket width of each molecule (Hartree); NaN without any.
         hamiltonian_error: mean |dH| (Hartree), NaN without labels.
     """
 
     energy: float
     bracket_width: float
+    largest_width: float
+    widths_of_molecules: tuple[float, ...]
     hamiltonian_error: float
 
 
@@ -47,6 +61,7 @@ class HeldOut:
 
     Attributes:
         keys: in the store; a geometry's place is that of its key.
+        nframes: how many of them, the first ones, are given frames.
     """
 
     def __init__(self, store: GeometryStore, ranks: Ranks, labels: Labels | None) -> None:
@@ -54,6 +69,12 @@ class HeldOut:
         self.ranks = ranks
         self.labels = labels
         self.keys: list[int] = []
+        self.nframes = 0
+
+    @property
+    def nreplaceable(self) -> int:
+        """How many places there are for samples: all but those of frames."""
+        return len(self.keys) - self.nframes
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -61,6 +82,12 @@ class HeldOut:
     def add(self, molecule: int, positions: Float[np.ndarray, "natoms 3"]) -> None:
         """One more geometry (Bohr)."""
         self.keys.append(self.store.add(molecule, positions))
+
+    def add_frames(self, frames: Iterable[tuple[int, np.ndarray]]) -> None:
+        """Given frames (molecule, Bohr), before all else; they stay."""
+        for molecule, positions in frames:
+            self.add(molecule, positions)
+            self.nframes += 1
 
     def restore(self, geometries: Iterable[tuple[int, np.ndarray]]) -> None:
         """These geometries, and none of those of before."""
@@ -71,24 +98,43 @@ class HeldOut:
             self.add(molecule, positions)
 
     def replace(
-        self, molecule: int, positions: Float[np.ndarray, "natoms 3"], but_for: Collection[int]
+        self, molecule: int, positions: Float[np.ndarray, "natoms 3"], replaced: Sequence[int]
     ) -> int | None:
         """Put a geometry (Bohr) where another of its molecule was.
 
         Args:
             molecule: its index.
             positions: (Bohr).
-            but_for: places that stay as they are.
+            replaced: places that hold samples, from the oldest to the newest: the first others
+                are replaced before these.
 
         Returns:
-            The place; None if there is no other.
+            The place; None if there is none.
         """
-        for place, key in enumerate(self.keys):
-            if place not in but_for and self.store.molecule_of(key) == molecule:
-                self.store.remove(key)
+        taken = set(replaced)
+        fresh = [place for place in range(self.nframes, len(self.keys)) if place not in taken]
+        for place in [*fresh, *replaced]:
+            if self.store.molecule_of(self.keys[place]) == molecule:
+                self.store.remove(self.keys[place])
                 self.keys[place] = self.store.add(molecule, positions)
                 return place
         return None
+
+    def copies(self, replaced: Collection[int]) -> list[tuple[int, np.ndarray]]:
+        """Molecule and positions (Bohr) of those that are neither frames nor samples."""
+        return [
+            (self.store.molecule_of(key), self.store.positions_of(key))
+            for place, key in enumerate(self.keys)
+            if place >= self.nframes and place not in replaced
+        ]
+
+    def move_copies(self, positions: Sequence[np.ndarray], replaced: Collection[int]) -> None:
+        """Put what is neither frame nor sample elsewhere (Bohr), in order."""
+        places = [p for p in range(self.nframes, len(self.keys)) if p not in replaced]
+        for place, at in zip(places, positions, strict=True):
+            molecule = self.store.molecule_of(self.keys[place])
+            self.store.remove(self.keys[place])
+            self.keys[place] = self.store.add(molecule, at)
 
     def bracket_of_a_few(self, model: ElectronicStateModel) -> float:
         """Mean bracket width (Hartree) of a few geometries, spread over all."""
@@ -107,27 +153,84 @@ class HeldOut:
         Returns:
             None if any rank left off.
         """
-        own = self.ranks.shares(self.keys, self.store.positions_of)[self.ranks.rank]
-        totals, left_off = np.zeros(3), False
+        shares = self.ranks.shares(self.keys, self.store.positions_of)
+        own, left_off = shares[self.ranks.rank], False
+        energies: list[float] = []
+        widths: list[float] = []
+        errors: list[float] = []
         for start in range(0, len(own), _TOGETHER):
             left_off = stopped()
             if left_off:
                 break
             batches = self.store.batches(own[start : start + _TOGETHER])
-            error = math.nan
+            with torch.no_grad():
+                some = EnergyLoss().evaluate(model, batches, self.store.workers)
+            energies += some[0].tolist()
+            widths += some[1].tolist()
             if self.labels is not None:
                 error = mean_hamiltonian_error(model, batches, self.labels, self.store.workers)
-            means = [*mean_bracket(model, batches, self.store.workers), error]
-            totals += sum(len(batch) for batch in batches) * np.array(means)
+                errors += sum(map(len, batches)) * [error]
         if self.ranks.any(left_off):
             return None
-        energy, width, error = (self.ranks.sum(totals) / len(self.keys)).tolist()
-        return HeldOutMeans(energy, width, error)
+        parts = self.ranks.gather((energies, widths, errors))
+        kinds = np.array([kind for share in shares for kind in self._kinds(share)])
+        all_energies, all_widths, all_errors = (
+            np.array([number for part in parts for number in part[index]]) for index in range(3)
+        )
+        nmolecules = len(self.store.molecules)
+        return HeldOutMeans(
+            energy=float(all_energies.mean()),
+            bracket_width=float(all_widths.mean()),
+            largest_width=float(all_widths.max()),
+            widths_of_molecules=tuple(_mean(all_widths[kinds == m]) for m in range(nmolecules)),
+            hamiltonian_error=_mean(all_errors),
+        )
+
+    def _kinds(self, keys: Sequence[int]) -> list[int]:
+        """The molecules of keys, in the order in which these are evaluated."""
+        return [
+            self.store.molecule_of(key)
+            for start in range(0, len(keys), _TOGETHER)
+            for group in self.store.by_molecule(keys[start : start + _TOGETHER])
+            for key in group
+        ]
 
 
-def is_held_out(seed: int, number: int) -> bool:
+def _mean(numbers: np.ndarray) -> float:
+    return float(numbers.mean()) if len(numbers) else math.nan
+
+
+def which_are_held_out(molecules: Sequence[int], wanted: int) -> list[int]:
+    """Indices of the frames to hold out: the last ones.
+
+    And of each molecule that has two frames or more, but none among these, its own last ones.
+
+    Args:
+        molecules: of the frames, in order.
+        wanted: how many; half of the frames at most.
+    """
+    chosen = set(range(len(molecules) - min(wanted, len(molecules) // 2), len(molecules)))
+    counts = Counter(molecules)
+    for molecule, count in counts.items():
+        own = [index for index, other in enumerate(molecules) if other == molecule]
+        if count > 1 and not chosen.intersection(own):
+            chosen.update(own[-min(count // 2, max(1, wanted // len(counts))) :])
+    return sorted(chosen)
+
+
+def is_held_out(seed: int, number: int, nplaces: int | None = None) -> bool:
     """Whether the sample of this number is held out, if there is a place for it.
 
     Drawn, since samples come in chunks: every twelfth would be one and the same walker's.
+
+    Args:
+        seed: of the run.
+        number: of the sample, from one on.
+        nplaces: that samples can take.  The n-th sample is then held out with the probability
+            2 nplaces / n at most, and the newest nplaces of these are spread over the last
+            1 - exp(-1/2), two fifths, of all.
     """
-    return bool(np.random.default_rng([seed, number]).random() * _HOLD_OUT_EVERY < 1.0)
+    every: float = _HOLD_OUT_EVERY
+    if nplaces is not None:
+        every = max(every, number / (2.0 * max(1, nplaces)))
+    return bool(np.random.default_rng([seed, number]).random() * every < 1.0)

@@ -38,14 +38,15 @@ def starting_state(
         sampler: which one of the run.
         placed: its walkers: which one of the run, of which molecule, positions (natoms, 3) in
             Bohr.
-        references: for each molecule, the given structure (Bohr).
+        references: for each molecule, the given structure (natoms, 3), or all of them
+            (nstructures, natoms, 3), in Bohr.
         seed: of its random numbers.
     """
     arrays: dict[str, np.ndarray] = {}
     for index, reference in enumerate(references):
         own = [(walker, positions) for walker, molecule, positions in placed if molecule == index]
         starts = np.array([positions for _, positions in own])
-        arrays[f"{_START}{index}.positions"] = starts.reshape(-1, *reference.shape)
+        arrays[f"{_START}{index}.positions"] = starts.reshape(-1, *reference.shape[-2:])
         arrays[f"{_START}{index}.reference"] = np.asarray(reference)
         arrays[f"{_START}{index}.walkers"] = np.array([w for w, _ in own], dtype=np.int64)
     rng = np.random.default_rng(seed).bit_generator.state

@@ -6,6 +6,7 @@ anything.  It can be written at any time of a run, also of one that has only beg
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ase_srdft.training.report_figures import (
     temperature_plot,
 )
 from ase_srdft.training.report_histogram import histogram_plot
-from ase_srdft.training.report_history import History, read_history
+from ase_srdft.training.report_history import History, Validation, read_history
 from ase_srdft.training.report_style import STYLE
 from ase_srdft.training.report_summary import key_figures, settings
 from ase_srdft.training.svg import markup, number
@@ -124,12 +125,34 @@ def _state(history: History) -> str:
             f"The run is still going on, or was cut off; this is what it had logged "
             f"by step {number(last.step)}."
         )
+    if history.end is not None and history.end.target_error_uEh > 0:
+        reached = "was" if history.end.target_reached else "was not"
+        state += f" Its target of {number(history.end.target_error_uEh)} µEh {reached} reached."
     if certified is None:
         return state + " It has not been validated yet, so there is no certified error."
-    return state + (
+    width, largest = history.certified_widths_uEh
+    state += (
         " On geometries that it was not trained on, the saved model's energy is certified to lie "
-        f"within <b>{micro_and_milli(certified.bracket_width_uEh)}</b> of the converged SCF "
-        "energy, on average and without a reference calculation."
+        f"within <b>{micro_and_milli(width)}</b> of the converged SCF "
+        "energy, on average and without a reference calculation"
+    )
+    worst = f", and within {number(largest)} µEh at each of them" if math.isfinite(largest) else ""
+    return f"{state}{worst}.{_what_was_held_out(history.validation[-1])}"
+
+
+def _what_was_held_out(last: Validation) -> str:
+    """A sentence on the held-out geometries; nothing where an older version wrote it down not."""
+    if last.nvalidation == 0:
+        return ""
+    ncopies = last.nvalidation - last.nframes - last.nsampled
+    parts = [
+        (last.nframes, "given frames"),
+        (last.nsampled, "samples of the run's own dynamics"),
+        (ncopies, "rattled copies of the given structures, near which dynamics starts"),
+    ]
+    words = " and ".join(f"{number(count)} {what}" for count, what in parts if count)
+    return f" They are {words}" + (
+        "; where dynamics goes on to, brackets may be wider." if ncopies else "."
     )
 
 

@@ -105,7 +105,8 @@ def bracket_plot(history: History) -> Plot:
             x=record.step,
             y=record.bracket_width_uEh,
             title=f"{'the saved model' if record is certified else 'held out'}, "
-            f"step {number(record.step)}: {micro_and_milli(record.bracket_width_uEh)}",
+            f"step {number(record.step)}: {micro_and_milli(record.bracket_width_uEh)}"
+            + _widest(record.bracket_width_max_uEh),
             style="validation saved" if record is certified else "validation",
         )
         for record in history.validation
@@ -122,6 +123,10 @@ def bracket_plot(history: History) -> Plot:
     if len(widths) < len(all_widths):
         caption += f" Not shown: {len(all_widths) - len(widths)} that are not above zero."
     return Plot(heading=heading, legend=legend, svg=figure.render(), caption=caption)
+
+
+def _widest(width_uEh: float) -> str:
+    return f", {number(width_uEh)} µEh at most" if math.isfinite(width_uEh) else ""
 
 
 def energy_plot(history: History) -> Plot:

@@ -101,6 +101,12 @@ class Validation:
         energy_hartree: mean.
         bracket_width_uEh: mean: the certified error (microhartree).
         best: whether this became the saved model.
+        bracket_width_max_uEh: the widest of them (microhartree).
+        best_bracket_width_uEh: mean of the saved model on the same geometries.
+        best_bracket_width_max_uEh: the saved model's widest there.
+        nvalidation: geometries; 0 where an older version did not write it down.
+        nsampled: how many of them were the run's own samples.
+        nframes: how many of them were given frames.
     """
 
     step: int
@@ -108,6 +114,12 @@ class Validation:
     energy_hartree: float
     bracket_width_uEh: float
     best: bool
+    bracket_width_max_uEh: float = math.nan
+    best_bracket_width_uEh: float = math.nan
+    best_bracket_width_max_uEh: float = math.nan
+    nvalidation: int = 0
+    nsampled: int = 0
+    nframes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +130,15 @@ class End:
         step: training steps done.
         elapsed_s: seconds of training.
         reason: why it ended.
+        target_error_uEh: that was asked for; NaN where none was.
+        target_reached: whether it was reached.
     """
 
     step: int
     elapsed_s: float
     reason: str
+    target_error_uEh: float = math.nan
+    target_reached: bool = False
 
 
 @dataclass(kw_only=True)
@@ -197,13 +213,23 @@ class History:
 
     @property
     def certified(self) -> Validation | None:
-        """The validation of the model that is saved.
-
-        That is the last of the best ones: when samples replace held-out geometries, the count
-        of the best begins anew.
-        """
+        """The validation that the saved model was chosen by: the last of the best ones."""
         best = [record for record in self.validation if record.best]
         return best[-1] if best else None
+
+    @property
+    def certified_widths_uEh(self) -> tuple[float, float]:
+        """Mean and widest bracket of the saved model, on what was held out last (microhartree).
+
+        NaN where there is none.
+        """
+        certified = self.certified
+        if certified is None:
+            return math.nan, math.nan
+        last = self.validation[-1]
+        if math.isfinite(last.best_bracket_width_uEh):
+            return last.best_bracket_width_uEh, last.best_bracket_width_max_uEh
+        return certified.bracket_width_uEh, certified.bracket_width_max_uEh
 
     @property
     def resets(self) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,7 @@ def _certified_card(history: History) -> str:
     certified = history.certified
     if certified is None:
         return _card("Certified error", "none yet", "not validated")
-    width = certified.bracket_width_uEh
+    width, largest = history.certified_widths_uEh
     within = width < CHEMICAL_ACCURACY_UEH
     verdict = (
         '<span class="good">✓ within chemical accuracy</span>'
@@ -72,11 +73,18 @@ def _certified_card(history: History) -> str:
         else '<span class="open">✗ not yet chemical accuracy</span>'
     )
     meV = width / MICROHARTREE * EV_PER_HARTREE * 1e3
-    return _card(
-        "Certified error",
-        f"{number(width)} µEh",
-        f"{number(meV)} meV, at step {number(certified.step)}<br>{verdict}",
-    )
+    more = [f"{number(meV)} meV, at step {number(certified.step)}"]
+    if math.isfinite(largest):
+        more.append(f"at most {number(largest)} µEh")
+    if history.end is not None and math.isfinite(history.end.target_error_uEh):
+        target = f"target of {number(history.end.target_error_uEh)} µEh"
+        reached = history.end.target_reached
+        more.append(
+            f'<span class="good">✓ {target} reached</span>'
+            if reached
+            else f'<span class="open">✗ {target} not reached</span>'
+        )
+    return _card("Certified error", f"{number(width)} µEh", "<br>".join([*more, verdict]))
 
 
 def _duration(seconds: float) -> str:

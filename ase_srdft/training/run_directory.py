@@ -27,7 +27,7 @@ from ase_srdft.files import (
 )
 from ase_srdft.models.model_file import save_model
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
-from ase_srdft.training.events import Event
+from ase_srdft.training.events import Event, Validation
 from ase_srdft.training.report import write_report
 from ase_srdft.training.sampler import Sample, SamplingRound
 from ase_srdft.training.trainer import Trainer
@@ -38,7 +38,7 @@ from ase_srdft.units import (
     MICROHARTREE,
 )
 
-__all__ = ["RunDirectory"]
+__all__ = ["RunDirectory", "end_record", "validation_record"]
 
 _LOG_EVERY = 20
 #: For a run that has been told to end, or has lost its supervisor, to do so.
@@ -69,6 +69,7 @@ class RunDirectory:
         self._recent: list[Event] = []
         self._interval_started = time.monotonic()
         self._next_checkpoint, self._saved_step = 0.0, -1
+        self._saved_width = math.nan
         try:
             self.resumed = load_checkpoint(path, trainer)
             self._begin()
@@ -82,8 +83,8 @@ class RunDirectory:
         if not self.resumed:
             self._refuse_files_of_others(settings)
         self._trim()
-        if not self.resumed:
-            replace_atomically(self.path / "config.yaml", lambda p: _write_text(p, settings))
+        # a run that goes on may have other limits
+        replace_atomically(self.path / "config.yaml", lambda p: _write_text(p, settings))
         self._log(self._start_record())
         self.checkpoint()
 
@@ -103,16 +104,7 @@ class RunDirectory:
             self._log(_sampling_record(event, event.sampling))
             self._append_samples(event.sampling.samples)
         elif event.validation is not None:
-            width = event.validation.bracket_width * MICROHARTREE
-            self._log(
-                _common("validation", event)
-                | {
-                    "energy_hartree": event.validation.energy,
-                    "bracket_width_uEh": width,
-                    "best": event.validation.best,
-                }
-                | _hamiltonian_record([event.validation.hamiltonian_error])
-            )
+            self._log(_common("validation", event) | validation_record(event.validation))
             if event.validation.best:
                 self._save_model()
         elif event.worker is not None:
@@ -144,18 +136,12 @@ class RunDirectory:
         """The run ends here: checkpoint, model and report."""
         self._log_training()
         self.checkpoint()
-        if not (self.path / "model.srdft").exists():
-            self._save_model(validated=math.isfinite(self.trainer.counters.best_width))
-        best = self.trainer.counters.best_width * MICROHARTREE
-        self._log(
-            {
-                "kind": "end",
-                "step": self.trainer.learner.step,
-                "elapsed_s": self.trainer.elapsed,
-                "reason": reason,
-                "best_bracket_width_uEh": best if math.isfinite(best) else None,
-            }
-        )
+        width = self.trainer.counters.best_width
+        validated = math.isfinite(width)
+        told_otherwise = validated and width != self._saved_width
+        if told_otherwise or not (self.path / "model.srdft").exists():
+            self._save_model(validated)
+        self._log(end_record(self.trainer, reason))
         write_report(self.path)
         self.close()
 
@@ -170,7 +156,9 @@ class RunDirectory:
             "kind": "start",
             "step": trainer.learner.step,
             "elapsed_s": trainer.counters.elapsed,
-            "molecules": [molecule.formula for molecule in trainer.molecules],
+            "molecules": trainer.names,
+            "nstructures": trainer.dataset.nstructures,
+            "notes": trainer.notes,
             "level": str(trainer.config.level),
             "nparameters": sum(p.numel() for p in parameters),
             "nframes": len(trainer.source.frames),
@@ -181,14 +169,15 @@ class RunDirectory:
     def training_record(self) -> dict[str, Any]:
         """How the saved model was made, for its file."""
         config = self.trainer.config.to_plain()
-        best = self.trainer.counters.best_width
+        counters = self.trainer.counters
         return {
             "config": config,
-            "molecules": self._start_record()["molecules"],
+            "molecules": self.trainer.names,
             "steps": self.trainer.learner.step,
             "samples": self.trainer.counters.nsamples,
             "seconds": round(self.trainer.elapsed, 1),
-            "bracket_width_uEh": best * MICROHARTREE if math.isfinite(best) else None,
+            "bracket_width_uEh": _micro(counters.best_width),
+            "bracket_width_max_uEh": _micro(counters.best_largest_width),
             "version": ase_srdft.__version__,
         }
 
@@ -197,6 +186,7 @@ class RunDirectory:
         trainer = self.trainer
         model = trainer.best_model() if validated else trainer.averaged_model()
         save_model(self.path / "model.srdft", model, self.training_record())
+        self._saved_width = trainer.counters.best_width
 
     def _log(self, record: dict[str, Any]) -> None:
         with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
@@ -279,6 +269,48 @@ class RunDirectory:
             replace_atomically(metrics, lambda p: _write_text(p, text))
         if samples.exists():
             _trim_trajectory(samples, self.trainer.counters.nsamples)
+
+
+def validation_record(validation: Validation) -> dict[str, Any]:
+    """What ``metrics.jsonl`` says of a validation."""
+    record: dict[str, Any] = {
+        "energy_hartree": validation.energy,
+        "bracket_width_uEh": validation.bracket_width * MICROHARTREE,
+        "bracket_width_max_uEh": _micro(validation.largest_width),
+        "best": validation.best,
+        "best_bracket_width_uEh": _micro(validation.best_width),
+        "best_bracket_width_max_uEh": _micro(validation.best_largest_width),
+        "nvalidation": validation.ngeometries,
+        "nsampled": validation.nsampled,
+        "nframes": validation.nframes,
+    }
+    if len(validation.widths_of_molecules) > 1:
+        record["molecule_widths_uEh"] = [_micro(w) for w in validation.widths_of_molecules]
+    return record | _hamiltonian_record([validation.hamiltonian_error])
+
+
+def end_record(trainer: Trainer, reason: str) -> dict[str, Any]:
+    """What ``metrics.jsonl`` says of the end of a session."""
+    counters, target = trainer.counters, trainer.config.target_error_uEh
+    record: dict[str, Any] = {
+        "kind": "end",
+        "step": trainer.learner.step,
+        "elapsed_s": trainer.elapsed,
+        "reason": reason,
+        "best_bracket_width_uEh": _micro(counters.best_width),
+        "best_bracket_width_max_uEh": _micro(counters.best_largest_width),
+        "nvalidation": len(trainer.held_out),
+        "nsampled": counters.validated_nsampled,
+        "nframes": trainer.held_out.nframes,
+    }
+    if target is not None:
+        record |= {"target_error_uEh": target, "target_reached": trainer.target_is_reached}
+    return record
+
+
+def _micro(width: float) -> float | None:
+    """Hartree to microhartree; what is not there is nothing in JSON."""
+    return _finite(width * MICROHARTREE)
 
 
 def _common(kind: str, event: Event) -> dict[str, Any]:

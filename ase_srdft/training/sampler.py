@@ -40,6 +40,9 @@ __all__ = ["Sample", "Sampler", "SamplingRound", "Surface", "WalkerGroup", "ther
 #: Evaluates (molecule index, positions (nwalkers, natoms, 3) in Bohr) with the current weights.
 Surface = Callable[[int, np.ndarray], Evaluation]
 
+#: Steps that walkers stay with a structure where others wait for a walker.
+_TURN_STEPS = 64
+
 _STATES: dict[str, type[WalkerState]] = {
     "overdamped": LeimkuhlerMatthewsState,
     "metropolis": MetropolisState,
@@ -73,6 +76,12 @@ class Sample:
     bracket_width: float
     geometry: Geometry | None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of its numbers are."""
+        numbers = (self.positions, self.forces, self.energy, self.bracket_width)
+        return all(bool(np.isfinite(number).all()) for number in numbers)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SamplingRound:
@@ -104,19 +113,41 @@ class WalkerGroup:
         molecule: index of the molecule.
         numbers: atomic numbers.
         walkers: which walkers of the run they are.
-        reference: the given structure (Bohr): its bonds are kept, failed walkers return to it.
+        structures: those given (Bohr), the reference first: its bonds, which all of them have,
+            are kept; failed walkers start again at one after the other.
         state: where the walkers are.
         lowest_energy: seen so far (Hartree).
         nsteps: steps made.
+        next_structure: where the next failed walker starts again.
     """
 
     molecule: int
     numbers: np.ndarray
     walkers: np.ndarray
-    reference: np.ndarray
+    structures: Float[np.ndarray, "nstructures natoms 3"]
     state: WalkerState
     lowest_energy: float = np.inf
     nsteps: int = 0
+    next_structure: int = 0
+
+    @property
+    def reference(self) -> Float[np.ndarray, "natoms 3"]:
+        """The first of the given structures (Bohr)."""
+        first: np.ndarray = self.structures[0]
+        return first
+
+    @property
+    def turn_is_over(self) -> bool:
+        """Whether the walkers have been with their structures for long, and others wait."""
+        waiting = len(self.structures) > len(self.walkers)
+        return waiting and self.nsteps % _TURN_STEPS == 0
+
+    def next_starts(self, count: int) -> Float[np.ndarray, "count natoms 3"]:
+        """Where so many walkers start again (Bohr): one structure after the other."""
+        places = (self.next_structure + np.arange(count)) % len(self.structures)
+        self.next_structure = (self.next_structure + count) % len(self.structures)
+        starts: np.ndarray = self.structures[places]
+        return starts
 
     @property
     def nmodes(self) -> int:
@@ -187,7 +218,8 @@ class Sampler:
 
         Args:
             starts: for each molecule, positions (nwalkers, natoms, 3) in Bohr; may be empty.
-            references: for each molecule, the given structure (Bohr).
+            references: for each molecule, the given structure (natoms, 3), or all of them
+                (nstructures, natoms, 3), in Bohr.
             rng: of the dynamics.
             walkers: for each molecule, which walkers of the run these are; None to count them.
         """
@@ -204,7 +236,8 @@ class Sampler:
                 molecule=index,
                 numbers=numbers,
                 walkers=names[index],
-                reference=np.array(reference),
+                structures=np.array(reference).reshape(-1, len(numbers), 3),
+                next_structure=len(start),
                 state=WalkerState(
                     positions=start, energy=np.zeros(len(start)), forces=np.zeros_like(start)
                 ),
@@ -244,7 +277,7 @@ class Sampler:
                 moved = getattr(group.state, "accepted", good)
                 accepted.append(float(np.mean(moved)))
                 samples += _collect(group, evaluation, good & moved, self.version)
-                self._reset_failed(group, integrator, ~good, rng)
+                self._start_again(group, integrator, ~good | group.turn_is_over, rng)
         return SamplingRound(
             samples=samples,
             acceptance=float(np.mean(accepted)),
@@ -307,20 +340,20 @@ class Sampler:
         resets["bonds changed"] += int((calm & ~bonded).sum())
         return bonded
 
-    def _reset_failed(
-        self, group: WalkerGroup, integrator: Any, failed: np.ndarray, rng: np.random.Generator
+    def _start_again(
+        self, group: WalkerGroup, integrator: Any, chosen: np.ndarray, rng: np.random.Generator
     ) -> None:
-        """Failed walkers start again at the given structure."""
-        if not failed.any():
+        """Walkers that have failed, or whose turn is over, start at the next given structures."""
+        if not chosen.any():
             return
-        start = np.repeat(group.reference[None], int(failed.sum()), 0)
+        start = group.next_starts(int(chosen.sum()))
         if isinstance(integrator, BAOAB):
             own = integrator
         else:
-            roots = integrator.mobility.square_root[failed]
+            roots = integrator.mobility.square_root[chosen]
             own = replace(integrator, mobility=Mobility(square_root=roots))
         fresh = own.init(start, self._calls(group), rng)
-        group.state = group.state.replace_walkers(failed, fresh)
+        group.state = group.state.replace_walkers(chosen, fresh)
 
     def _temperature(self, group: WalkerGroup, integrator: Any, before: WalkerState) -> np.ndarray:
         """Numerator and denominator of kT (Hartree), summed over walkers.
@@ -349,6 +382,9 @@ class Sampler:
         for group in self.groups:
             prefix = f"walkers.{group.molecule}."
             arrays[prefix + "reference"] = group.reference
+            if len(group.structures) > 1:
+                arrays[prefix + "structures"] = group.structures
+                arrays[prefix + "next_structure"] = np.array([group.next_structure])
             arrays[prefix + "lowest_energy"] = np.array([group.lowest_energy])
             arrays[prefix + "walkers"] = group.walkers
             arrays[prefix + "nsteps"] = np.array([group.nsteps])
@@ -370,7 +406,8 @@ class Sampler:
                     molecule=index,
                     numbers=np.array(molecule.numbers),
                     walkers=own["walkers"],
-                    reference=own["reference"],
+                    structures=own.get("structures", own["reference"][None]),
+                    next_structure=int(own.get("next_structure", np.zeros(1))[0]),
                     state=_STATES[self.config.dynamics].from_arrays(states),
                     lowest_energy=float(own["lowest_energy"][0]),
                     nsteps=int(own["nsteps"][0]),

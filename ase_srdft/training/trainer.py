@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -25,19 +24,33 @@ from ase_srdft.torch_state import seeded, undisturbed
 from ase_srdft.training.buffer import BatchSource
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import TrainingConfig, from_plain
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.dataset import Dataset, evenly_spaced
 from ase_srdft.training.engine import Engine, SyncEngine
 from ase_srdft.training.events import Counters, Event, Validation
-from ase_srdft.training.held_out import HeldOut, is_held_out
+from ase_srdft.training.held_out import HeldOut, is_held_out, which_are_held_out
+from ase_srdft.training.isomers import names_of
 from ase_srdft.training.learner import Learner
 from ase_srdft.training.led_engine import LedEngine
 from ase_srdft.training.local_engine import LocalEngine
 from ase_srdft.training.losses import StepRecord, loss_of
+from ase_srdft.training.moved_on import moved_on, number_of_steps
 from ase_srdft.training.producer import ChunkProducer, Recipe, model_surface, starting_state
 from ase_srdft.training.ranks import Ranks
 from ase_srdft.training.ray_engine import RayEngine
-from ase_srdft.training.sampler import Sample, SamplingRound, thermal_copies
+from ase_srdft.training.sampler import Sample, Sampler, SamplingRound, Surface
+from ase_srdft.training.starts import (
+    notes_on,
+    placed,
+    rattled_copies,
+    structures_to_rattle,
+    with_own_bonds,
+)
 from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.validation import (
+    target_is_reached,
+    target_may_be_reached,
+    validated,
+)
 
 __all__ = ["Trainer", "evenly_spaced", "initial_model"]
 
@@ -91,6 +104,8 @@ class Trainer:
         self.device = torch_device(self.ranks.device_name(config.device))
         model = model if model is not None else initial_model(config, dataset)
         self.molecules: list[Molecule] = dataset.molecules(config.level, model.guess)
+        self.names = names_of(self.molecules)
+        self.notes = notes_on(dataset, self.names, config)
         for molecule in self.molecules:
             model.check_elements(molecule.numbers)
             _ = molecule.provider  # an unknown auxiliary basis shows here
@@ -133,14 +148,13 @@ class Trainer:
         )
 
     def _given_frames(self) -> list[int]:
-        """Keys of the frames to train on; the last ones are held out."""
+        """Keys of the frames to train on; the last ones, of each molecule some, are held out."""
         frames = self.dataset.frames
         if len(frames) == 1:
             raise BadInput("a single frame: give at least two, one is held out, or none")
-        nheld = min(self.config.validation_frames, len(frames) // 2)
-        for molecule, positions in frames[len(frames) - nheld :]:
-            self.held_out.add(molecule, positions)
-        trained = range(len(frames) - nheld)
+        held = which_are_held_out([m for m, _ in frames], self.config.validation_frames)
+        self.held_out.add_frames(frames[index] for index in held)
+        trained = sorted(set(range(len(frames))).difference(held))
         chosen = evenly_spaced(trained, self.config.data_fraction)
         return [self.store.add(*frames[index]) for index in chosen]
 
@@ -160,16 +174,15 @@ class Trainer:
             torch_device(name)
         return LocalEngine(settings, recipe, self.molecules, self.device)
 
+    def _surface(self) -> Surface:
+        """The energy of the averaged model, as dynamics in this process sees it."""
+        coarse = self.config.coarse_sampling
+        averaged = self.learner.averaged
+        return model_surface(averaged, self.molecules, coarse, self.device, self.workers)
+
     def _producer(self, state: SamplerState) -> ChunkProducer:
         """A sampler in this process, on the averaged model."""
-        surface = model_surface(
-            self.learner.averaged,
-            self.molecules,
-            self.config.coarse_sampling,
-            self.device,
-            self.workers,
-        )
-        return ChunkProducer(self.config.sampling, self.molecules, surface, state)
+        return ChunkProducer(self.config.sampling, self.molecules, self._surface(), state)
 
     @property
     def elapsed(self) -> float:
@@ -225,18 +238,31 @@ class Trainer:
         progress, stopped = told[0][0], any(stop for _, stop in told)
         if stopped:
             self.stop_requested = True
-        over = progress >= 1.0 or stopped or self._target_reached()
+        over = progress >= 1.0 or stopped or self.target_is_reached
         return None if over else progress
 
     @undisturbed
     def begin(self) -> None:
-        """Molecules without given frames start from rattled copies, unless samples are there."""
+        """What given frames do not cover starts from rattled copies, unless samples are there."""
         if self.source.samples or not self.config.self_refine:
             return
-        given = {self.store.molecule_of(key) for key in self.source.frames}
-        bare = [index for index in range(len(self.molecules)) if index not in given]
-        if bare:
-            self._start_from_rattled_copies(bare)
+        held = {self.held_out.store.molecule_of(key) for key in self.held_out.keys}
+        frames = self._positions_by_molecule(self.source.frames)
+        bare = structures_to_rattle(self.dataset, frames, held)
+        copies = self.ranks.broadcast(  # another machine might round otherwise
+            rattled_copies(self.molecules, bare, self.config, self.sampler_rng)
+        )
+        for index, (held_out, trained) in copies.items():
+            for positions in held_out:
+                self.held_out.add(index, positions)
+            for positions in trained:
+                self.source.add_sample(index, positions, None)
+
+    def _positions_by_molecule(self, keys: Iterable[int]) -> list[list[np.ndarray]]:
+        positions: list[list[np.ndarray]] = [[] for _ in self.molecules]
+        for key in keys:
+            positions[self.store.molecule_of(key)].append(self.store.positions_of(key))
+        return positions
 
     @undisturbed
     def train(self, progress: float) -> StepRecord:
@@ -260,25 +286,6 @@ class Trainer:
             **what,
         )
 
-    def _start_from_rattled_copies(self, indices: Sequence[int]) -> None:
-        """Thermal copies of these molecules' structures, some of them held out."""
-        config = self.config
-        nheld = max(1, config.validation_frames // len(self.molecules))
-        for index in indices:
-            copies = self.ranks.broadcast(  # another machine might round otherwise
-                thermal_copies(
-                    self.molecules[index],
-                    self.dataset.references[index],
-                    config.pretraining_frames + nheld,
-                    config.sampling.temperature_K,
-                    self.sampler_rng,
-                )
-            )
-            for positions in copies[:nheld]:
-                self.held_out.add(index, positions)
-            for positions in copies[nheld:]:
-                self.source.add_sample(index, positions, None)
-
     def bracket_is_safe(self) -> bool:
         """Whether dynamics on the averaged model may start, by held-out frames."""
         width = self.held_out.bracket_of_a_few(self.learner.averaged)
@@ -286,22 +293,18 @@ class Trainer:
 
     def _place_walkers(self) -> None:
         """Walkers start from what there is to train on, spread over molecules and samplers."""
-        keys = [*self.source.frames, *self.source.samples]
-        own: list[list[int]] = [[] for _ in self.molecules]
-        for key in keys:
-            own[self.store.molecule_of(key)].append(key)
-        occupied = [index for index, keys in enumerate(own) if keys]
-        placed = []
-        for walker in range(max(self.config.sampling.walkers, len(occupied))):
-            molecule = occupied[walker % len(occupied)]
-            key = own[molecule][int(self.sampler_rng.integers(len(own[molecule])))]
-            placed.append((walker, molecule, self.store.positions_of(key)))
+        sampling = self.config.sampling
+        structures = [self.dataset.structures_of(index) for index in range(len(self.molecules))]
+        found = self._positions_by_molecule([*self.source.frames, *self.source.samples])
+        if not sampling.allow_reactions:
+            found = with_own_bonds(self.molecules, self.dataset.references, found)
+        walkers, returns = placed(structures, found, sampling.walkers, self.sampler_rng)
         nsamplers = self.config.nsamplers
         self.sampler_states = [
             starting_state(
                 sampler,
-                placed[sampler::nsamplers],
-                self.dataset.references,
+                walkers[sampler::nsamplers],
+                returns,
                 np.random.SeedSequence(self.config.seed, spawn_key=(2, sampler)),
             )
             for sampler in range(nsamplers)
@@ -351,10 +354,13 @@ class Trainer:
         for sample in chunk.round.samples:
             if staleness > self.config.engine.max_staleness:
                 refused["too stale"] += 1
-            elif not _is_finite(sample):
+            elif not sample.is_finite:
                 refused["a number that is not finite"] += 1
             else:
                 accepted.append(sample)
+        counters.sampled_molecules = sorted(
+            {*counters.sampled_molecules, *(sample.molecule for sample in accepted)}
+        )
         for sample in accepted:
             counters.nsamples += 1
             if self._hold_out(sample.molecule, sample.positions):
@@ -379,69 +385,70 @@ class Trainer:
         )
 
     def _hold_out(self, molecule: int, positions: np.ndarray) -> bool:
-        """Let a sample take the place of a rattled copy of its molecule among those held out."""
+        """Let a sample take the place of a copy, or an older sample, among those held out."""
         counters = self.counters
-        if self.dataset.frames or not is_held_out(self.config.seed, counters.nsamples):
+        if not is_held_out(self.config.seed, counters.nsamples, self.held_out.nreplaceable):
             return False
         place = self.held_out.replace(molecule, positions, counters.replaced)
         if place is None:
             return False
-        counters.replaced.append(place)
-        counters.best_width = math.inf  # another set, another yardstick
+        counters.hold_out(place)
         return True
 
     def _validate_if_due(self, last: bool = False) -> Iterator[Event]:
         """A validation at the steps that ask for one, and of the ``last`` step."""
         step, done = self.learner.step, self.counters.validated_step
-        due = last or step % self.config.validate_every == 0 or self._target_may_be_reached()
+        due = (
+            last
+            or step % self.config.validate_every == 0
+            or target_may_be_reached(self.config.target_error_uEh, self.held_out, self.counters)
+        )
         if step > done and due:
+            if last or step >= self.config.steps:
+                self._move_copies_on()
             validation = self._validate()
             if validation is not None:
                 yield self._event(validation=validation)
 
-    def _target_may_be_reached(self) -> bool:
-        """Whether the held-out set is the final one now, and a run waits for just that."""
-        wanted = self.config.target_error_uEh is not None and self.config.self_refine
-        final = self.counters.nheld_out == len(self.held_out) > 0
-        return wanted and final and math.isinf(self.counters.best_width)
+    def _move_copies_on(self) -> None:
+        """Where dynamics has not replaced all rattled copies by the end: take these along."""
+        counters, config = self.counters, self.config
+        copies = self.held_out.copies(counters.replaced)
+        nsteps = number_of_steps(len(copies), self.learner.step, config)
+        if not counters.sampling or not copies or nsteps == 0:
+            return
+
+        inertial = replace(config.sampling, dynamics="langevin")
+        sampler = Sampler(inertial, self.molecules, self._surface())
+        rng = np.random.default_rng([config.seed, self.learner.step])
+        at = self.dataset.references
+
+        def moved() -> list[np.ndarray] | None:
+            return moved_on(copies, at, sampler, nsteps, rng, lambda: self.stop_requested)
+
+        positions = self.ranks.from_lead(moved)
+        if positions is not None:
+            self.held_out.move_copies(positions, counters.replaced)
+            counters.set_has_changed = True
+            counters.copies_moved_fs += nsteps * config.sampling.timestep_fs
 
     def _validate(self) -> Validation | None:
-        """Averaged weights on held-out frames; None if it was asked to stop meanwhile."""
-        means = self.held_out.means(self.learner.averaged, lambda: self.stop_requested)
-        if means is None:
-            return None
-        energy, width, error = means
-        self.counters.validated_step = self.learner.step
-        best = width < self.counters.best_width
-        if best:
-            self.counters.best_width = width
-            self.best = copy.deepcopy(self.learner.averaged.state_dict())
-        return Validation(
-            energy=energy,
-            bracket_width=width,
-            best=best,
-            hamiltonian_error=None if math.isnan(error) else error,
+        """Averaged weights on held-out geometries; None if it was asked to stop meanwhile."""
+        averaged = self.learner.averaged
+        validation = validated(
+            averaged, self.best, self.held_out, self.counters, lambda: self.stop_requested
         )
+        if validation is not None:
+            self.counters.validated_step = self.learner.step
+        if validation is not None and validation.best:
+            self.best = copy.deepcopy(averaged.state_dict())
+        return validation
 
-    def _target_reached(self) -> bool:
-        target = self.config.target_error_uEh
-        # with sampling to come, the set is not yet the one that counts
-        final = bool(self.dataset.frames) or self.counters.nheld_out == len(self.held_out)
-        ready = final or not self.config.self_refine
-        return target is not None and ready and self.counters.best_width < target * 1e-6
+    @property
+    def target_is_reached(self) -> bool:
+        """Whether the best weights are as good as asked for, where dynamics goes."""
+        return target_is_reached(self.config.target_error_uEh, self.held_out, self.counters)
 
     def counters_to_plain(self) -> dict[str, Any]:
         """Counters with the time of this session added, as plain values."""
         return asdict(self.counters) | {"elapsed": self.elapsed}
-
-
-def evenly_spaced(indices: Sequence[int], fraction: float) -> list[int]:
-    """A share of a time series, from its beginning to its end; one of them at least."""
-    count = max(1, round(fraction * len(indices)))
-    places = np.linspace(0, len(indices) - 1, count).round().astype(int)
-    return [indices[place] for place in places] if indices else []
-
-
-def _is_finite(sample: Sample) -> bool:
-    numbers = (sample.positions, sample.forces, sample.energy, sample.bracket_width)
-    return all(bool(np.isfinite(number).all()) for number in numbers)
