@@ -241,7 +241,7 @@ def displayed(monkeypatch, term, columns=80):
     monkeypatch.setenv("COLUMNS", str(columns))
     trainer = SimpleNamespace(
         config=SimpleNamespace(level="PBE/sto-3g", steps=100, minutes=None),
-        molecules=[SimpleNamespace(formula="H2O")],
+        names=["H2O"],
         learner=SimpleNamespace(step=0),
         counters=SimpleNamespace(elapsed=0.0),
     )

@@ -142,7 +142,8 @@ class Status:
 
 
 def _micro(hartree: float) -> str:
-    return f"{1e6 * hartree:.0f} µEh"
+    value = 1e6 * hartree
+    return f"{value:.0f} µEh" if value >= 9.95 else f"{value:.2g} µEh"
 
 
 def _running_mean(old: float, new: float) -> float:
