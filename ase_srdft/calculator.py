@@ -22,10 +22,9 @@ from ase_srdft.calculator_input import (
     memory_name,
     own_copy,
     plain_parameters,
-    total_charge,
 )
 from ase_srdft.calculator_outputs import BatchResults, ElectronicOutputs
-from ase_srdft.charges import stated
+from ase_srdft.charges import stated, total_charge
 from ase_srdft.devices import torch_device
 from ase_srdft.electronic_structure import ElectronicStructure
 from ase_srdft.errors import BadInput

@@ -12,7 +12,6 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 
-from ase_srdft.charges import total_charge
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.errors import BadInput
@@ -32,7 +31,6 @@ __all__ = [
     "memory_name",
     "own_copy",
     "plain_parameters",
-    "total_charge",
 ]
 
 _LEVEL_PARAMETERS = ("xc", "basis", "density_fitting", "grid_level")

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from jaxtyping import Float
 
-from ase_srdft.calculator_input import total_charge
+from ase_srdft.charges import total_charge
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import Reference, reference_scf
 from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures

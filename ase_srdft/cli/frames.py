@@ -61,7 +61,7 @@ def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None
     """
     from ase.calculators.calculator import InputError
 
-    from ase_srdft.calculator_input import total_charge
+    from ase_srdft.charges import total_charge
     from ase_srdft.errors import BadInput
 
     for index, atoms in enumerate(frames):
