@@ -14,11 +14,14 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
-import ase_srdft
+from ase_srdft import version
 from ase_srdft.errors import BadInput
 from ase_srdft.models.library import shipped_folder
 
 __all__ = ["connect", "device_kind", "environment", "resources"]
+
+#: The folder of this package.
+_PACKAGE = Path(version.__file__).resolve().parent
 
 _KNOCK_SECONDS = 10.0
 
@@ -96,7 +99,7 @@ def _share(nsamplers: int, available: float) -> float:
 def environment() -> dict[str, str]:
     """Of a sampler: one thread, and this source tree if the package is not installed."""
     variables = {"OMP_NUM_THREADS": "1"}
-    root = Path(ase_srdft.__file__).resolve().parents[1]
+    root = _PACKAGE.parent
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
     if root not in installed:
         variables["PYTHONPATH"] = f"{root}{os.pathsep}${{PYTHONPATH}}"

@@ -17,7 +17,6 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory, TrajectoryReader
 
-import ase_srdft
 from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.files import (
     locked_directory,
@@ -37,6 +36,7 @@ from ase_srdft.units import (
     EV_PER_HARTREE,
     MICROHARTREE,
 )
+from ase_srdft.version import __version__
 
 __all__ = ["RunDirectory", "end_record", "validation_record"]
 
@@ -163,7 +163,7 @@ class RunDirectory:
             "nparameters": sum(p.numel() for p in parameters),
             "nframes": len(trainer.source.frames),
             "nvalidation": len(trainer.held_out),
-            "version": ase_srdft.__version__,
+            "version": __version__,
         }
 
     def training_record(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class RunDirectory:
             "seconds": round(self.trainer.elapsed, 1),
             "bracket_width_uEh": _micro(counters.best_width),
             "bracket_width_max_uEh": _micro(counters.best_largest_width),
-            "version": ase_srdft.__version__,
+            "version": __version__,
         }
 
     def _save_model(self, validated: bool = True) -> None:
