@@ -10,15 +10,15 @@ from ase_srdft.version import __version__
 if TYPE_CHECKING:
     from ase_srdft.calculator import SRDFTCalculator
     from ase_srdft.dft.level import LevelOfTheory
-    from ase_srdft.dynamics import OverdampedLangevin
+    from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
+    from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
     from ase_srdft.models.library import list_models
-    from ase_srdft.training.self_refining import SelfRefiningLangevin
 
 _PUBLIC = {
     "LevelOfTheory": "ase_srdft.dft.level",
-    "OverdampedLangevin": "ase_srdft.dynamics",
+    "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
     "SRDFTCalculator": "ase_srdft.calculator",
-    "SelfRefiningLangevin": "ase_srdft.training.self_refining",
+    "SelfRefiningLangevin": "ase_srdft.dynamics.self_refining_langevin",
     "list_models": "ase_srdft.models.library",
 }
 

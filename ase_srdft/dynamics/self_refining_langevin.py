@@ -12,9 +12,9 @@ from ase.calculators.calculator import InputError
 
 from ase_srdft.calculator import SRDFTCalculator
 from ase_srdft.calculator_input import as_input_error
-from ase_srdft.dynamics import OverdampedLangevin
+from ase_srdft.dynamics.background_trainer import LocalCompanion, SyncCompanion
+from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
 from ase_srdft.torch_state import plain_state, undisturbed
-from ase_srdft.training.companion import LocalCompanion, SyncCompanion
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import StepRecord
@@ -63,7 +63,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         **kwargs: of :class:`ase_srdft.OverdampedLangevin` and ASE's ``MolecularDynamics``.
 
     Attributes:
-        companion: the trainer (`ase_srdft.training.companion`).
+        companion: the trainer (`ase_srdft.dynamics.background_trainer`).
 
     Raises:
         ase.calculators.calculator.InputError: another calculator, another engine, or intervals

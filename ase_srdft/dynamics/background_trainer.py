@@ -257,7 +257,7 @@ class LocalCompanion:
         start["reference"] = torch.as_tensor(self.dataset.references[0])
         self._exchange.put("start", self.nrestarts, start, {})
         self.process = WorkerProcess(
-            "trainer", "ase_srdft.training.companion_process", self._exchange
+            "trainer", "ase_srdft.dynamics.background_trainer_main", self._exchange
         )
 
     def _restart(self, trouble: str) -> None:

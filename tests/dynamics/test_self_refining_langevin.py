@@ -17,10 +17,10 @@ from ase.calculators.calculator import InputError
 from ase.calculators.emt import EMT
 
 from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.dynamics import background_trainer
+from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
 from ase_srdft.errors import SamplingFailed, WorkerFailed
-from ase_srdft.training import companion
 from ase_srdft.training.config import EngineConfig
-from ase_srdft.training.self_refining import SelfRefiningLangevin
 from ase_srdft.training.trainer import initial_model
 from tests.small_training import small_config, small_dataset
 
@@ -207,7 +207,7 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_pretraining_that_does_not_become_safe_is_an_error(monkeypatch):
-    monkeypatch.setattr(companion, "LONGEST_PRETRAINING", 50)
+    monkeypatch.setattr(background_trainer, "LONGEST_PRETRAINING", 50)
     atoms = untrained_water()
     with pytest.raises(SamplingFailed, match=r"after 50 training steps .* wider than 1e-09 milli"):
         dynamics(atoms, config=small_config(safe_width_mEh=1e-9, steps=1000))
@@ -233,7 +233,7 @@ def is_gone(pid):
 
 def test_no_new_weights_are_passed_over_when_the_status_is_ahead_of_them():
     model = initial_model(small_config(), small_dataset())
-    local = companion.LocalCompanion(small_config(), small_dataset(), model, train_steps=1)
+    local = background_trainer.LocalCompanion(small_config(), small_dataset(), model, train_steps=1)
     try:
         local.process = SimpleNamespace(trouble=lambda seconds: None, end=lambda: None)
         local._exchange.write("status", {"step": 2, "training": None})

@@ -1,0 +1,1 @@
+"""ASE dynamics of ours, and training beside them."""
