@@ -24,12 +24,12 @@ from ase_srdft.calculator_input import (
     plain_parameters,
 )
 from ase_srdft.calculator_outputs import BatchResults, ElectronicOutputs
-from ase_srdft.charges import stated, total_charge
-from ase_srdft.devices import torch_device
+from ase_srdft.common.charges import stated, total_charge
+from ase_srdft.common.devices import torch_device
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.electronic_structure import ElectronicStructure
-from ase_srdft.errors import BadInput
 from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.torch_state import undisturbed
 
 __all__ = ["SRDFTCalculator"]
 
@@ -73,7 +73,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     anew.  Only where that object is gone is it answered for the geometry that was evaluated.
 
     torch's global state (gradient modes, default type and device, random numbers, threads) neither
-    matters nor changes; see `ase_srdft.torch_state`, also for forked processes.
+    matters nor changes; see `ase_srdft.common.torch_state`, also for forked processes.
 
     Args:
         model: the name of a shipped model (`ase_srdft.list_models`), the path of a ``.srdft``
@@ -84,11 +84,11 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             energy, as its bracket says; `ase_srdft.SelfRefiningLangevin` trains it as it runs.
         charge: of the molecule (e); None for what the atoms say: the sum of their initial
             charges, or ``charge`` or ``total_charge`` in ``atoms.info`` (see
-            `ase_srdft.charges`), which must agree.  It must be the charge that the model was
+            `ase_srdft.common.charges`), which must agree.  It must be the charge that the model was
             trained at.
         multiplicity: 1, or None for what the atoms say, which must then be a closed shell: the
             sum of the initial magnetic moments must be zero (they are not used otherwise), and
-            ``multiplicity`` in ``atoms.info`` one, as in `ase_srdft.charges`.
+            ``multiplicity`` in ``atoms.info`` one, as in `ase_srdft.common.charges`.
         device: of the network and the functional, ``cpu``, ``cuda``, ``cuda:1``.
         xc: functional of an untrained model (PBE); with any other, None or the model's own.
         basis: likewise (6-31g).

@@ -15,21 +15,21 @@ from ase.calculators.calculator import CalculationFailed, InputError
 from torch import Tensor
 
 from ase_srdft.calculator_input import as_input_error, own_copy
-from ase_srdft.devices import torch_device
-from ase_srdft.dft.dipole import dipole_moment
-from ase_srdft.dft.molecule import Molecule
-from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.errors import BadInput, DegenerateState
-from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
-from ase_srdft.models.model_file import build_model
-from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.torch_state import seeded, undisturbed
-from ase_srdft.units import (
+from ase_srdft.common.devices import torch_device
+from ase_srdft.common.errors import BadInput, DegenerateState
+from ase_srdft.common.torch_state import seeded, undisturbed
+from ase_srdft.common.units import (
     ANGSTROM_PER_BOHR,
     E_ANGSTROM_PER_ATOMIC_DIPOLE,
     EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
     EV_PER_HARTREE,
 )
+from ase_srdft.dft.dipole import dipole_moment
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
+from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
+from ase_srdft.models.model_file import build_model
+from ase_srdft.models.state import ElectronicStateModel
 
 __all__ = ["Answer", "Engine", "naming"]
 

@@ -8,8 +8,8 @@ import numpy as np
 from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import PropertyNotPresent
 
+from ase_srdft.common.units import EV_PER_HARTREE
 from ase_srdft.electronic_structure import ElectronicStructure
-from ase_srdft.units import EV_PER_HARTREE
 
 __all__ = ["BatchResults", "ElectronicOutputs"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import eigh
 
+from ase_srdft.common.units import EV_PER_HARTREE
 from ase_srdft.models.evaluate import Evaluation
-from ase_srdft.units import EV_PER_HARTREE
 
 __all__ = ["ElectronicStructure", "electronic_structures"]
 

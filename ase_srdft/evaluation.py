@@ -11,17 +11,17 @@ from ase import Atoms
 from ase.calculators.calculator import InputError
 from jaxtyping import Float
 
-from ase_srdft.charges import total_charge
+from ase_srdft.common.charges import total_charge
+from ase_srdft.common.errors import BadInput, ReferenceNotConverged
+from ase_srdft.common.structures import check_structure
+from ase_srdft.common.torch_state import undisturbed
+from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import Reference, reference_scf
 from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.errors import BadInput, ReferenceNotConverged
 from ase_srdft.labels import Failure
 from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
 from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.structures import check_structure
-from ase_srdft.torch_state import undisturbed
-from ase_srdft.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
 
 __all__ = [
     "Accuracy",

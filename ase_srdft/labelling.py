@@ -28,17 +28,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import reference_scf
-from ase_srdft.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
-from ase_srdft.files import (
+from ase_srdft.common.atomic_files import (
     destination,
     is_stream,
     locked_directory,
     replace_atomically,
     writable_directory,
 )
+from ase_srdft.common.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
+from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.reference import reference_scf
 from ase_srdft.labels import (
     Failure,
     Label,

@@ -24,9 +24,9 @@ import h5py
 import numpy as np
 from jaxtyping import Float
 
+from ase_srdft.common.elements import hill_formula
+from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.elements import hill_formula
-from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.version import __version__
 
 __all__ = [

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TypeVar
 
-from ase_srdft.torch_state import in_forked_process
+from ase_srdft.common.torch_state import in_forked_process
 
 __all__ = ["Workers"]
 

@@ -25,8 +25,8 @@ from runs import (
     train_command,
 )
 
-from ase_srdft.files import replace_atomically
-from ase_srdft.structures import read_frames
+from ase_srdft.common.atomic_files import replace_atomically
+from ase_srdft.common.structures import read_frames
 from ase_srdft.training.report_history import read_history
 
 #: Runs a command and gives its exit code; what it says goes to the file.

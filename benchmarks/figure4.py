@@ -44,11 +44,11 @@ from results import (
 from runs import SYSTEMS, TRAINING_FRAMES, Campaign, Run
 
 from ase_srdft.cli.common import positive
+from ase_srdft.common.structures import read_frames
+from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import mean_field
-from ase_srdft.structures import read_frames
-from ase_srdft.units import ANGSTROM_PER_BOHR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ase_srdft import SRDFTCalculator
-from ase_srdft.structures import read_frames
+from ase_srdft.common.structures import read_frames
 
 STEP = 2e-3  # Angstrom
 

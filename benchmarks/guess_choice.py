@@ -25,6 +25,8 @@ import numpy as np
 import torch
 from runs import HELD_OUT, SYSTEMS
 
+from ase_srdft.common.structures import read_frames
+from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import Geometry, prepare
@@ -34,11 +36,9 @@ from ase_srdft.dft.molecule import GUESSES
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.models.model_file import build_model
-from ase_srdft.structures import read_frames
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.units import MICROHARTREE
 
 DAMPINGS = (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 1.0)
 MIXINGS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)

@@ -42,6 +42,14 @@ from ase.build import molecule as ase_molecule
 from ase.data import atomic_masses
 from side_by_side import use_threads
 
+from ase_srdft.common.structures import bond_matrix, same_connectivity
+from ase_srdft.common.units import (
+    ANGSTROM_PER_BOHR,
+    ELECTRON_MASSES_PER_DALTON,
+    EV_PER_HARTREE,
+    FS_PER_ATOMIC_TIME,
+    HARTREE_PER_KELVIN,
+)
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
@@ -59,16 +67,8 @@ from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel import Workers
 from ase_srdft.preconditioner import mobility_square_root, model_hessian
-from ase_srdft.structures import bond_matrix, same_connectivity
 from ase_srdft.training.config import SamplingConfig
 from ase_srdft.training.sampler import thermal_copies
-from ase_srdft.units import (
-    ANGSTROM_PER_BOHR,
-    ELECTRON_MASSES_PER_DALTON,
-    EV_PER_HARTREE,
-    FS_PER_ATOMIC_TIME,
-    HARTREE_PER_KELVIN,
-)
 
 DEFAULTS = SamplingConfig()
 #: Blocks, of all walkers together, that a scatter of block means is taken from.

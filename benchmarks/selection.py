@@ -31,14 +31,14 @@ import numpy as np
 from ase.build import molecule
 from side_by_side import use_threads
 
+from ase_srdft.common.structures import read_frames
+from ase_srdft.common.units import ANGSTROM_PER_BOHR, MICROHARTREE
 from ase_srdft.dft.reference import reference_scf
-from ase_srdft.structures import read_frames
 from ase_srdft.training.config import SelectionConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import mean_bracket
 from ase_srdft.training.store import GeometryStore
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.units import ANGSTROM_PER_BOHR, MICROHARTREE
 
 #: The frames asked about are spread over this many, the last of the file.
 LAST = 60

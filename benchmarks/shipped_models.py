@@ -28,7 +28,7 @@ from results import HEADER, Cell, Result, published_row, results_of, row_of, wri
 from runs import HELD_OUT, SYSTEMS, TRAINING_FRAMES, Campaign, CampaignError, Run
 
 from ase_srdft.cli.common import Parser
-from ase_srdft.files import replace_atomically
+from ase_srdft.common.atomic_files import replace_atomically
 from ase_srdft.models.library import shipped_folder
 
 #: Bytes that a model may have.

@@ -13,11 +13,11 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
+from ase_srdft.common.structures import read_frames
+from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.structures import read_frames
-from ase_srdft.units import ANGSTROM_PER_BOHR
 
 
 def ethanol(nframes: int) -> list[Atoms]:

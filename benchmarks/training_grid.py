@@ -34,19 +34,19 @@ from ase import Atoms
 from runs import SYSTEMS
 from side_by_side import as_numpy, bohr, ethanol, median_seconds, rattled, use_threads
 
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.common.structures import read_frames
+from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import mean_field
-from ase_srdft.elements import chemical_symbols
 from ase_srdft.evaluation import Accuracy, average, frame_errors
-from ase_srdft.structures import read_frames
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.units import MICROHARTREE
 
 HELD_OUT = 20
 CONV_TOL = 1e-11  # Hartree; what is shown is ten thousand times larger

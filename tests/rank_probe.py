@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ase_srdft.errors import BadInput, SamplingFailed
+from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.ranks import Ranks

@@ -296,5 +296,5 @@ def test_no_module_sets_global_state(tmp_path):
 
 
 def test_shapes_are_checked_in_this_run():
-    loader = importlib.import_module("ase_srdft.errors").__spec__.loader
+    loader = importlib.import_module("ase_srdft.common.errors").__spec__.loader
     assert type(loader).__module__.startswith("jaxtyping")

@@ -4,8 +4,8 @@ import pytest
 from ase.data import atomic_numbers
 from pyscf import gto
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.basis import element_basis
-from ase_srdft.errors import BadInput
 
 
 @pytest.mark.parametrize("symbol", ["H", "He", "Li", "C", "O", "Na", "S", "Br", "Kr"])

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ase_srdft.errors import BadInput, DamagedFile
+from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.training.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
 from ase_srdft.training.dataset import Dataset
 from tests.small_models import ORBITAL_NETWORK

@@ -19,7 +19,7 @@ from ase_srdft import evaluation
 from ase_srdft.cli.common import Parser, run_command
 from ase_srdft.cli.evaluate import _parser, main
 from ase_srdft.cli.frames import chosen_frames
-from ase_srdft.errors import ReferenceNotConverged
+from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.evaluation import average, frame_errors
 from ase_srdft.models.model_file import load_model, save_model
 from tests.small_models import small_model, water
@@ -264,7 +264,7 @@ def test_a_full_disk_is_one_line_and_the_table_is_shown(folder, tmp_path, capsys
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ase_srdft.files.replace_atomically", fail)
+    monkeypatch.setattr("ase_srdft.common.atomic_files.replace_atomically", fail)
     path = tmp_path / "numbers.json"
     assert main(arguments(folder, "--limit", "1", "--no-forces", "--json", str(path))) == 1
     printed = capsys.readouterr()

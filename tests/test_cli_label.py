@@ -18,7 +18,7 @@ from ase.build import molecule
 
 from ase_srdft import labelling
 from ase_srdft.cli.label import main
-from ase_srdft.errors import ReferenceNotConverged
+from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.labels import read_labels, write_labels
 from tests.small_training import rattled
 

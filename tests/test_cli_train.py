@@ -21,10 +21,10 @@ from ase.build import molecule
 from ase_srdft.calculator import SRDFTCalculator
 from ase_srdft.cli import progress, stop_request
 from ase_srdft.cli.train import main
-from ase_srdft.errors import SamplingFailed
+from ase_srdft.common.errors import SamplingFailed
+from ase_srdft.common.structures import bonds
 from ase_srdft.labels import write_labels
 from ase_srdft.models.model_file import load_model
-from ase_srdft.structures import bonds
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import reference_scf
-from ase_srdft.errors import BadInput
 from ase_srdft.models.coefficient import CoefficientConfig, CoefficientModel
 from tests.molecules import prepared
 from tests.small_models import orbital_model

@@ -6,8 +6,8 @@ import math
 import pytest
 import yaml
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.errors import BadInput
 from ase_srdft.models.fock import FockConfig
 from ase_srdft.training.config import (
     OptimiserConfig,

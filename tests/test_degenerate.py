@@ -8,10 +8,10 @@ from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, InputError
 
 from ase_srdft import SRDFTCalculator
+from ase_srdft.common.errors import DegenerateState, ReferenceNotConverged
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps, occupied_projector
-from ase_srdft.errors import DegenerateState, ReferenceNotConverged
 from ase_srdft.evaluation import frame_errors
 from ase_srdft.models.evaluate import evaluate, molecule_of
 from ase_srdft.models.model_file import build_model

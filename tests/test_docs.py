@@ -92,7 +92,7 @@ def test_a_wrong_name_is_noticed(name):
 
 
 def test_equations_and_words_are_no_names():
-    assert references("`E = Tr P h`, `a`, `total`, `tests/test_docs.py`, `units`") == ["units"]
+    assert references("`E = Tr P h`, `a`, `total`, `tests/test_docs.py`, `common`") == ["common"]
     assert files("`E = Tr P h`, `tests/test_docs.py`") == ["tests/test_docs.py"]
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import concatenate, from_tensors, prepare, select, to_tensors
 from ase_srdft.dft.grid_template import COARSE_GRID
-from ase_srdft.errors import BadInput
 from tests.molecules import prepared, random_state, system
 
 LEVELS = {

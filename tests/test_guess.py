@@ -5,13 +5,13 @@ import pytest
 import torch
 from pyscf.scf import hf
 
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.guess import guess_fock, minimal_density_matrix
 from ase_srdft.dft.guess_data import atomic_potential, minimal_basis
 from ase_srdft.dft.reference import mean_field
-from ase_srdft.elements import chemical_symbols
-from ase_srdft.errors import BadInput
 from tests.molecules import assert_gradient, prepared, system
 
 LEVELS = {

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
+from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.errors import BadInput, DamagedFile
 from ase_srdft.labels import (
     Failure,
     Label,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from pyscf.dft import libxc
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level import FUNCTIONALS, LevelOfTheory
-from ase_srdft.errors import BadInput
 
 
 @pytest.fixture

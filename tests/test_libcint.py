@@ -6,10 +6,10 @@ import torch
 from pyscf import df
 from pyscf.scf import hf
 
+from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.dft.guess_data import atomic_potential
 from ase_srdft.dft.integrals import Integrals, evaluate_integrals
 from ase_srdft.dft.reference import mean_field
-from ase_srdft.elements import chemical_symbols
 from tests.molecules import assert_gradient, system
 
 #: Molecule, level and guess of each integral; p and d functions, atoms of one and of many kinds.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from ase_srdft.common.errors import BadInput, SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid_template import COARSE_GRID
-from ase_srdft.errors import BadInput, SamplingFailed, WorkerFailed
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.training.chunk import pack, unpack
 from ase_srdft.training.engine import Engine, SyncEngine

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft import energy, xc
 from ase_srdft.dft.geometry import prepare
-from ase_srdft.errors import BadInput
 from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel import Workers

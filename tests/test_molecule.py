@@ -4,9 +4,9 @@ import pytest
 import torch
 from ase.data import atomic_numbers
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.errors import BadInput
 from ase_srdft.models.state import family
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.presets import PRESETS, merged, preset
 

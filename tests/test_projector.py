@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.projector import (
     inverse_square_root,
     occupied_projector,
     span_projector,
 )
-from ase_srdft.errors import BadInput
 from tests.molecules import assert_gradient, symmetric
 
 #: Eigenvalues of a Fock matrix with three occupied levels, and of an overlap matrix.

@@ -21,7 +21,7 @@ import yaml
 from ase.build import molecule
 
 from ase_srdft.cli.train import main
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 from ase_srdft.training.checkpoint import CHECKPOINT
 from ase_srdft.training.ranks import Ranks
 from tests import rank_probe

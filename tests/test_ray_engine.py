@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ase_srdft.errors import BadInput, WorkerFailed
+from ase_srdft.common.errors import BadInput, WorkerFailed
 from ase_srdft.training.engine import Engine
 from ase_srdft.training.learner import mean_bracket
 from ase_srdft.training.ray_cluster import connect, device_kind, resources

@@ -9,10 +9,10 @@ from pyscf.scf.hf import SCF
 from pyscf.scf.stability import rhf_internal
 from scipy.linalg import eigh
 
+from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import mean_field, reference_scf
-from ase_srdft.errors import ReferenceNotConverged
 from tests.molecules import system
 
 PBE = LevelOfTheory(xc="PBE", basis="6-31g")

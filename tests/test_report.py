@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import yaml
 
+from ase_srdft.common.units import EV_PER_HARTREE, HARTREE_PER_KELVIN, MICROHARTREE
 from ase_srdft.training.config import SamplingConfig, TrainingConfig
 from ase_srdft.training.report import write_report
 from ase_srdft.training.report_histogram import expected_counts
 from ase_srdft.training.report_history import read_history
 from ase_srdft.training.svg import Axis, Figure, Mark
-from ase_srdft.units import EV_PER_HARTREE, HARTREE_PER_KELVIN, MICROHARTREE
 
 ETHANOL = {"molecules": ["C2H6O"], "energies": [-154.76], "modes": [21]}
 SEVERAL = {

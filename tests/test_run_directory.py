@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, Hartree
 
 from ase_srdft.calculator import SRDFTCalculator
-from ase_srdft.errors import BadInput, DamagedFile
+from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.models.model_file import load_model
 from ase_srdft.training import run_directory
 from ase_srdft.training.config import TrainingConfig, from_plain

@@ -10,6 +10,8 @@ import torch
 from ase.build import molecule as ase_molecule
 from ase.units import Bohr
 
+from ase_srdft.common.structures import same_connectivity
+from ase_srdft.common.units import HARTREE_PER_KELVIN
 from ase_srdft.dft.certificate import EnergyBracket
 from ase_srdft.dft.geometry import concatenate, prepare
 from ase_srdft.dft.level import LevelOfTheory
@@ -18,10 +20,8 @@ from ase_srdft.integrators import WalkerState
 from ase_srdft.models.evaluate import Evaluation, evaluate
 from ase_srdft.models.state import ElectronicState
 from ase_srdft.preconditioner import mobility, rigid_motions
-from ase_srdft.structures import same_connectivity
 from ase_srdft.training.config import DYNAMICS, SamplingConfig
 from ase_srdft.training.sampler import Sampler, thermal_copies
-from ase_srdft.units import HARTREE_PER_KELVIN
 from tests.small_models import small_model
 
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g", grid_level=0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from ase_srdft.common.structures import bond_matrix
 from ase_srdft.integrators import LeimkuhlerMatthews
-from ase_srdft.structures import bond_matrix
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

@@ -10,11 +10,11 @@ from ase.build import molecule
 
 import ase_srdft
 from ase_srdft import SRDFTCalculator
+from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, MICROHARTREE
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference import reference_scf
 from ase_srdft.models.library import model_path
 from ase_srdft.models.model_file import load_model
-from ase_srdft.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, MICROHARTREE
 
 MALONALDEHYDE = Atoms(
     "C3O2H4",

@@ -11,11 +11,11 @@ import torch
 from ase.build import molecule
 from ase.units import Bohr
 
+from ase_srdft.common.errors import BadInput, SamplingFailed
+from ase_srdft.common.structures import same_connectivity
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.dft.grid_template import COARSE_GRID
-from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.evaluate import evaluate
-from ase_srdft.structures import same_connectivity
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.held_out import is_held_out

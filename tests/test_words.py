@@ -10,7 +10,7 @@ import pytest
 
 from ase_srdft.cli.common import Parser, run_command, speaking
 from ase_srdft.cli.words import Words, words_apart_from
-from ase_srdft.files import replace_atomically
+from ase_srdft.common.atomic_files import replace_atomically
 
 ROOT = str(Path(__file__).parents[1])
 

@@ -43,7 +43,7 @@ def check_writable(path: Path) -> Path:
     Raises:
         BadInput: it cannot.
     """
-    from ase_srdft.files import writable_file
+    from ase_srdft.common.atomic_files import writable_file
 
     return writable_file(path)
 
@@ -104,8 +104,8 @@ def _run(
 ) -> int:
     from ase.calculators.calculator import InputError
 
-    from ase_srdft.errors import BadInput, ReferenceNotConverged
-    from ase_srdft.files import what_went_wrong
+    from ase_srdft.common.atomic_files import what_went_wrong
+    from ase_srdft.common.errors import BadInput, ReferenceNotConverged
     from ase_srdft.launch import ignore_folder_settings
 
     ignore_folder_settings()
@@ -133,7 +133,7 @@ def _check_folder() -> None:
     Raises:
         BadInput: the current folder was removed.
     """
-    from ase_srdft.errors import BadInput
+    from ase_srdft.common.errors import BadInput
 
     try:
         os.getcwd()

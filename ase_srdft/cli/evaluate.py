@@ -93,7 +93,7 @@ class _Outcome:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from ase_srdft.devices import torch_device
+    from ase_srdft.common.devices import torch_device
     from ase_srdft.evaluation import frame_results
     from ase_srdft.labels import Failure
     from ase_srdft.models.library import model_path
@@ -130,7 +130,7 @@ def _check_not_overwritten(output: Path | None, inputs: Sequence[Path]) -> None:
     Raises:
         BadInput: they would.
     """
-    from ase_srdft.errors import BadInput
+    from ase_srdft.common.errors import BadInput
 
     for path in inputs:
         if output is not None and output.exists() and path.exists() and output.samefile(path):
@@ -158,7 +158,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _write_json(path: Path, outcome: _Outcome) -> bool:
     """Whether the numbers could be written; if not, it is said why."""
-    from ase_srdft.files import replace_atomically
+    from ase_srdft.common.atomic_files import replace_atomically
 
     text = json.dumps(outcome.to_dict(), indent=2, allow_nan=False) + "\n"
 

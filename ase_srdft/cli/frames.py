@@ -42,7 +42,7 @@ def chosen_frames(options: argparse.Namespace) -> list[Atoms]:
     Raises:
         BadInput: the file cannot be used.
     """
-    from ase_srdft.structures import read_frames
+    from ase_srdft.common.structures import read_frames
 
     enough = None
     if options.limit is not None and options.last is None:
@@ -61,8 +61,8 @@ def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None
     """
     from ase.calculators.calculator import InputError
 
-    from ase_srdft.charges import total_charge
-    from ase_srdft.errors import BadInput
+    from ase_srdft.common.charges import total_charge
+    from ase_srdft.common.errors import BadInput
 
     for index, atoms in enumerate(frames):
         try:

@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(options: argparse.Namespace, stop: StopRequest) -> int:
-    from ase_srdft.errors import WorkerFailed
-    from ase_srdft.files import what_went_wrong
+    from ase_srdft.common.atomic_files import what_went_wrong
+    from ase_srdft.common.errors import WorkerFailed
     from ase_srdft.labelling import Labelling
     from ase_srdft.training.dataset import plain_frame
 

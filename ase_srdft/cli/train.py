@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None, supervisor: int | None = None) 
 def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     import torch
 
-    from ase_srdft.errors import RankLost
+    from ase_srdft.common.errors import RankLost
     from ase_srdft.training.ranks import Ranks
 
     torch.set_num_threads(1)
@@ -131,8 +131,8 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
 
 def _train_with(ranks: Ranks, options: argparse.Namespace, stop: StopRequest) -> int:
     """The part of one rank, which may be all there is; the lead alone writes and speaks."""
-    from ase_srdft.errors import BadInput
-    from ase_srdft.files import what_went_wrong
+    from ase_srdft.common.atomic_files import what_went_wrong
+    from ase_srdft.common.errors import BadInput
 
     try:
         trainer, directory = _prepared(ranks, options, stop)
@@ -156,7 +156,7 @@ def _prepared(
     ranks: Ranks, options: argparse.Namespace, stop: StopRequest
 ) -> tuple[Trainer, RunDirectory | None]:
     """A trainer where the last checkpoint left off, and the directory if this rank is to write."""
-    from ase_srdft.errors import BadInput
+    from ase_srdft.common.errors import BadInput
     from ase_srdft.training.checkpoint import load_checkpoint, run_identity
     from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
@@ -191,7 +191,7 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
         OSError: a file cannot be written.
     """
     from ase_srdft.cli.progress import progress_display
-    from ase_srdft.errors import SamplingFailed, WorkerFailed
+    from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 
     first = trainer.learner.step
     for note in trainer.notes:
@@ -235,7 +235,7 @@ def _say_what_befell(event: Event) -> None:
 
 def _follow(trainer: Trainer, stop: StopRequest) -> int:
     """Train along with the lead, whose exit code is the one that counts."""
-    from ase_srdft.errors import SamplingFailed, WorkerFailed
+    from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 
     try:
         for _ in trainer.run():

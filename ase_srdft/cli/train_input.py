@@ -50,7 +50,7 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     """YAML, then flags on top of it."""
     from dataclasses import replace
 
-    from ase_srdft.devices import torch_device
+    from ase_srdft.common.devices import torch_device
     from ase_srdft.training.config import TrainingConfig, from_plain
     from ase_srdft.training.presets import merged, preset
 
@@ -82,7 +82,7 @@ def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
     """Refuse a guess that the family has no use for; its own learning rate if none is given."""
     from dataclasses import fields
 
-    from ase_srdft.errors import BadInput
+    from ase_srdft.common.errors import BadInput
     from ase_srdft.models.state import family
     from ase_srdft.training.config import TrainingConfig
 
@@ -101,7 +101,7 @@ def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
 def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
-    from ase_srdft.errors import BadInput
+    from ase_srdft.common.errors import BadInput
 
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -132,7 +132,7 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
     Raises:
         BadInput: nothing to train on, or files that cannot be used.
     """
-    from ase_srdft.errors import BadInput
+    from ase_srdft.common.errors import BadInput
     from ase_srdft.labels import read_labels
     from ase_srdft.training.dataset import Dataset
 
@@ -151,7 +151,7 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
 
 def _read(paths: Sequence[str], charge: int) -> list[Atoms]:
     """The structures of all files, whose charges and spins must be those of the run."""
-    from ase_srdft.structures import read_frames
+    from ase_srdft.common.structures import read_frames
 
     structures = []
     for path in paths:

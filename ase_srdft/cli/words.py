@@ -107,7 +107,7 @@ def careful_words() -> Iterator[tuple[Words, Words]]:
 @contextmanager
 def words_apart_from(path: Path | None) -> Iterator[None]:
     """Words go to standard error where a result is to be written to standard output."""
-    from ase_srdft.files import leads_to_stdout
+    from ase_srdft.common.atomic_files import leads_to_stdout
 
     if path is not None and leads_to_stdout(path):
         with redirect_stdout(sys.stderr):

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import eigh
 
-from ase_srdft.elements import chemical_symbols
-from ase_srdft.errors import BadInput
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.common.errors import BadInput
 
 __all__ = ["MAX_ANGULAR_MOMENTUM", "ElementBasis", "element_basis", "formatted_basis"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.elements import chemical_symbols
 
 __all__ = ["dipole_integrals", "dipole_moment"]
 

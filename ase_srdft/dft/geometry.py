@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.grid import Grid, build_grid
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.guess import guess_fock
@@ -17,7 +18,6 @@ from ase_srdft.dft.integrals import Integrals, evaluate_integrals
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import inverse_square_root
 from ase_srdft.dft.xc import Quadrature
-from ase_srdft.errors import BadInput
 
 __all__ = [
     "Geometry",

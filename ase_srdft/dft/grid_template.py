@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from ase_srdft.elements import chemical_symbols
+from ase_srdft.common.elements import chemical_symbols
 
 __all__ = ["COARSE_GRID", "AtomicGrid", "atomic_grid", "bragg_radius"]
 

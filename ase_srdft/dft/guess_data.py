@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ase_srdft.elements import chemical_symbols
-from ase_srdft.errors import BadInput
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.common.errors import BadInput
 
 __all__ = ["MinimalBasis", "atomic_potential", "minimal_basis"]
 

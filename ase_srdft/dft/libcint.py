@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.dft.basis import formatted_basis
 from ase_srdft.dft.guess_data import atomic_potential, minimal_basis
 from ase_srdft.dft.integrals import Arrays
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.elements import chemical_symbols
 
 __all__ = ["LibcintProvider"]
 

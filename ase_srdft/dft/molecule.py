@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.common.elements import hill_formula
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.grid import GridTemplate
 from ase_srdft.dft.guess_data import minimal_basis
 from ase_srdft.dft.integrals import IntegralProvider
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.libcint import LibcintProvider
 from ase_srdft.dft.orbitals import Basis
-from ase_srdft.elements import hill_formula
-from ase_srdft.errors import BadInput
 
 __all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule", "check_guess"]
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 
 __all__ = [
     "DEGENERATE_GAP",

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.elements import chemical_symbols
-from ase_srdft.errors import ReferenceNotConverged
 
 __all__ = ["Reference", "mean_field", "reference_scf"]
 

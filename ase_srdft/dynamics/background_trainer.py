@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from ase_srdft.errors import SamplingFailed, WorkerFailed
+from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset

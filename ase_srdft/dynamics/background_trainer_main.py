@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.dynamics.background_trainer import pretrain
-from ase_srdft.errors import SamplingFailed
 from ase_srdft.launch import parent_is_gone
 from ase_srdft.training.chunk import under
 from ase_srdft.training.config import TrainingConfig, from_plain

@@ -9,10 +9,10 @@ import numpy as np
 from ase import Atoms, units
 from ase.md.md import MolecularDynamics
 
+from ase_srdft.common.torch_state import undisturbed
+from ase_srdft.common.units import ANGSTROM_PER_BOHR, ASE_TIME_PER_FS, EV_PER_HARTREE
 from ase_srdft.integrators import LeimkuhlerMatthews, Mobility
 from ase_srdft.preconditioner import mobility_square_root
-from ase_srdft.torch_state import undisturbed
-from ase_srdft.units import ANGSTROM_PER_BOHR, ASE_TIME_PER_FS, EV_PER_HARTREE
 
 __all__ = ["OverdampedLangevin"]
 

@@ -12,14 +12,14 @@ from ase.calculators.calculator import InputError
 
 from ase_srdft.calculator import SRDFTCalculator
 from ase_srdft.calculator_input import as_input_error
+from ase_srdft.common.torch_state import plain_state, undisturbed
+from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dynamics.background_trainer import LocalCompanion, SyncCompanion
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
-from ase_srdft.torch_state import plain_state, undisturbed
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import StepRecord
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.units import ANGSTROM_PER_BOHR
 
 __all__ = ["SelfRefiningLangevin"]
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.elements import chemical_symbols
 from ase_srdft.models.angular import component_slice, ncomponents
 from ase_srdft.models.blocks import block_layout, placements
 from ase_srdft.models.tables import ExactTables

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.dft.certificate import EnergyBracket, energy_bracket
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import Geometry, concatenate, detached, prepare
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps
 from ase_srdft.models.state import ElectronicState, ElectronicStateModel
-from ase_srdft.torch_state import undisturbed
 
 __all__ = ["Evaluation", "evaluate", "merged", "molecule_of"]
 

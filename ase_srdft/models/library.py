@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 
 __all__ = ["list_models", "model_path", "shipped_folder"]
 

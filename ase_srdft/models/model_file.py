@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ase_srdft.common.atomic_files import replace_atomically
+from ase_srdft.common.errors import BadInput, DamagedFile
+from ase_srdft.common.torch_state import seeded, single_precision, undisturbed
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.errors import BadInput, DamagedFile
-from ase_srdft.files import replace_atomically
 from ase_srdft.models.state import ElectronicStateModel, family
-from ase_srdft.torch_state import seeded, single_precision, undisturbed
 
 __all__ = ["FORMAT_VERSION", "LoadedModel", "build_model", "load_model", "save_model"]
 

@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.basis import element_basis
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.errors import BadInput
 from ase_srdft.models.backbone import SmoothCutoff
 from ase_srdft.models.equivariant_transformer import AtomFeatures, EquivariantTransformer
 from ase_srdft.models.frames import Frame, random_rotations

@@ -21,11 +21,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.fock import fock_matrix
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.projector import occupied_projector
-from ase_srdft.errors import BadInput
 from ase_srdft.models.frames import Frame
 from ase_srdft.models.orbital_tokens import OrbitalNetworkConfig, OrbitalTokens, check_choice
 from ase_srdft.models.quantum_attention import PairProduct, QuantumLayer

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.elements import chemical_symbols
-from ase_srdft.errors import BadInput
 
 __all__ = ["FAMILIES", "ElectronicState", "ElectronicStateModel", "family", "register"]
 

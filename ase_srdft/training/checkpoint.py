@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_srdft.errors import BadInput, DamagedFile
-from ase_srdft.files import destination, replace_atomically
+from ase_srdft.common.atomic_files import destination, replace_atomically
+from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.training.chunk import SamplerState, under
 from ase_srdft.training.events import Counters
 from ase_srdft.training.learner import Pace

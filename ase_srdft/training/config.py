@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any, TypeVar
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.errors import BadInput
 
 __all__ = [
     "DYNAMICS",

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.errors import BadInput
 from ase_srdft.labels import Labels
 from ase_srdft.training.isomers import sort_by_molecule
-from ase_srdft.units import ANGSTROM_PER_BOHR
 
 __all__ = ["Dataset", "evenly_spaced", "plain_frame"]
 

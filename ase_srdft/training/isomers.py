@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from ase_srdft.common.structures import bond_matrix
+from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.structures import bond_matrix
-from ase_srdft.units import ANGSTROM_PER_BOHR
 
 __all__ = ["Frame", "Sorted", "names_of", "sort_by_molecule"]
 

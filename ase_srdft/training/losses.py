@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import Geometry, select
-from ase_srdft.errors import BadInput
 from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel import Workers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 
 __all__ = ["PRESETS", "merged", "preset"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ase_srdft.devices import torch_device
+from ase_srdft.common.devices import torch_device
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.level import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ase_srdft.errors import BadInput, RankLost
+from ase_srdft.common.errors import BadInput, RankLost
 
 __all__ = ["Ranks"]
 

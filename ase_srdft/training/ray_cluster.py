@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ase_srdft import version
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 from ase_srdft.models.library import shipped_folder
 
 __all__ = ["connect", "device_kind", "environment", "resources"]

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.errors import BadInput
 from ase_srdft.training.chunk import Chunk, SamplerState, packed_state, unpack
 from ase_srdft.training.config import EngineConfig
 from ase_srdft.training.producer import Recipe

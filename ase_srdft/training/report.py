@@ -10,7 +10,7 @@ import math
 import re
 from pathlib import Path
 
-from ase_srdft.files import replace_atomically
+from ase_srdft.common.atomic_files import replace_atomically
 from ase_srdft.training.report_figures import (
     Plot,
     bracket_plot,

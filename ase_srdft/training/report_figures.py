@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ase_srdft.common.units import EV_PER_HARTREE, MICROHARTREE
 from ase_srdft.training.report_history import History
 from ase_srdft.training.svg import Axis, Figure, Mark, number
-from ase_srdft.units import EV_PER_HARTREE, MICROHARTREE
 
 __all__ = [
     "CHEMICAL_ACCURACY_UEH",

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from ase_srdft.common.units import EV_PER_HARTREE, MICROHARTREE
 from ase_srdft.training.report_figures import CHEMICAL_ACCURACY_UEH
 from ase_srdft.training.report_history import History
 from ase_srdft.training.svg import markup, number
-from ase_srdft.units import EV_PER_HARTREE, MICROHARTREE
 
 __all__ = ["key_figures", "settings"]
 

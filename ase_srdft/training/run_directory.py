@@ -17,12 +17,18 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory, TrajectoryReader
 
-from ase_srdft.errors import BadInput, DamagedFile
-from ase_srdft.files import (
+from ase_srdft.common.atomic_files import (
     locked_directory,
     remove_file,
     replace_atomically,
     writable_directory,
+)
+from ase_srdft.common.errors import BadInput, DamagedFile
+from ase_srdft.common.units import (
+    ANGSTROM_PER_BOHR,
+    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    EV_PER_HARTREE,
+    MICROHARTREE,
 )
 from ase_srdft.models.model_file import save_model
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
@@ -30,12 +36,6 @@ from ase_srdft.training.events import Event, Validation
 from ase_srdft.training.report import write_report
 from ase_srdft.training.sampler import Sample, SamplingRound
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.units import (
-    ANGSTROM_PER_BOHR,
-    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
-    EV_PER_HARTREE,
-    MICROHARTREE,
-)
 from ase_srdft.version import __version__
 
 __all__ = ["RunDirectory", "end_record", "validation_record"]

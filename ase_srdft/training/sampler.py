@@ -12,6 +12,13 @@ import numpy as np
 from ase.data import atomic_masses
 from jaxtyping import Bool, Float
 
+from ase_srdft.common.structures import same_connectivity, too_close
+from ase_srdft.common.units import (
+    ANGSTROM_PER_BOHR,
+    ELECTRON_MASSES_PER_DALTON,
+    FS_PER_ATOMIC_TIME,
+    HARTREE_PER_KELVIN,
+)
 from ase_srdft.dft.geometry import Geometry, select
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.integrators import (
@@ -26,14 +33,7 @@ from ase_srdft.integrators import (
 )
 from ase_srdft.models.evaluate import Evaluation
 from ase_srdft.preconditioner import mobility_square_root, rigid_motions
-from ase_srdft.structures import same_connectivity, too_close
 from ase_srdft.training.config import SamplingConfig
-from ase_srdft.units import (
-    ANGSTROM_PER_BOHR,
-    ELECTRON_MASSES_PER_DALTON,
-    FS_PER_ATOMIC_TIME,
-    HARTREE_PER_KELVIN,
-)
 
 __all__ = ["Sample", "Sampler", "SamplingRound", "Surface", "WalkerGroup", "thermal_copies"]
 

@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from ase_srdft.common.structures import same_connectivity
+from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.structures import same_connectivity
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.sampler import thermal_copies
-from ase_srdft.units import ANGSTROM_PER_BOHR
 
 __all__ = [
     "distances",

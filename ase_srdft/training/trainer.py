@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ase_srdft.devices import torch_device
+from ase_srdft.common.devices import torch_device
+from ase_srdft.common.errors import BadInput, SamplingFailed
+from ase_srdft.common.torch_state import seeded, undisturbed
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.errors import BadInput, SamplingFailed
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel, family
 from ase_srdft.parallel import Workers
-from ase_srdft.torch_state import seeded, undisturbed
 from ase_srdft.training.buffer import BatchSource
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import TrainingConfig, from_plain

@@ -13,8 +13,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from ase_srdft.common.errors import WorkerFailed
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.errors import WorkerFailed
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import EngineConfig
 from ase_srdft.training.engine import WorkerReport

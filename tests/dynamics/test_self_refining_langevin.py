@@ -17,9 +17,9 @@ from ase.calculators.calculator import InputError
 from ase.calculators.emt import EMT
 
 from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.dynamics import background_trainer
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
-from ase_srdft.errors import SamplingFailed, WorkerFailed
 from ase_srdft.training.config import EngineConfig
 from ase_srdft.training.trainer import initial_model
 from tests.small_training import small_config, small_dataset

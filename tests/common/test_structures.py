@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import Trajectory
 
-from ase_srdft.errors import BadInput
-from ase_srdft.structures import (
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.structures import (
     bond_matrix,
     bonds,
     check_structure,

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ase_srdft import files
-from ase_srdft.errors import BadInput
-from ase_srdft.files import (
+from ase_srdft.common import atomic_files
+from ase_srdft.common.atomic_files import (
     is_stream,
     remove_file,
     replace_atomically,
     writable_directory,
     writable_file,
 )
+from ase_srdft.common.errors import BadInput
 
 
 def test_replaces_and_leaves_nothing_beside(tmp_path):
@@ -290,7 +290,7 @@ def test_a_pipe_by_name_gets_it_all(early, tmp_path):
 
 
 def test_a_pipe_that_nobody_reads_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_READER_SECONDS", 0.1)
+    monkeypatch.setattr(atomic_files, "_READER_SECONDS", 0.1)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="No such device or address"):
         replace_atomically(tmp_path / "pipe", text("words"))

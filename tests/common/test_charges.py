@@ -6,7 +6,7 @@ from ase.build import molecule
 from ase.calculators.calculator import InputError
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_srdft.charges import stated, total_charge
+from ase_srdft.common.charges import stated, total_charge
 
 
 def water(charges=None, moments=None, results=None, **info):

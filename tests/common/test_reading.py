@@ -12,10 +12,10 @@ from ase import Atoms, units
 from ase.build import molecule
 from ase.calculators.calculator import InputError
 
-from ase_srdft.charges import total_charge
-from ase_srdft.errors import BadInput
-from ase_srdft.structures import read_frames
-from tests.test_structures import Bomb, message
+from ase_srdft.common.charges import total_charge
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.structures import read_frames
+from tests.common.test_structures import Bomb, message
 
 WATER = """\
 3

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 
 __all__ = [
     "destination",

@@ -17,8 +17,8 @@ from ase.data import atomic_numbers
 from ase.io.extxyz import key_val_str_to_dict
 from ase.io.formats import open_with_compression
 
-from ase_srdft.charges import is_stated
-from ase_srdft.errors import BadInput
+from ase_srdft.common.charges import is_stated
+from ase_srdft.common.errors import BadInput
 
 __all__ = ["check_lines"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from ase import Atoms
 from numpy.lib.npyio import NpzFile
 
-from ase_srdft.charges import is_stated
-from ase_srdft.errors import BadInput
-from ase_srdft.reading.lengths import angstrom_per_unit, length_keys
+from ase_srdft.common.charges import is_stated
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.reading.lengths import angstrom_per_unit, length_keys
 
 __all__ = ["read_archive"]
 
@@ -23,7 +23,7 @@ _CELL_KEYS = ("lattice", "cell")
 
 
 def read_archive(path: Path, limit: int | None) -> list[Atoms]:
-    """The structures of an ``.npz``; see `ase_srdft.structures.read_frames`.
+    """The structures of an ``.npz``; see `ase_srdft.common.structures.read_frames`.
 
     Raises:
         BadInput: no archive, or one that is laid out otherwise.

@@ -13,9 +13,9 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from jaxtyping import Bool, Float, Integer
 
-from ase_srdft.errors import BadInput
-from ase_srdft.reading.archive import read_archive
-from ase_srdft.reading.formats import read_with_ase
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.reading.archive import read_archive
+from ase_srdft.common.reading.formats import read_with_ase
 
 __all__ = [
     "bond_matrix",
@@ -49,7 +49,7 @@ def read_frames(path: str | Path, limit: int | None = None) -> list[Atoms]:
 
     Where the file names a unit of length (``r_unit`` or ``units`` in an archive, ``length_unit=``
     in the comment line of an xyz file), positions are converted from Bohr, nm or pm.  Charge and
-    spin that it states are in ``info``, for `ase_srdft.charges.total_charge`.
+    spin that it states are in ``info``, for `ase_srdft.common.charges.total_charge`.
 
     Args:
         path: the file.

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from ase_srdft import SRDFTCalculator
+from ase_srdft.common.torch_state import plain_state, seeded, single_precision, undisturbed
 from ase_srdft.models.model_file import load_model, save_model
-from ase_srdft.torch_state import plain_state, seeded, single_precision, undisturbed
 from tests.dynamics.test_self_refining_langevin import dynamics, untrained_water
 from tests.small_models import small_model, water
 from tests.small_training import small_config, small_trainer

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ase_srdft.errors import BadInput
-from ase_srdft.units import ANGSTROM_PER_BOHR
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.units import ANGSTROM_PER_BOHR
 
 __all__ = ["angstrom_per_unit", "length_keys"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ase_srdft.errors import BadInput
+from ase_srdft.common.errors import BadInput
 
 __all__ = ["torch_device"]
 

@@ -21,9 +21,9 @@ from ase import Atoms
 from ase.io import read
 from ase.io.formats import filetype, get_compression, ioformats, open_with_compression
 
-from ase_srdft.errors import BadInput
-from ase_srdft.reading.lengths import angstrom_per_unit, length_keys
-from ase_srdft.reading.xyz import check_lines
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.reading.lengths import angstrom_per_unit, length_keys
+from ase_srdft.common.reading.xyz import check_lines
 
 __all__ = ["read_with_ase"]
 
@@ -76,7 +76,7 @@ _STATED = {
 
 
 def read_with_ase(path: Path, limit: int | None) -> list[Atoms]:
-    """The structures of a file in a format of ASE; see `ase_srdft.structures.read_frames`.
+    """The structures of a file in a format of ASE; see `ase_srdft.common.structures.read_frames`.
 
     Raises:
         BadInput: it cannot be read, or not without losing something.
