@@ -49,7 +49,7 @@ from ase_srdft.labels import (
     read_origin,
     write_labels,
 )
-from ase_srdft.launch import ignore_folder
+from ase_srdft.parallel.launch import ignore_folder
 
 __all__ = ["FrameTask", "Labelling", "label_frame"]
 

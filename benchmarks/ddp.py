@@ -22,9 +22,9 @@ import time
 import torch
 from side_by_side import rattled, use_threads
 
+from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.ranks import Ranks
 from ase_srdft.training.trainer import Trainer
 
 _NEW = 4  # steps on new geometries

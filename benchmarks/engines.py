@@ -26,15 +26,15 @@ import torch
 from ase.build import molecule
 
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.parallel.child_process import WorkerProcess
+from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.training.chunk import SamplerState, pack
 from ase_srdft.training.config import EngineConfig, SamplingConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.events import Event
-from ase_srdft.training.exchange import Exchange
 from ase_srdft.training.local_engine import LocalEngine
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.worker_engine import WorkerSampler
-from ase_srdft.training.worker_process import WorkerProcess
 
 
 def new_trainer(

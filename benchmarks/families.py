@@ -28,7 +28,7 @@ from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.models.frames import random_rotations
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.state import FAMILIES, ElectronicStateModel
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner
 

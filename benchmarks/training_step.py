@@ -35,7 +35,7 @@ from ase_srdft.dft.reference import mean_field
 from ase_srdft.labelling import FrameTask, label_frame
 from ase_srdft.labels import Label, LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.models.evaluate import molecule_of
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner
 from ase_srdft.training.losses import HamiltonianLoss

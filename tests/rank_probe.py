@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from ase_srdft.common.errors import BadInput, SamplingFailed
+from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.ranks import Ranks
 from tests.small_labels import small_labels
 from tests.small_training import sampling_trainer, small_dataset, small_trainer
 from tests.test_checkpoint import everything

@@ -15,7 +15,7 @@ from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps, occupied_project
 from ase_srdft.evaluation import frame_errors
 from ase_srdft.models.evaluate import evaluate, molecule_of
 from ase_srdft.models.model_file import build_model
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import SamplingConfig
 from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.producer import model_surface

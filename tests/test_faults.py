@@ -18,8 +18,8 @@ import pytest
 import yaml
 from ase.build import molecule
 
+from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.training.chunk import pack
-from ase_srdft.training.exchange import Exchange
 from tests.small_training import plain_with, sampling_trainer
 
 pytestmark = pytest.mark.slow

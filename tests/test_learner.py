@@ -13,7 +13,7 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import prepare, select
 from ase_srdft.dft.reference import reference_scf
 from ase_srdft.models.evaluate import molecule_of
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner, Pace, mean_bracket
 from tests.small_models import small_model

@@ -13,7 +13,7 @@ from ase_srdft.dft import energy, xc
 from ase_srdft.dft.geometry import prepare
 from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import Learner, mean_hamiltonian_error

@@ -9,7 +9,7 @@ from ase_srdft.dft.reference import reference_scf
 from ase_srdft.models.evaluate import evaluate, merged, molecule_of
 from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.models.state import FAMILIES, family
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner
 from tests.molecules import assert_gradient, prepared, system

@@ -52,7 +52,7 @@ COMMAND = """
     def outlive():
         parent = int(sys.argv[1])
         Path("ready").touch()
-        from ase_srdft.launch import parent_is_gone
+        from ase_srdft.parallel.launch import parent_is_gone
         while not parent_is_gone(parent):
             time.sleep(0.01)
         Path("orphaned").touch()

@@ -106,7 +106,7 @@ def _run(
 
     from ase_srdft.common.atomic_files import what_went_wrong
     from ase_srdft.common.errors import BadInput, ReferenceNotConverged
-    from ase_srdft.launch import ignore_folder_settings
+    from ase_srdft.parallel.launch import ignore_folder_settings
 
     ignore_folder_settings()
     options = parser.parse_args(arguments)

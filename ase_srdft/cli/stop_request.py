@@ -10,7 +10,7 @@ from types import FrameType, TracebackType
 from typing import Protocol, runtime_checkable
 
 from ase_srdft.cli.supervisor import stop_signals
-from ase_srdft.launch import parent_is_gone
+from ase_srdft.parallel.launch import parent_is_gone
 
 __all__ = ["INTERRUPTED", "StopRequest", "Stoppable"]
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from ase_srdft.launch import python_command
+from ase_srdft.parallel.launch import python_command
 
 __all__ = ["FORWARDED", "stop_signals", "supervise"]
 

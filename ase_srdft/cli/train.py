@@ -17,8 +17,8 @@ from ase_srdft.cli.supervisor import supervise
 from ase_srdft.cli.train_input import SETTINGS, configuration, dataset
 
 if TYPE_CHECKING:
+    from ase_srdft.parallel.ranks import Ranks
     from ase_srdft.training.events import Event
-    from ase_srdft.training.ranks import Ranks
     from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
@@ -118,7 +118,7 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     import torch
 
     from ase_srdft.common.errors import RankLost
-    from ase_srdft.training.ranks import Ranks
+    from ase_srdft.parallel.ranks import Ranks
 
     torch.set_num_threads(1)
     try:

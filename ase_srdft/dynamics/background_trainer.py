@@ -18,13 +18,13 @@ import torch
 
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.parallel.child_process import WorkerProcess
+from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.exchange import Exchange
 from ase_srdft.training.learner import StepRecord
 from ase_srdft.training.producer import Recipe
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.training.worker_process import WorkerProcess
 
 __all__ = ["Companion", "LocalCompanion", "SyncCompanion", "pretrain"]
 

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.dynamics.background_trainer import pretrain
-from ase_srdft.launch import parent_is_gone
+from ase_srdft.parallel.child_process import work_as_told
+from ase_srdft.parallel.launch import parent_is_gone
+from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.training.chunk import under
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.exchange import Exchange
 from ase_srdft.training.learner import StepRecord
 from ase_srdft.training.producer import Recipe
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.training.worker_process import work_as_told
 
 __all__ = ["main"]
 

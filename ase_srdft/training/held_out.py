@@ -19,9 +19,9 @@ from jaxtyping import Float
 
 from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.training.learner import mean_bracket, mean_hamiltonian_error
 from ase_srdft.training.losses import EnergyLoss
-from ase_srdft.training.ranks import Ranks
 from ase_srdft.training.store import GeometryStore
 
 __all__ = ["HeldOut", "HeldOutMeans", "is_held_out", "which_are_held_out"]

@@ -14,10 +14,10 @@ from torch import Tensor
 from ase_srdft.dft.geometry import Geometry
 from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.ranks import Ranks
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss, StepRecord
-from ase_srdft.training.ranks import Ranks
 
 __all__ = ["Learner", "Pace", "StepRecord", "mean_bracket", "mean_hamiltonian_error"]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.engine import Engine, WorkerReport
-from ase_srdft.training.ranks import Ranks
 
 __all__ = ["LedEngine"]
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ase_srdft.parallel.child_process import WorkerProcess
+from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.training.chunk import Chunk, SamplerState, packed_state, unpack
-from ase_srdft.training.exchange import Exchange
 from ase_srdft.training.worker_engine import UnreadableChunk, WorkerEngine, WorkerSampler
-from ase_srdft.training.worker_process import WorkerProcess
 
 __all__ = ["LocalEngine"]
 

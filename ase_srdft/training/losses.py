@@ -17,7 +17,7 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.geometry import Geometry, select
 from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
 

@@ -16,7 +16,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.evaluate import Evaluation, evaluate, merged, molecule_of
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import SamplingConfig
 from ase_srdft.training.sampler import Sampler, Surface

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ase_srdft.dft.geometry import Geometry, concatenate, copied, on_grid, prepare
 from ase_srdft.dft.grid_template import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 
 __all__ = ["GeometryStore"]
 

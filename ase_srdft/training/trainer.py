@@ -20,7 +20,8 @@ from ase_srdft.common.torch_state import seeded, undisturbed
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.state import ElectronicStateModel, family
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.ranks import Ranks
+from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.buffer import BatchSource
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import TrainingConfig, from_plain
@@ -35,7 +36,6 @@ from ase_srdft.training.local_engine import LocalEngine
 from ase_srdft.training.losses import StepRecord, loss_of
 from ase_srdft.training.moved_on import moved_on, number_of_steps
 from ase_srdft.training.producer import ChunkProducer, Recipe, model_surface, starting_state
-from ase_srdft.training.ranks import Ranks
 from ase_srdft.training.ray_engine import RayEngine
 from ase_srdft.training.sampler import Sample, Sampler, SamplingRound, Surface
 from ase_srdft.training.starts import (

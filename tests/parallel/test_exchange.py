@@ -5,7 +5,7 @@ import resource
 import pytest
 import torch
 
-from ase_srdft.training.exchange import Exchange
+from ase_srdft.parallel.mailbox import Exchange
 
 
 @pytest.mark.parametrize("what", ["weights", "a message", "a record"])

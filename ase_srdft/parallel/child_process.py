@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from ase_srdft.launch import python_command, same_settings
-from ase_srdft.training.exchange import Exchange
+from ase_srdft.parallel.launch import python_command, same_settings
+from ase_srdft.parallel.mailbox import Exchange
 
 __all__ = ["STARTING_SECONDS", "WorkerProcess", "work_as_told"]
 

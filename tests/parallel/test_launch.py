@@ -13,7 +13,7 @@ from ase.build import molecule
 
 from ase_srdft.labelling import Labelling
 from ase_srdft.labels import read_labels
-from ase_srdft.launch import (
+from ase_srdft.parallel.launch import (
     ignore_folder,
     ignore_folder_settings,
     python_command,
@@ -22,7 +22,7 @@ from ase_srdft.launch import (
 from tests.small_labels import LEVEL, plain_frames
 from tests.small_training import plain_with, rattled
 
-ROOT = str(Path(__file__).parents[1])
+ROOT = str(Path(__file__).parents[2])
 #: Modules that ours, Python's own or a library's import.
 NAMES = (
     *("json", "random", "pickle", "socket", "struct", "multiprocessing", "resource", "argparse"),

@@ -22,13 +22,13 @@ from ase.build import molecule
 
 from ase_srdft.cli.train import main
 from ase_srdft.common.errors import BadInput
+from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.training.checkpoint import CHECKPOINT
-from ase_srdft.training.ranks import Ranks
 from tests import rank_probe
 from tests.small_training import plain_with, rattled, small_trainer
 from tests.test_checkpoint import assert_identical
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 #: Of a test on a busy machine; what hangs would hang for as long.
 PATIENCE = 120
 

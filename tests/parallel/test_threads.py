@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ase_srdft.parallel import Workers
+from ase_srdft.parallel.threads import Workers
 
 NTHREADS = [1, 2, 3]
 

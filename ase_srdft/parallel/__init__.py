@@ -1,0 +1,1 @@
+"""Processes, threads and ranks; nothing here knows a molecule."""
