@@ -9,13 +9,13 @@ from ase_srdft.version import __version__
 
 if TYPE_CHECKING:
     from ase_srdft.calculator import SRDFTCalculator
-    from ase_srdft.dft.level import LevelOfTheory
+    from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
     from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
     from ase_srdft.models.library import list_models
 
 _PUBLIC = {
-    "LevelOfTheory": "ase_srdft.dft.level",
+    "LevelOfTheory": "ase_srdft.dft.level_of_theory",
     "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
     "SRDFTCalculator": "ase_srdft.calculator",
     "SelfRefiningLangevin": "ase_srdft.dynamics.self_refining_langevin",

@@ -92,7 +92,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         device: of the network and the functional, ``cpu``, ``cuda``, ``cuda:1``.
         xc: functional of an untrained model (PBE); with any other, None or the model's own.
         basis: likewise (6-31g).
-        density_fitting: likewise (True); see `ase_srdft.dft.level.LevelOfTheory`.
+        density_fitting: likewise (True); see `ase_srdft.dft.level_of_theory.LevelOfTheory`.
         grid_level: likewise (1).
 
     Attributes:

@@ -24,7 +24,7 @@ from ase_srdft.common.units import (
     EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
     EV_PER_HARTREE,
 )
-from ase_srdft.dft.dipole import dipole_moment
+from ase_srdft.dft.dipole_moment import dipole_moment
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of

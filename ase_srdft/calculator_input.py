@@ -15,7 +15,7 @@ from ase.calculators.calculator import CalculationFailed, InputError
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.structures import check_structure
 from ase_srdft.common.torch_state import seeded
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.library import model_path
 from ase_srdft.models.model_file import build_model, load_model

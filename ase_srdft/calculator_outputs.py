@@ -67,7 +67,7 @@ class ElectronicOutputs(GetOutputsMixin):
         The upper one is the energy itself, and variational.  The lower one holds where the
         functional is convex in the density matrix between the two states, which exact exchange
         is not: with hybrid functionals it can fall short of the error by some 10 % of it
-        (`ase_srdft.dft.certificate.EnergyBracket`).  Same basis, grid and density fitting.
+        (`ase_srdft.dft.energy_bracket.EnergyBracket`).  Same basis, grid and density fitting.
 
         Raises:
             PropertyNotPresent: there was no geometry yet.

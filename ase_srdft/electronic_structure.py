@@ -29,7 +29,7 @@ class ElectronicStructure:
         overlap: S.
         energy: E[P], the bracket's upper end (Hartree).
         energy_lower: the bracket's lower end (Hartree); see
-            `ase_srdft.dft.certificate.EnergyBracket`.
+            `ase_srdft.dft.energy_bracket.EnergyBracket`.
         nocc: number of doubly occupied orbitals.
     """
 

@@ -36,9 +36,9 @@ from ase_srdft.common.atomic_files import (
     writable_directory,
 )
 from ase_srdft.common.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.labels import (
     Failure,
     Label,

@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from ase_srdft.common.elements import hill_formula
 from ase_srdft.common.errors import BadInput, DamagedFile
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.version import __version__
 
 __all__ = [

@@ -18,13 +18,13 @@ import torch
 from ase.build import molecule as ase_molecule
 
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
-from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import prepare
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import occupied_projector
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.reference_scf import reference_scf
 
 SIZES = (1e-3, 1e-2, 5e-2)
 NAMES = ("H2O", "H2CO")

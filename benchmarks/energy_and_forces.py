@@ -34,15 +34,15 @@ from side_by_side import (
 )
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import prepare
-from ase_srdft.dft.grid import build_grid
-from ase_srdft.dft.grid_template import COARSE_GRID
-from ase_srdft.dft.guess import guess_fock
-from ase_srdft.dft.integrals import evaluate_integrals
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.grid.molecular_grid import build_grid
+from ase_srdft.dft.guess_fock import guess_fock
+from ase_srdft.dft.integrals.provider import evaluate_integrals
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import inverse_square_root
-from ase_srdft.dft.reference import mean_field
+from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.evaluate import evaluate, molecule_of
 from ase_srdft.models.library import model_path
 from ase_srdft.models.model_file import load_model

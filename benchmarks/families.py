@@ -21,9 +21,9 @@ from ase import Atoms
 from side_by_side import bohr, ethanol, median_seconds, use_threads
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import Geometry, prepare
-from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.prepared_geometry import Geometry, prepare
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.models.frames import random_rotations
 from ase_srdft.models.model_file import build_model, load_model

@@ -46,9 +46,9 @@ from runs import SYSTEMS, TRAINING_FRAMES, Campaign, Run
 from ase_srdft.cli.common import positive
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import mean_field
+from ase_srdft.dft.reference_scf import mean_field
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -27,12 +27,12 @@ from runs import HELD_OUT, SYSTEMS
 
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import MICROHARTREE
-from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import Geometry, prepare
-from ase_srdft.dft.guess import DAMPING
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.guess_fock import DAMPING
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES
+from ase_srdft.dft.prepared_geometry import Geometry, prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.models.model_file import build_model

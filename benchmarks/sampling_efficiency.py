@@ -50,8 +50,8 @@ from ase_srdft.common.units import (
     FS_PER_ATOMIC_TIME,
     HARTREE_PER_KELVIN,
 )
-from ase_srdft.dft.grid_template import COARSE_GRID
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.integrators import (
     BAOAB,

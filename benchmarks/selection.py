@@ -33,7 +33,7 @@ from side_by_side import use_threads
 
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, MICROHARTREE
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.training.config import SelectionConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import mean_bracket

@@ -25,7 +25,7 @@ from ase_srdft.cli.common import Parser, positive, run_command
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, MICROHARTREE
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.evaluate import molecule_of
 
 #: In units of the relaxation time that the model Hessian gives to every mode, as in training.

@@ -38,11 +38,11 @@ from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import prepare
-from ase_srdft.dft.grid_template import COARSE_GRID
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import mean_field
+from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.evaluation import Accuracy, average, frame_errors
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset

@@ -29,9 +29,9 @@ from side_by_side import (
 )
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES, Molecule
-from ase_srdft.dft.reference import mean_field
+from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.labelling import FrameTask, label_frame
 from ase_srdft.labels import Label, LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.models.evaluate import molecule_of

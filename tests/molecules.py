@@ -6,10 +6,10 @@ from ase import Atoms
 from ase.build import molecule as ase_molecule
 from ase.units import Bohr
 
-from ase_srdft.dft.basis import element_basis
-from ase_srdft.dft.geometry import prepare
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.basis.element_basis import element_basis
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.angular import spherical_harmonics
 

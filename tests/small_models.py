@@ -3,7 +3,7 @@
 import torch
 from ase.build import molecule
 
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.model_file import build_model
 
 LEVEL = {"xc": "PBE", "basis": "sto-3g"}

@@ -5,7 +5,7 @@ import pytest
 from ase.build import molecule
 
 from ase_srdft.common.errors import ReferenceNotConverged
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.evaluation import frame_errors
 from ase_srdft.models.model_file import build_model
 from tests.campaigns import benchmark

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ase_srdft.dft.basis import element_basis
+from ase_srdft.dft.basis.element_basis import element_basis
 from ase_srdft.models.blocks import block_layout, highest_angular_momentum, placements
 from tests.molecules import harmonics_rotation, orbital_rotation, rotation_matrix, system
 

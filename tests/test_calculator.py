@@ -30,7 +30,7 @@ from pyscf.scf.hf import dip_moment
 
 from ase_srdft import SRDFTCalculator
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.models.model_file import save_model
 from tests.small_models import LEVEL, small_model, water

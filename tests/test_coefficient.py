@@ -7,10 +7,10 @@ import torch
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import prepare
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.coefficient import CoefficientConfig, CoefficientModel
 from tests.molecules import prepared
 from tests.small_models import orbital_model

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.fock import FockConfig
 from ase_srdft.training.config import (
     OptimiserConfig,

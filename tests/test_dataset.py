@@ -9,7 +9,7 @@ from ase.build import molecule
 from ase.units import Bohr
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.training.dataset import Dataset
 from tests.small_training import HCN, HNC, peroxide, rattled
 

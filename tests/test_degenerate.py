@@ -9,8 +9,8 @@ from ase.calculators.calculator import CalculationFailed, InputError
 
 from ase_srdft import SRDFTCalculator
 from ase_srdft.common.errors import DegenerateState, ReferenceNotConverged
-from ase_srdft.dft.geometry import prepare
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps, occupied_projector
 from ase_srdft.evaluation import frame_errors
 from ase_srdft.models.evaluate import evaluate, molecule_of
@@ -20,9 +20,9 @@ from ase_srdft.training.config import SamplingConfig
 from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.producer import model_surface
 from ase_srdft.training.sampler import Sampler
+from tests.dft.test_projector import with_eigenvalues
 from tests.molecules import symmetric
 from tests.small_models import LEVEL, orbital_model, small_model
-from tests.test_projector import with_eigenvalues
 
 
 def ethylene(angle):

@@ -68,7 +68,7 @@ def test_the_name_exists(name):
 
 def test_the_files_exist():
     named = files(PAGE.read_text(encoding="utf-8"))
-    assert "tests/test_certificate.py" in named
+    assert "tests/dft/test_energy_bracket.py" in named
     assert [name for name in named if not (REPOSITORY / name).is_file()] == []
 
 

@@ -13,7 +13,7 @@ from scipy.linalg import eigh
 from ase_srdft import evaluation as evaluation_module
 from ase_srdft.common.errors import BadInput, ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.evaluation import (
     Accuracy,

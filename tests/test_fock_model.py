@@ -9,9 +9,9 @@ import torch
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import concatenate, prepare
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.fock import FockConfig, FockModel
 from ase_srdft.models.state import ElectronicStateModel

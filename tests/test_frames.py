@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.models.frames import Frame, orbital_rotation, random_rotations
 from tests.molecules import orbital_rotation as expected_rotation
 from tests.molecules import rotation_matrix, system

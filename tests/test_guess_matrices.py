@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ase_srdft.dft.guess import minimal_density_matrix
+from ase_srdft.dft.guess_fock import minimal_density_matrix
 from ase_srdft.dft.molecule import GUESSES
 from ase_srdft.models.guess_matrices import guess_matrices, nguess_matrices
 from tests.molecules import prepared

@@ -14,7 +14,7 @@ from pyscf import dft, gto
 from ase_srdft import labelling
 from ase_srdft.common.atomic_files import locked_directory
 from ase_srdft.common.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.labelling import Labelling
 from ase_srdft.labels import Failure, read_labels, write_labels
 from tests.small_labels import LEVEL, plain_frames, small_labels

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ase_srdft.common.errors import BadInput, DamagedFile
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.labels import (
     Failure,
     Label,

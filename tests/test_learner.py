@@ -8,10 +8,10 @@ import torch
 from ase.build import molecule as ase_molecule
 from ase.units import Bohr
 
-from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import prepare, select
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.prepared_geometry import prepare, select
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig

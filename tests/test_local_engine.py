@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ase_srdft.common.errors import BadInput, SamplingFailed, WorkerFailed
-from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.models.evaluate import evaluate
 from ase_srdft.training.chunk import pack, unpack
 from ase_srdft.training.engine import Engine, SyncEngine

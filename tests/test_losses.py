@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft import energy, xc
-from ase_srdft.dft.geometry import prepare
+from ase_srdft.dft import energy
+from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.xc import quadrature
 from ase_srdft.models.evaluate import molecule_of
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel.threads import Workers
@@ -105,7 +106,7 @@ def test_a_step_builds_no_fock_matrix_and_needs_no_quadrature(monkeypatch):
 
     monkeypatch.setattr(energy, "coulomb_matrix", fail)
     monkeypatch.setattr("ase_srdft.training.losses.kohn_sham", fail)
-    monkeypatch.setattr(xc.Quadrature, "__init__", fail)
+    monkeypatch.setattr(quadrature.Quadrature, "__init__", fail)
     assert learner.update(batches, 0.0).hamiltonian_error > 1e-3
 
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ase_srdft.common.errors import BadInput, DamagedFile
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.evaluate import evaluate, molecule_of
 from ase_srdft.models.library import list_models, model_path
 from ase_srdft.models.model_file import build_model, load_model, save_model

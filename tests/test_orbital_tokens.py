@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.geometry import concatenate
+from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.models.frames import random_rotations
 from ase_srdft.models.orbital_tokens import OrbitalNetworkConfig, OrbitalTokens
 from tests.molecules import prepared

@@ -12,10 +12,10 @@ from ase.units import Bohr
 
 from ase_srdft.common.structures import same_connectivity
 from ase_srdft.common.units import HARTREE_PER_KELVIN
-from ase_srdft.dft.certificate import EnergyBracket
-from ase_srdft.dft.geometry import concatenate, prepare
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.energy_bracket import EnergyBracket
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.integrators import WalkerState
 from ase_srdft.models.evaluate import Evaluation, evaluate
 from ase_srdft.models.state import ElectronicState

@@ -12,7 +12,7 @@ import ase_srdft
 from ase_srdft import SRDFTCalculator
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, MICROHARTREE
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.library import model_path
 from ase_srdft.models.model_file import load_model
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import concatenate, prepare
-from ase_srdft.dft.reference import reference_scf
+from ase_srdft.dft.prepared_geometry import concatenate, prepare
+from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.evaluate import evaluate, merged, molecule_of
 from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.models.state import FAMILIES, family

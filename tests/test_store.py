@@ -7,8 +7,8 @@ import pytest
 import torch
 from ase.units import Bohr
 
-from ase_srdft.dft.geometry import concatenate, prepare
-from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training import store as store_module
 from ase_srdft.training.store import GeometryStore

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.report_history import read_history

@@ -16,7 +16,7 @@ from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.words import words_apart_from
 
 if TYPE_CHECKING:
-    from ase_srdft.dft.level import LevelOfTheory
+    from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.labelling import Labelling
 
 __all__ = ["main"]
@@ -85,7 +85,7 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
 
 
 def _level(options: argparse.Namespace) -> LevelOfTheory:
-    from ase_srdft.dft.level import LevelOfTheory
+    from ase_srdft.dft.level_of_theory import LevelOfTheory
 
     given = {name.removeprefix("level."): v for name, v in level_values(options).items()}
     return LevelOfTheory(**{name: value for name, value in given.items() if value is not None})

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.coulomb import coulomb_matrix, exchange_matrix
-from ase_srdft.dft.geometry import Geometry
-from ase_srdft.dft.xc import xc_energy
+from ase_srdft.dft.coulomb_exchange import coulomb_matrix, exchange_matrix
+from ase_srdft.dft.prepared_geometry import Geometry
+from ase_srdft.dft.xc.quadrature import xc_energy
 
 __all__ = ["Energies", "kohn_sham", "nuclear_repulsion"]
 

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from ase_srdft.common.elements import hill_formula
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.grid import GridTemplate
-from ase_srdft.dft.guess_data import minimal_basis
-from ase_srdft.dft.integrals import IntegralProvider
-from ase_srdft.dft.level import LevelOfTheory
-from ase_srdft.dft.libcint import LibcintProvider
-from ase_srdft.dft.orbitals import Basis
+from ase_srdft.dft.basis.guess_tables import minimal_basis
+from ase_srdft.dft.basis.orbitals_on_grid import Basis
+from ase_srdft.dft.grid.molecular_grid import GridTemplate
+from ase_srdft.dft.integrals.libcint import LibcintProvider
+from ase_srdft.dft.integrals.provider import IntegralProvider
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 
 __all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule", "check_guess"]
 
-#: The guesses of :mod:`ase_srdft.dft.guess`.
+#: The guesses of :mod:`ase_srdft.dft.guess_fock`.
 GUESSES = ("roothaan", "minao", "sap", "core")
 #: Krypton: all-electron bases reach so far.
 HEAVIEST_ELEMENT = 36
@@ -43,7 +43,7 @@ class Molecule:
     Attributes:
         numbers: atomic numbers, (natoms,).
         level: level of theory.
-        guess: one of ``GUESSES`` (:func:`ase_srdft.dft.guess.guess_fock`).
+        guess: one of ``GUESSES`` (:func:`ase_srdft.dft.guess_fock.guess_fock`).
 
     Raises:
         BadInput: no atoms, an unsupported element, an open shell, no electrons, unknown guess.

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ase_srdft.dft.basis import ElementBasis, element_basis
+from ase_srdft.dft.basis.element_basis import ElementBasis, element_basis
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.angular import real_clebsch_gordan
 

@@ -25,10 +25,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ase_srdft.dft.coulomb import coulomb_matrix, exchange_matrix
-from ase_srdft.dft.geometry import Geometry
-from ase_srdft.dft.guess import minimal_density_matrix
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.coulomb_exchange import coulomb_matrix, exchange_matrix
+from ase_srdft.dft.guess_fock import minimal_density_matrix
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector, span_projector
 from ase_srdft.models.frames import Frame
 from ase_srdft.models.orbital_tokens import OrbitalNetworkConfig, OrbitalTokens, check_choice

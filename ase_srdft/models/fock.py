@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.geometry import Geometry
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import check_guess
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.angular import coupling_table, ncomponents
 from ase_srdft.models.backbone import Backbone, PairBasis, couple

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ase_srdft.dft.geometry import Geometry
+from ase_srdft.dft.prepared_geometry import Geometry
 
 __all__ = ["Graph", "build_graph"]
 

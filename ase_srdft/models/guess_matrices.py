@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.geometry import Geometry
-from ase_srdft.dft.guess import minimal_density_matrix
+from ase_srdft.dft.guess_fock import minimal_density_matrix
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
 
 __all__ = ["guess_matrices", "nguess_matrices"]

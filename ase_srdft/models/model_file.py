@@ -16,7 +16,7 @@ from torch import Tensor
 from ase_srdft.common.atomic_files import replace_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.common.torch_state import seeded, single_precision, undisturbed
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.state import ElectronicStateModel, family
 
 __all__ = ["FORMAT_VERSION", "LoadedModel", "build_model", "load_model", "save_model"]

@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.basis import element_basis
-from ase_srdft.dft.geometry import Geometry
+from ase_srdft.dft.basis.element_basis import element_basis
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.models.backbone import SmoothCutoff
 from ase_srdft.models.equivariant_transformer import AtomFeatures, EquivariantTransformer
 from ase_srdft.models.frames import Frame, random_rotations

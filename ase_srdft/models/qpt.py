@@ -22,9 +22,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.fock import fock_matrix
-from ase_srdft.dft.geometry import Geometry
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.fock_matrix import fock_matrix
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.frames import Frame
 from ase_srdft.models.orbital_tokens import OrbitalNetworkConfig, OrbitalTokens, check_choice

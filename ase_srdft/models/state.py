@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.geometry import Geometry
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.prepared_geometry import Geometry
 
 __all__ = ["FAMILIES", "ElectronicState", "ElectronicStateModel", "family", "register"]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from ase_srdft.dft.geometry import Geometry
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.training.config import SelectionConfig
 from ase_srdft.training.selection import draw_probabilities, index_to_evict
 from ase_srdft.training.store import GeometryStore

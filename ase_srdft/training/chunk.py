@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_srdft.dft.geometry import Geometry, concatenate, from_tensors, select, to_tensors
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import Geometry, concatenate, from_tensors, select, to_tensors
 from ase_srdft.training.sampler import Sample, SamplingRound
 
 __all__ = ["Chunk", "SamplerState", "pack", "packed_state", "under", "unpack", "unpacked_state"]

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 
 __all__ = [
     "DYNAMICS",

@@ -12,7 +12,7 @@ from ase import Atoms
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.labels import Labels
 from ase_srdft.training.isomers import sort_by_molecule

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ase_srdft.dft.geometry import Geometry
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks

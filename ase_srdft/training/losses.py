@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.certificate import energy_bracket
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.geometry import Geometry, select
+from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.prepared_geometry import Geometry, select
 from ase_srdft.labels import Labels
 from ase_srdft.models.state import ElectronicStateModel
 from ase_srdft.parallel.threads import Workers

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ase_srdft.common.devices import torch_device
-from ase_srdft.dft.grid_template import COARSE_GRID
-from ase_srdft.dft.level import LevelOfTheory
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.evaluate import Evaluation, evaluate, merged, molecule_of
 from ase_srdft.models.model_file import build_model

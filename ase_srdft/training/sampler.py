@@ -19,8 +19,8 @@ from ase_srdft.common.units import (
     FS_PER_ATOMIC_TIME,
     HARTREE_PER_KELVIN,
 )
-from ase_srdft.dft.geometry import Geometry, select
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import Geometry, select
 from ase_srdft.integrators import (
     BAOAB,
     BAOABState,

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ase_srdft.dft.geometry import Geometry, concatenate, copied, on_grid, prepare
-from ase_srdft.dft.grid_template import COARSE_GRID
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import Geometry, concatenate, copied, on_grid, prepare
 from ase_srdft.parallel.threads import Workers
 
 __all__ = ["GeometryStore"]

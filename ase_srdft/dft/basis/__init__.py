@@ -1,0 +1,1 @@
+"""Basis sets: element tables, atomic orbitals and their values on a grid."""

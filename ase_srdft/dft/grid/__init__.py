@@ -1,0 +1,1 @@
+"""Integration grids: one atom's, and a molecule's."""

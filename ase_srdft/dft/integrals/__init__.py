@@ -1,0 +1,1 @@
+"""One- and two-electron integrals and their derivatives."""

@@ -1,0 +1,137 @@
+"""The level of theory: what a Kohn-Sham energy of ours is an energy *of*."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from ase_srdft.common.errors import BadInput
+
+__all__ = ["FUNCTIONALS", "Functional", "LevelOfTheory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Functional:
+    """An exchange-correlation functional as a sum of named terms.
+
+    Attributes:
+        terms: (name in :mod:`ase_srdft.dft.xc.energy_densities`, weight) pairs.
+        exact_exchange: fraction a of exact exchange.
+        needs_gradient: whether any term depends on the density gradient.
+        pyscf_name: the same functional in PySCF's words, for the reference SCF.
+    """
+
+    terms: tuple[tuple[str, float], ...]
+    exact_exchange: float
+    needs_gradient: bool
+    pyscf_name: str
+
+
+FUNCTIONALS: dict[str, Functional] = {
+    "LDA": Functional(
+        terms=(("slater", 1.0), ("vwn5", 1.0)),
+        exact_exchange=0.0,
+        needs_gradient=False,
+        pyscf_name="slater,vwn5",
+    ),
+    "PBE": Functional(
+        terms=(("pbe_x", 1.0), ("pbe_c", 1.0)),
+        exact_exchange=0.0,
+        needs_gradient=True,
+        pyscf_name="pbe,pbe",
+    ),
+    "BLYP": Functional(
+        terms=(("b88", 1.0), ("lyp", 1.0)),
+        exact_exchange=0.0,
+        needs_gradient=True,
+        pyscf_name="b88,lyp",
+    ),
+    "PBE0": Functional(
+        terms=(("pbe_x", 0.75), ("pbe_c", 1.0)),
+        exact_exchange=0.25,
+        needs_gradient=True,
+        pyscf_name="0.25*hf+0.75*pbe,pbe",
+    ),
+    # VWN fitted to the RPA ("VWN3" of Gaussian): what Gaussian, libxc and PySCF >= 2.3 call B3LYP.
+    "B3LYP": Functional(
+        terms=(("slater", 0.08), ("b88", 0.72), ("lyp", 0.81), ("vwn_rpa", 0.19)),
+        exact_exchange=0.20,
+        needs_gradient=True,
+        pyscf_name="0.2*hf+0.08*slater+0.72*b88,0.81*lyp+0.19*vwn_rpa",
+    ),
+    # VWN fitted to quantum Monte Carlo ("VWN5"): what ORCA and Turbomole call B3LYP.
+    "B3LYP5": Functional(
+        terms=(("slater", 0.08), ("b88", 0.72), ("lyp", 0.81), ("vwn5", 0.19)),
+        exact_exchange=0.20,
+        needs_gradient=True,
+        pyscf_name="0.2*hf+0.08*slater+0.72*b88,0.81*lyp+0.19*vwn5",
+    ),
+}
+_ALIASES = {"SVWN": "LDA", "SVWN5": "LDA", "PBEPBE": "PBE", "PBE1PBE": "PBE0", "B3LYPG": "B3LYP"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelOfTheory:
+    """Restricted Kohn-Sham theory in a Gaussian basis; everything the energy depends on but R.
+
+    Attributes:
+        xc: LDA (Slater exchange, VWN5), PBE, BLYP, PBE0, B3LYP (VWN-RPA as in Gaussian and
+            PySCF) or B3LYP5 (VWN5); case does not matter.
+        basis: any name that PySCF knows; s, p and d functions, spherical.
+        density_fitting: True for the default auxiliary basis (def2-universal-jfit without
+            exact exchange, def2-universal-jkfit with it), the name of another auxiliary
+            basis, or False for exact four-centre integrals.
+        grid_level: PySCF's grid level, 0 to 9.
+        charge: total charge of the molecule in e.
+
+    Closed shells only: open shells are refused where the molecule is known
+    (:class:`ase_srdft.dft.molecule.Molecule`).
+
+    Raises:
+        BadInput: unknown functional, grid level out of range, a value of the wrong type.
+    """
+
+    xc: str = "PBE"
+    basis: str = "6-31g"
+    density_fitting: bool | str = True
+    grid_level: int = 1
+    charge: int = 0
+
+    def __post_init__(self) -> None:
+        name = str(self.xc).upper().replace("-", "").replace("_", "")
+        name = _ALIASES.get(name, name)
+        if name not in FUNCTIONALS:
+            raise BadInput(f"unknown xc {self.xc!r}: use one of {', '.join(FUNCTIONALS)}")
+        object.__setattr__(self, "xc", name)
+        if type(self.grid_level) is not int or self.grid_level not in range(10):
+            raise BadInput(f"grid level {self.grid_level!r}: use a whole number from 0 to 9")
+        if type(self.charge) is not int:
+            raise BadInput(f"charge {self.charge!r}: use a whole number of elementary charges")
+        if not isinstance(self.density_fitting, bool | str) or self.density_fitting == "":
+            raise BadInput(
+                f"density_fitting {self.density_fitting!r}: use True, False or the name of an "
+                "auxiliary basis"
+            )
+        object.__setattr__(self, "basis", str(self.basis).lower())
+
+    @property
+    def functional(self) -> Functional:
+        """The functional's terms and weights."""
+        return FUNCTIONALS[self.xc]
+
+    @property
+    def auxiliary_basis(self) -> str | None:
+        """Name of the auxiliary basis of density fitting; None for exact integrals."""
+        if self.density_fitting is False:
+            return None
+        if isinstance(self.density_fitting, str):
+            return self.density_fitting
+        hybrid = self.functional.exact_exchange > 0
+        return "def2-universal-jkfit" if hybrid else "def2-universal-jfit"
+
+    def to_dict(self) -> dict[str, str | bool | int]:
+        """Plain values, for JSON; ``LevelOfTheory(**level.to_dict())`` is the level again."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        fitting = self.auxiliary_basis or "exact integrals"
+        return f"{self.xc}/{self.basis} ({fitting}, grid level {self.grid_level})"

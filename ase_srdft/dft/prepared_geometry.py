@@ -1,0 +1,210 @@
+"""Geometries made ready for Kohn-Sham theory: integrals, grid, orthogonaliser, guess."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.common.errors import BadInput
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.grid.molecular_grid import Grid, build_grid
+from ase_srdft.dft.guess_fock import guess_fock
+from ase_srdft.dft.integrals.provider import Integrals, evaluate_integrals
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.projector import inverse_square_root
+from ase_srdft.dft.xc.quadrature import Quadrature
+
+__all__ = [
+    "Geometry",
+    "concatenate",
+    "copied",
+    "detached",
+    "from_tensors",
+    "on_grid",
+    "prepare",
+    "select",
+    "to_tensors",
+]
+
+#: The tensors of a geometry itself, besides its integrals and its grid.
+_OWN = ("positions", "orthogonaliser", "guess_fock", "guess_step")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Geometry:
+    """A batch of geometries of one molecule, ready to evaluate states on.
+
+    If the positions require gradients, so does everything that follows from them.
+
+    Attributes:
+        molecule: what does not depend on the positions.
+        positions: nuclei (Bohr).
+        integrals: as the level of theory needs them.
+        grid: quadrature.
+        orthogonaliser: X = S^(-1/2).
+        guess_fock: F_guess(R) (Hartree), its quadrature on the coarse grid.
+        guess_step: the undamped Roothaan step that is part of it (Hartree), if there is one.
+    """
+
+    molecule: Molecule
+    positions: Float[Tensor, "batch natoms 3"]
+    integrals: Integrals
+    grid: Grid
+    orthogonaliser: Float[Tensor, "batch nao nao"]
+    guess_fock: Float[Tensor, "batch nao nao"]
+    guess_step: Float[Tensor, "batch nao nao"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def quadrature(self) -> Quadrature:
+        """The exchange-correlation integral of these geometries."""
+        return _quadrature(self.molecule, self.positions, self.grid)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in to_tensors(self).values())
+
+    def orthogonal(self, matrix: Float[Tensor, "batch nao nao"]) -> Float[Tensor, "batch nao nao"]:
+        """A Fock-like matrix in the orthonormal basis, X F X."""
+        return self.orthogonaliser @ matrix @ self.orthogonaliser
+
+    def density_matrix(
+        self, projector: Float[Tensor, "batch nao nao"]
+    ) -> Float[Tensor, "batch nao nao"]:
+        """P = 2 X Gamma X, spin-summed."""
+        return 2.0 * self.orthogonaliser @ projector @ self.orthogonaliser
+
+
+def _quadrature(molecule: Molecule, positions: Tensor, grid: Grid) -> Quadrature:
+    return Quadrature(
+        basis=molecule.basis,
+        functional=molecule.level.functional,
+        positions=positions,
+        grid=grid,
+    )
+
+
+def prepare(
+    molecule: Molecule,
+    positions: Float[Tensor, "batch natoms 3"],
+    grid_level: int | None = None,
+) -> Geometry:
+    """Everything that Kohn-Sham theory needs at these nuclei, differentiable in them.
+
+    Args:
+        molecule: the molecule.
+        positions: nuclei (Bohr), float64.
+        grid_level: another grid than the level of theory's (training, ``COARSE_GRID``).
+
+    Raises:
+        BadInput: positions not finite or not of this molecule; atoms too close together.
+    """
+    if positions.shape[1:] != (molecule.natoms, 3) or positions.dtype != torch.float64:
+        raise BadInput(
+            f"positions of shape {tuple(positions.shape)} and type {positions.dtype} for the "
+            f"{molecule.natoms} atoms of {molecule.formula}: give float64 (batch, natoms, 3)"
+        )
+    if not bool(torch.isfinite(positions).all()):
+        raise BadInput("positions are not finite: check the structure for NaN or infinity")
+    level = molecule.level.grid_level if grid_level is None else grid_level
+    if positions.device.type != "cpu":
+        return _prepare(molecule, positions, level)
+    # one by one, so that no digit of a geometry depends on what else is in its batch: a run that
+    # goes on makes again, one at a time, what the sampler had made for several walkers
+    return concatenate([_prepare(molecule, one, level) for one in positions.split(1)])
+
+
+def _prepare(molecule: Molecule, positions: Tensor, level: int) -> Geometry:
+    integrals = evaluate_integrals(positions, molecule.provider)
+    grid = build_grid(positions, molecule.grid_template(level, positions.device))
+    orthogonaliser = inverse_square_root(integrals.overlap)
+    quadrature = _coarse_quadrature(molecule, positions, grid if level == COARSE_GRID else None)
+    guess = guess_fock(molecule, integrals, quadrature, orthogonaliser)
+    return Geometry(
+        molecule=molecule,
+        positions=positions,
+        integrals=integrals,
+        grid=grid,
+        orthogonaliser=orthogonaliser,
+        guess_fock=guess.fock,
+        guess_step=guess.step,
+    )
+
+
+def on_grid(geometry: Geometry, grid_level: int) -> Geometry:
+    """The same geometries on another grid; integrals and guess are shared.
+
+    Args:
+        geometry: on any grid.
+        grid_level: of PySCF's, or ``COARSE_GRID``.
+    """
+    template = geometry.molecule.grid_template(grid_level, geometry.positions.device)
+    return replace(geometry, grid=build_grid(geometry.positions, template))
+
+
+def _coarse_quadrature(
+    molecule: Molecule, positions: Tensor, coarse_grid: Grid | None
+) -> Quadrature | None:
+    """For the guess, always on the coarse grid: cheaper, and the same in training and in use."""
+    if molecule.guess in ("sap", "core"):
+        return None
+    if coarse_grid is None:
+        template = molecule.grid_template(COARSE_GRID, positions.device)
+        coarse_grid = build_grid(positions, template)
+    return _quadrature(molecule, positions, coarse_grid)
+
+
+def to_tensors(geometry: Geometry) -> dict[str, Tensor]:
+    """The numbers by name, to be sent to another process."""
+    named = {f.name: getattr(geometry.integrals, f.name) for f in fields(Integrals)}
+    named |= {name: getattr(geometry, name) for name in _OWN}
+    named |= {"points": geometry.grid.points, "weights": geometry.grid.weights}
+    return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def from_tensors(molecule: Molecule, tensors: dict[str, Tensor]) -> Geometry:
+    """The geometry of a molecule that `to_tensors` gave these numbers of."""
+    own: dict[str, Any] = {name: tensors.get(name) for name in _OWN}
+    integrals = {f.name: tensors.get(f.name) for f in fields(Integrals)}
+    return Geometry(
+        molecule=molecule,
+        integrals=Integrals(**integrals),  # type: ignore[arg-type]
+        grid=Grid(points=tensors["points"], weights=tensors["weights"]),
+        **own,
+    )
+
+
+def _mapped(geometry: Geometry, change: Callable[[Tensor], Tensor]) -> Geometry:
+    """The geometry with every tensor changed."""
+    changed = {name: change(tensor) for name, tensor in to_tensors(geometry).items()}
+    return from_tensors(geometry.molecule, changed)
+
+
+def detached(geometry: Geometry) -> Geometry:
+    """The same numbers without their history."""
+    return _mapped(geometry, Tensor.detach)
+
+
+def copied(geometry: Geometry) -> Geometry:
+    """The same numbers in memory of their own, not views of a larger batch."""
+    return _mapped(geometry, Tensor.clone)
+
+
+def concatenate(geometries: Sequence[Geometry]) -> Geometry:
+    """One batch from several of the same molecule (and the same grid)."""
+    parts = [to_tensors(geometry) for geometry in geometries]
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return from_tensors(geometries[0].molecule, joined)
+
+
+def select(geometry: Geometry, index: slice) -> Geometry:
+    """Some geometries of a batch, as views."""
+    return _mapped(geometry, lambda tensor: tensor[index])

@@ -1,0 +1,1 @@
+"""Exchange-correlation functionals and their integration."""

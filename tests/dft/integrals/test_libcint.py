@@ -1,0 +1,177 @@
+"""Every integral against PySCF, every vector-Jacobian product against finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from pyscf import df
+from pyscf.scf import hf
+
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.dft.basis.guess_tables import atomic_potential
+from ase_srdft.dft.integrals.provider import Integrals, evaluate_integrals
+from ase_srdft.dft.reference_scf import mean_field
+from tests.molecules import assert_gradient, system
+
+#: Molecule, level and guess of each integral; p and d functions, atoms of one and of many kinds.
+FITTED = {"name": "H2CO", "basis": "def2-svp"}
+CASES = {
+    "overlap": FITTED,
+    "core_hamiltonian": FITTED,
+    "guess_overlap": FITTED | {"guess": "minao"},
+    "guess_potential": FITTED | {"guess": "sap"},
+    "three_center": FITTED,
+    "metric": FITTED | {"xc": "PBE0"},
+    "four_center": {"name": "H2O", "basis": "6-31g*", "density_fitting": False},
+}
+
+
+def evaluated(name, **options):
+    molecule, positions = system(name, **options)
+    coordinates = positions[0].numpy()
+    arrays = molecule.provider.evaluate(coordinates)
+    return molecule, coordinates, arrays, mean_field(molecule, coordinates).mol
+
+
+def in_pyscf(kind, molecule, mol):
+    if kind == "overlap":
+        return mol.intor("int1e_ovlp")
+    if kind == "core_hamiltonian":
+        return mol.intor("int1e_kin") + mol.intor("int1e_nuc")
+    if kind == "guess_potential":
+        symbols = {chemical_symbols[n]: n for n in molecule.numbers}
+        tables = {s: np.array(atomic_potential(n)) for s, n in symbols.items()}
+        return hf.make_sap(mol, tables)
+    if kind == "four_center":
+        return mol.intor("int2e")
+    auxiliary = df.make_auxmol(mol, molecule.level.auxiliary_basis)
+    if kind == "metric":
+        return auxiliary.intor("int2c2e")
+    assert kind == "three_center"
+    return df.incore.aux_e2(mol, auxiliary, "int3c2e", aosym="s2ij")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CASES if kind != "guess_overlap"])
+def test_integral_is_pyscfs(kind):
+    molecule, _, arrays, mol = evaluated(**CASES[kind])
+    expected = in_pyscf(kind, molecule, mol)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(arrays[kind], expected, rtol=0, atol=1e-11)
+
+
+def test_guess_overlap_gives_pyscfs_minimal_density():
+    molecule, _, arrays, mol = evaluated(**CASES["guess_overlap"])
+    orbitals = np.linalg.solve(arrays["overlap"], arrays["guess_overlap"])
+    density_matrix = (orbitals * molecule.guess_occupations.numpy()) @ orbitals.T
+    expected = hf.init_guess_by_minao(mol)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(density_matrix, expected, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"guess": "minao"}, {"guess_overlap", "three_center", "metric"}),
+        ({"guess": "sap"}, {"guess_potential", "three_center", "metric"}),
+        ({"guess": "core"}, {"three_center", "metric"}),
+        ({"guess": "core", "density_fitting": False}, {"four_center"}),
+    ],
+)
+def test_only_what_is_needed_is_evaluated(options, names):
+    molecule, positions = system("H2", **options)
+    always = {"overlap", "core_hamiltonian"}
+    integrals = evaluate_integrals(positions, molecule.provider)
+    given = {name for name, value in vars(integrals).items() if value is not None}
+    assert set(molecule.provider.names) == given == always | names
+
+
+def pulled(kind, molecule, coordinates, cotangent):
+    return molecule.provider.pull_back(coordinates, {kind: cotangent})
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_vector_jacobian_product_by_finite_differences(kind):
+    molecule, coordinates, arrays, _ = evaluated(**CASES[kind])
+    # no symmetry that the integral has is asked of the cotangent
+    cotangent = np.random.default_rng(1).standard_normal(arrays[kind].shape)
+
+    def contraction(x):
+        return (molecule.provider.evaluate(x.numpy())[kind] * cotangent).sum()
+
+    gradient = pulled(kind, molecule, coordinates, cotangent)
+    x = torch.tensor(coordinates)
+    assert_gradient(contraction, torch.tensor(gradient), x, rtol=2e-8, step=2e-3)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_moving_everything_changes_nothing(kind):
+    molecule, coordinates, arrays, _ = evaluated(**CASES[kind])
+    moved = molecule.provider.evaluate(coordinates + np.array([1.0, -2.0, 0.5]))[kind]
+    np.testing.assert_allclose(moved, arrays[kind], atol=1e-11)
+    cotangent = np.random.default_rng(2).standard_normal(arrays[kind].shape)
+    gradient = pulled(kind, molecule, coordinates, cotangent)
+    assert np.abs(gradient).max() > 0.1
+    np.testing.assert_allclose(gradient.sum(0), np.zeros(3), atol=1e-9 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_single_atom_feels_no_force(kind):
+    molecule, coordinates, arrays, mol = evaluated(**(CASES[kind] | {"name": "Ne"}))
+    if kind != "guess_overlap":
+        np.testing.assert_allclose(arrays[kind], in_pyscf(kind, molecule, mol), atol=1e-11)
+    assert np.abs(arrays[kind]).max() > 0.1
+    cotangent = np.random.default_rng(3).standard_normal(arrays[kind].shape)
+    gradient = pulled(kind, molecule, coordinates, cotangent)
+    assert gradient.shape == (1, 3)
+    np.testing.assert_allclose(gradient, np.zeros((1, 3)), atol=1e-9)
+
+
+def test_products_add_up():
+    molecule, coordinates, arrays, _ = evaluated("H2O", guess="minao")
+    rng = np.random.default_rng(4)
+    cotangents = {name: rng.standard_normal(array.shape) for name, array in arrays.items()}
+    together = molecule.provider.pull_back(coordinates, cotangents)
+    one_by_one = [pulled(kind, molecule, coordinates, c) for kind, c in cotangents.items()]
+    assert min(np.abs(gradient).max() for gradient in one_by_one) > 0.1
+    np.testing.assert_allclose(together, sum(one_by_one), atol=1e-9)
+
+
+def test_autograd_pulls_every_member_of_a_batch_back():
+    molecule, positions = system("H2O", guess="minao")
+    positions = torch.cat([positions, 1.1 * positions]).requires_grad_()
+    integrals = evaluate_integrals(positions, molecule.provider)
+    (gradient,) = torch.autograd.grad(
+        integrals.overlap.sum() + integrals.three_center.square().sum(), positions
+    )
+    for i in range(2):
+        coordinates = positions[i].detach().numpy()
+        cotangents = {
+            "overlap": np.ones(integrals.overlap.shape[1:]),
+            "three_center": 2.0 * integrals.three_center[i].detach().numpy(),
+        }
+        expected = molecule.provider.pull_back(coordinates, cotangents)
+        assert np.abs(expected).max() > 0.1
+        np.testing.assert_allclose(gradient[i], expected, atol=1e-12)
+
+
+def test_evaluation_leaves_nothing_behind():
+    molecule, coordinates, arrays, _ = evaluated("H2O")
+    molecule.provider.evaluate(coordinates + 0.5 * np.arange(9.0).reshape(3, 3))
+    again = molecule.provider.evaluate(coordinates)
+    assert set(again) == set(arrays) <= set(Integrals.__dataclass_fields__)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(again[name], array)
+
+
+def test_screening_charges_add_up_to_the_nucleus():
+    for number in (1, 6, 8, 17):
+        charges = np.array(atomic_potential(number))[:, 1]
+        # PySCF gives the electrons' charge its sign
+        assert abs(charges.sum()) == pytest.approx(number, abs=1e-6)
+
+
+def test_order_of_orbitals_is_pyscfs():
+    molecule, positions = system("H2CO", basis="def2-svp")
+    mol = mean_field(molecule, positions[0].numpy()).mol
+    assert [mol.atom_symbol(int(label[0])) for label in mol.ao_labels(fmt=None)] == [
+        chemical_symbols[molecule.numbers[int(atom)]] for atom in molecule.basis.atom_of_orbital
+    ]
