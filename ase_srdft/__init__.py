@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
     from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
-    from ase_srdft.models.library import list_models
+    from ase_srdft.models.shipped_models import list_models
 
 _PUBLIC = {
     "LevelOfTheory": "ase_srdft.dft.level_of_theory",
     "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
     "SRDFTCalculator": "ase_srdft.calculator",
     "SelfRefiningLangevin": "ase_srdft.dynamics.self_refining_langevin",
-    "list_models": "ase_srdft.models.library",
+    "list_models": "ase_srdft.models.shipped_models",
 }
 
 __all__ = [

@@ -28,8 +28,8 @@ from ase_srdft.common.charges import stated, total_charge
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.torch_state import undisturbed
-from ase_srdft.electronic_structure import ElectronicStructure
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.electronic_structure import ElectronicStructure
 
 __all__ = ["SRDFTCalculator"]
 

@@ -26,10 +26,10 @@ from ase_srdft.common.units import (
 )
 from ase_srdft.dft.dipole_moment import dipole_moment
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.models.evaluate import Evaluation, evaluate, molecule_of
+from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.single_point import Evaluation, evaluate, molecule_of
 
 __all__ = ["Answer", "Engine", "naming"]
 

@@ -17,9 +17,9 @@ from ase_srdft.common.structures import check_structure
 from ase_srdft.common.torch_state import seeded
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.models.library import model_path
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.shipped_models import model_path
 
 __all__ = [
     "as_input_error",

@@ -9,7 +9,7 @@ from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import PropertyNotPresent
 
 from ase_srdft.common.units import EV_PER_HARTREE
-from ase_srdft.electronic_structure import ElectronicStructure
+from ase_srdft.models.electronic_structure import ElectronicStructure
 
 __all__ = ["BatchResults", "ElectronicOutputs"]
 

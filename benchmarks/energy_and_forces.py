@@ -43,10 +43,10 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import inverse_square_root
 from ase_srdft.dft.reference_scf import mean_field
-from ase_srdft.models.evaluate import evaluate, molecule_of
-from ase_srdft.models.library import model_path
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.shipped_models import model_path
+from ase_srdft.models.single_point import evaluate, molecule_of
 
 #: Of the models with fresh weights.
 GUESSES_TIMED = ("roothaan", "minao", "sap")

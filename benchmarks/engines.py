@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from ase.build import molecule
 
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.training.chunk import SamplerState, pack

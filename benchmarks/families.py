@@ -24,10 +24,10 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.prepared_geometry import Geometry, prepare
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.models.evaluate import molecule_of
-from ase_srdft.models.frames import random_rotations
+from ase_srdft.models.electronic_state import FAMILIES, ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
-from ase_srdft.models.state import FAMILIES, ElectronicStateModel
+from ase_srdft.models.orbital_tokens.rotated_axes import random_rotations
+from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner

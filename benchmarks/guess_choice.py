@@ -34,8 +34,8 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES
 from ase_srdft.dft.prepared_geometry import Geometry, prepare
 from ase_srdft.dft.projector import occupied_projector
-from ase_srdft.models.evaluate import evaluate
 from ase_srdft.models.model_file import build_model
+from ase_srdft.models.single_point import evaluate
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.trainer import Trainer

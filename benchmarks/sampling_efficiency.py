@@ -61,10 +61,10 @@ from ase_srdft.integrators import (
     Mobility,
     WalkerState,
 )
-from ase_srdft.models.evaluate import evaluate, merged, molecule_of
-from ase_srdft.models.library import model_path
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.shipped_models import model_path
+from ase_srdft.models.single_point import evaluate, merged, molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.preconditioner import mobility_square_root, model_hessian
 from ase_srdft.training.config import SamplingConfig

@@ -29,7 +29,7 @@ from runs import HELD_OUT, SYSTEMS, TRAINING_FRAMES, Campaign, CampaignError, Ru
 
 from ase_srdft.cli.common import Parser
 from ase_srdft.common.atomic_files import replace_atomically
-from ase_srdft.models.library import shipped_folder
+from ase_srdft.models.shipped_models import shipped_folder
 
 #: Bytes that a model may have.
 LARGEST = 2_000_000

@@ -16,8 +16,8 @@ from ase.build import molecule
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.state import ElectronicStateModel
 
 
 def ethanol(nframes: int) -> list[Atoms]:

@@ -26,7 +26,7 @@ from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, MICROHARTREE
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.models.evaluate import molecule_of
+from ase_srdft.models.single_point import molecule_of
 
 #: In units of the relaxation time that the model Hessian gives to every mode, as in training.
 STEP_SIZE = 0.3

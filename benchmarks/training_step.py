@@ -34,7 +34,7 @@ from ase_srdft.dft.molecule import GUESSES, Molecule
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.labelling import FrameTask, label_frame
 from ase_srdft.labels import Label, LabelOrigin, Labels, frames_fingerprint
-from ase_srdft.models.evaluate import molecule_of
+from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner

@@ -11,7 +11,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import occupied_projector
-from ase_srdft.models.angular import spherical_harmonics
+from ase_srdft.models.layers.spherical_tensors import spherical_harmonics
 
 
 def atoms_named(name):

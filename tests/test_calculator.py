@@ -31,8 +31,8 @@ from pyscf.scf.hf import dip_moment
 from ase_srdft import SRDFTCalculator
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.models.evaluate import evaluate
 from ase_srdft.models.model_file import save_model
+from ase_srdft.models.single_point import evaluate
 from tests.small_models import LEVEL, small_model, water
 
 

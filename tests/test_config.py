@@ -8,7 +8,7 @@ import yaml
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.models.fock import FockConfig
+from ase_srdft.models.fock.fock_model import FockConfig
 from ase_srdft.training.config import (
     OptimiserConfig,
     SamplingConfig,

@@ -14,7 +14,6 @@ from ase_srdft import evaluation as evaluation_module
 from ase_srdft.common.errors import BadInput, ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.evaluation import (
     Accuracy,
     FrameErrors,
@@ -24,7 +23,8 @@ from ase_srdft.evaluation import (
     frame_results,
 )
 from ase_srdft.labels import Failure
-from ase_srdft.models.evaluate import evaluate
+from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
+from ase_srdft.models.single_point import evaluate
 from tests.small_models import small_model, water
 
 COLUMNS = [

@@ -12,7 +12,7 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.prepared_geometry import prepare, select
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.models.evaluate import molecule_of
+from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner, Pace, mean_bracket

@@ -12,7 +12,7 @@ import torch
 
 from ase_srdft.common.errors import BadInput, SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.models.evaluate import evaluate
+from ase_srdft.models.single_point import evaluate
 from ase_srdft.training.chunk import pack, unpack
 from ase_srdft.training.engine import Engine, SyncEngine
 from ase_srdft.training.local_engine import LocalEngine

@@ -12,8 +12,8 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft import energy
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.xc import quadrature
-from ase_srdft.models.evaluate import molecule_of
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.dataset import Dataset

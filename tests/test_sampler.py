@@ -17,8 +17,8 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.integrators import WalkerState
-from ase_srdft.models.evaluate import Evaluation, evaluate
-from ase_srdft.models.state import ElectronicState
+from ase_srdft.models.electronic_state import ElectronicState
+from ase_srdft.models.single_point import Evaluation, evaluate
 from ase_srdft.preconditioner import mobility, rigid_motions
 from ase_srdft.training.config import DYNAMICS, SamplingConfig
 from ase_srdft.training.sampler import Sampler, thermal_copies

@@ -15,7 +15,7 @@ from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.common.structures import same_connectivity
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import prepare
-from ase_srdft.models.evaluate import evaluate
+from ase_srdft.models.single_point import evaluate
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.held_out import is_held_out

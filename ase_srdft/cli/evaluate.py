@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ase_srdft.evaluation import Accuracy, FrameErrors
     from ase_srdft.labels import Failure
-    from ase_srdft.models.state import ElectronicStateModel
+    from ase_srdft.models.electronic_state import ElectronicStateModel
 
 __all__ = ["main"]
 
@@ -96,8 +96,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ase_srdft.common.devices import torch_device
     from ase_srdft.evaluation import frame_results
     from ase_srdft.labels import Failure
-    from ase_srdft.models.library import model_path
     from ase_srdft.models.model_file import load_model
+    from ase_srdft.models.shipped_models import model_path
 
     if options.json is not None:
         check_writable(options.json)

@@ -83,7 +83,7 @@ def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
     from dataclasses import fields
 
     from ase_srdft.common.errors import BadInput
-    from ase_srdft.models.state import family
+    from ase_srdft.models.electronic_state import family
     from ase_srdft.training.config import TrainingConfig
 
     name = plain.get("model", TrainingConfig.model)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.training.config import TrainingConfig

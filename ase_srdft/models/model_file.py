@@ -17,7 +17,7 @@ from ase_srdft.common.atomic_files import replace_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.common.torch_state import seeded, single_precision, undisturbed
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.models.state import ElectronicStateModel, family
+from ase_srdft.models.electronic_state import ElectronicStateModel, family
 
 __all__ = ["FORMAT_VERSION", "LoadedModel", "build_model", "load_model", "save_model"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.labels import Labels
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig

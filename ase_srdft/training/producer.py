@@ -13,9 +13,9 @@ from ase_srdft.common.devices import torch_device
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.models.evaluate import Evaluation, evaluate, merged, molecule_of
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.single_point import Evaluation, evaluate, merged, molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import SamplingConfig

@@ -16,7 +16,7 @@ from typing import Any
 
 from ase_srdft import version
 from ase_srdft.common.errors import BadInput
-from ase_srdft.models.library import shipped_folder
+from ase_srdft.models.shipped_models import shipped_folder
 
 __all__ = ["connect", "device_kind", "environment", "resources"]
 

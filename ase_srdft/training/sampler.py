@@ -31,7 +31,7 @@ from ase_srdft.integrators import (
     Mobility,
     WalkerState,
 )
-from ase_srdft.models.evaluate import Evaluation
+from ase_srdft.models.single_point import Evaluation
 from ase_srdft.preconditioner import mobility_square_root, rigid_motions
 from ase_srdft.training.config import SamplingConfig
 

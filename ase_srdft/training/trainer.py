@@ -18,8 +18,8 @@ from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.common.torch_state import seeded, undisturbed
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.models.electronic_state import ElectronicStateModel, family
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.state import ElectronicStateModel, family
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.buffer import BatchSource

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from ase_srdft.models.state import ElectronicStateModel
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.training.events import Counters, Validation
 from ase_srdft.training.held_out import HeldOut
 

@@ -7,7 +7,7 @@ from ase.data import atomic_numbers
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.models.state import family
+from ase_srdft.models.electronic_state import family
 
 
 def molecule_of(symbols, guess="minao", **level):

@@ -1,0 +1,143 @@
+"""What every electronic-state model returns, and the families found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ase_srdft.common.elements import chemical_symbols
+from ase_srdft.common.errors import BadInput
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.prepared_geometry import Geometry
+
+__all__ = ["FAMILIES", "ElectronicState", "ElectronicStateModel", "family", "register"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ElectronicState:
+    """Occupied orbitals of a batch of geometries of one molecule.
+
+    Attributes:
+        density_matrix: P, spin-summed, differentiable in the weights and the nuclei.
+        mo_coeff: orbitals in columns, the occupied ones first; C^T S C = 1; detached.
+        mo_energy: the model's orbital energies (Hartree); detached; None where it predicts
+            orbitals without a Hamiltonian.
+    """
+
+    density_matrix: Float[Tensor, "batch nao nao"]
+    mo_coeff: Float[Tensor, "batch nao nao"]
+    mo_energy: Float[Tensor, "batch nao"] | None
+
+    @classmethod
+    def of(
+        cls,
+        geometry: Geometry,
+        projector: Float[Tensor, "batch nao nao"],
+        orbitals: Float[Tensor, "batch nao nao"],
+        mo_energy: Float[Tensor, "batch nao"] | None = None,
+    ) -> ElectronicState:
+        """From the occupied projector and the orbitals in Loewdin's basis."""
+        return cls(
+            density_matrix=geometry.density_matrix(projector),
+            mo_coeff=geometry.orthogonaliser.detach() @ orbitals,
+            mo_energy=mo_energy,
+        )
+
+
+class ElectronicStateModel(nn.Module):
+    """A family of maps from nuclei to orthonormal occupied orbitals.
+
+    Subclasses set ``family`` and ``Config`` (a frozen dataclass with plain values) and are
+    registered by :func:`register`.
+
+    Attributes:
+        guess: what :class:`ase_srdft.dft.molecule.Molecule` shall prepare for it.
+        learning_rate: that suits the family, where none is asked for.
+
+    Args:
+        level: level of theory.
+        elements: atomic numbers it knows, sorted.
+        config: the family's configuration.
+    """
+
+    family: ClassVar[str]
+    Config: ClassVar[type]
+    learning_rate: ClassVar[float] = 1.0e-2
+    guess: str
+
+    def __init__(self, level: LevelOfTheory, elements: tuple[int, ...], config: Any) -> None:
+        super().__init__()
+        self.level = level
+        self.elements = tuple(sorted(set(elements)))
+        self.config = config
+
+    def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
+        """States of several batches, each of its own molecule, in one evaluation."""
+        raise NotImplementedError
+
+    def hamiltonian(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
+        """The predicted Fock matrix (Hartree) of each batch, in the atomic-orbital basis.
+
+        Differentiable in the weights.
+
+        Raises:
+            BadInput: the family predicts orbitals without one.
+        """
+        raise BadInput(
+            f"the family {self.family!r} predicts no Hamiltonian: use one that does ('fock'), or "
+            "the loss 'energy'"
+        )
+
+    @property
+    def predicts_hamiltonian(self) -> bool:
+        """Whether there is a :meth:`hamiltonian`."""
+        return type(self).hamiltonian is not ElectronicStateModel.hamiltonian
+
+    def check_elements(self, numbers: tuple[int, ...]) -> None:
+        """Refuse a molecule with elements that the model does not know.
+
+        Raises:
+            BadInput: naming the elements on both sides.
+        """
+        unknown = sorted(set(numbers) - set(self.elements))
+        if unknown:
+            names = ", ".join(chemical_symbols[z] for z in unknown)
+            known = ", ".join(chemical_symbols[z] for z in self.elements)
+            raise BadInput(
+                f"the model does not know {names}: it knows {known}; "
+                "train one with structures that contain these elements"
+            )
+
+
+#: Families that come with the package, each in the module of its name.
+FAMILIES = {
+    "fock": "ase_srdft.models.fock.fock_model",
+    "coefficient": "ase_srdft.models.orbital_tokens.coefficient_model",
+    "qpt": "ase_srdft.models.orbital_tokens.qpt_model",
+}
+_FAMILIES: dict[str, type[ElectronicStateModel]] = {}
+
+
+def register(cls: type[ElectronicStateModel]) -> type[ElectronicStateModel]:
+    """Class decorator: make a family known by its name."""
+    _FAMILIES[cls.family] = cls
+    return cls
+
+
+def family(name: str) -> type[ElectronicStateModel]:
+    """The class of a family.
+
+    Raises:
+        BadInput: no such family.
+    """
+    if name in FAMILIES:
+        import_module(FAMILIES[name])  # registers itself
+    if name not in _FAMILIES:
+        known = ", ".join(sorted({*FAMILIES, *_FAMILIES}))
+        raise BadInput(f"unknown model family {name!r}: use one of {known}")
+    return _FAMILIES[name]

@@ -1,0 +1,1 @@
+"""The Fock family: a correction to a guess of the Fock matrix."""

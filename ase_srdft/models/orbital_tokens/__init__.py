@@ -1,0 +1,1 @@
+"""The two published families that work on orbital tokens."""
