@@ -12,7 +12,7 @@ from campaign import has_no_time, is_evaluated, is_trained
 from paper_numbers import PARAMETERS, STEPS, Published
 from runs import Campaign, Run, label_minutes
 
-from ase_srdft.evaluation import Accuracy
+from ase_srdft.reference.accuracy import Accuracy
 from ase_srdft.training.report_history import read_history
 
 #: What a cell of a table may hold.

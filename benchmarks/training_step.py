@@ -32,10 +32,10 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES, Molecule
 from ase_srdft.dft.reference_scf import mean_field
-from ase_srdft.labelling import FrameTask, label_frame
-from ase_srdft.labels import Label, LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
+from ase_srdft.reference.label_file import Label, LabelOrigin, Labels, frames_fingerprint
+from ase_srdft.reference.label_run import FrameTask, label_frame
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.learner import Learner
 from ase_srdft.training.losses import HamiltonianLoss

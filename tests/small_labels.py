@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.labelling import FrameTask, label_frame
-from ase_srdft.labels import LabelOrigin, Labels, frames_fingerprint
+from ase_srdft.reference.label_file import LabelOrigin, Labels, frames_fingerprint
+from ase_srdft.reference.label_run import FrameTask, label_frame
 from ase_srdft.training.dataset import plain_frame
 from tests.small_training import PLAIN, rattled
 

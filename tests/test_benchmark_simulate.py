@@ -6,8 +6,8 @@ from ase.build import molecule
 
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.evaluation import frame_errors
 from ase_srdft.models.model_file import build_model
+from ase_srdft.reference.accuracy import frame_errors
 from tests.campaigns import benchmark
 
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g", grid_level=0)

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from ase_srdft import evaluation
 from ase_srdft.cli.common import Parser, run_command
 from ase_srdft.cli.evaluate import _parser, main
 from ase_srdft.cli.frames import chosen_frames
 from ase_srdft.common.errors import ReferenceNotConverged
-from ase_srdft.evaluation import average, frame_errors
 from ase_srdft.models.model_file import load_model, save_model
+from ase_srdft.reference import accuracy
+from ase_srdft.reference.accuracy import average, frame_errors
+from tests.reference.test_accuracy import COLUMNS
 from tests.small_models import small_model, water
-from tests.test_evaluation import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_bad_input_is_one_line_and_exit_code_2(changes, message, folder, capsys,
 
 def third_scf(monkeypatch, happens):
     """Something happens in the third SCF; returns the list that counts them."""
-    original, asked = evaluation.reference_scf, []
+    original, asked = accuracy.reference_scf, []
 
     def reference_scf(*arguments):
         asked.append(arguments)
@@ -142,7 +142,7 @@ def third_scf(monkeypatch, happens):
             happens()
         return original(*arguments)
 
-    monkeypatch.setattr(evaluation, "reference_scf", reference_scf)
+    monkeypatch.setattr(accuracy, "reference_scf", reference_scf)
     return asked
 
 

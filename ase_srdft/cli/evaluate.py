@@ -23,9 +23,9 @@ from ase_srdft.cli.words import words_apart_from
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_srdft.evaluation import Accuracy, FrameErrors
-    from ase_srdft.labels import Failure
     from ase_srdft.models.electronic_state import ElectronicStateModel
+    from ase_srdft.reference.accuracy import Accuracy, FrameErrors
+    from ase_srdft.reference.label_file import Failure
 
 __all__ = ["main"]
 
@@ -78,7 +78,7 @@ class _Outcome:
     @property
     def accuracy(self) -> Accuracy | None:
         """Means over the frames that are done; None if there are none."""
-        from ase_srdft.evaluation import average
+        from ase_srdft.reference.accuracy import average
 
         return average(self.errors) if self.errors else None
 
@@ -94,10 +94,10 @@ class _Outcome:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from ase_srdft.common.devices import torch_device
-    from ase_srdft.evaluation import frame_results
-    from ase_srdft.labels import Failure
     from ase_srdft.models.model_file import load_model
     from ase_srdft.models.shipped_models import model_path
+    from ase_srdft.reference.accuracy import frame_results
+    from ase_srdft.reference.label_file import Failure
 
     if options.json is not None:
         check_writable(options.json)

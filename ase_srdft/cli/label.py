@@ -17,7 +17,7 @@ from ase_srdft.cli.words import words_apart_from
 
 if TYPE_CHECKING:
     from ase_srdft.dft.level_of_theory import LevelOfTheory
-    from ase_srdft.labelling import Labelling
+    from ase_srdft.reference.label_run import Labelling
 
 __all__ = ["main"]
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _label(options: argparse.Namespace, stop: StopRequest) -> int:
     from ase_srdft.common.atomic_files import what_went_wrong
     from ase_srdft.common.errors import WorkerFailed
-    from ase_srdft.labelling import Labelling
+    from ase_srdft.reference.label_run import Labelling
     from ase_srdft.training.dataset import plain_frame
 
     check_writable(options.output)
@@ -93,7 +93,7 @@ def _level(options: argparse.Namespace) -> LevelOfTheory:
 
 def _run(labelling: Labelling) -> int:
     """Label, and say what came of it; returns the exit code."""
-    from ase_srdft.labels import Label
+    from ase_srdft.reference.label_file import Label
 
     nframes, before = len(labelling.frames), labelling.ndone
     going_on = f" ({before} done before)" if before else ""

@@ -133,7 +133,7 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
         BadInput: nothing to train on, or files that cannot be used.
     """
     from ase_srdft.common.errors import BadInput
-    from ase_srdft.labels import read_labels
+    from ase_srdft.reference.label_file import read_labels
     from ase_srdft.training.dataset import Dataset
 
     if options.labels is None and config.loss == "hamiltonian":

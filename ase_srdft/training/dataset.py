@@ -14,7 +14,7 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.labels import Labels
+from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.isomers import sort_by_molecule
 
 __all__ = ["Dataset", "evenly_spaced", "plain_frame"]

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from ase_srdft.labels import Labels
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
+from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.learner import mean_bracket, mean_hamiltonian_error
 from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.store import GeometryStore

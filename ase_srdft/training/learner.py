@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ase_srdft.dft.prepared_geometry import Geometry
-from ase_srdft.labels import Labels
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.threads import Workers
+from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss, StepRecord
 

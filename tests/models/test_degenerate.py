@@ -12,10 +12,10 @@ from ase_srdft.common.errors import DegenerateState, ReferenceNotConverged
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps, occupied_projector
-from ase_srdft.evaluation import frame_errors
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import evaluate, molecule_of
 from ase_srdft.parallel.threads import Workers
+from ase_srdft.reference.accuracy import frame_errors
 from ase_srdft.training.config import SamplingConfig
 from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.producer import model_surface

@@ -11,14 +11,14 @@ import pytest
 import yaml
 from ase.build import molecule
 
-from ase_srdft.labelling import Labelling
-from ase_srdft.labels import read_labels
 from ase_srdft.parallel.launch import (
     ignore_folder,
     ignore_folder_settings,
     python_command,
     same_settings,
 )
+from ase_srdft.reference.label_file import read_labels
+from ase_srdft.reference.label_run import Labelling
 from tests.small_labels import LEVEL, plain_frames
 from tests.small_training import plain_with, rattled
 

@@ -18,10 +18,10 @@ from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import Reference, reference_scf
-from ase_srdft.labels import Failure
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.single_point import Evaluation, evaluate, molecule_of
+from ase_srdft.reference.label_file import Failure
 
 __all__ = [
     "Accuracy",

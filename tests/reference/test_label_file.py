@@ -8,7 +8,7 @@ import pytest
 
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.labels import (
+from ase_srdft.reference.label_file import (
     Failure,
     Label,
     frames_fingerprint,

@@ -10,11 +10,13 @@ from ase import Atoms, units
 from ase.build import molecule
 from scipy.linalg import eigh
 
-from ase_srdft import evaluation as evaluation_module
 from ase_srdft.common.errors import BadInput, ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.evaluation import (
+from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
+from ase_srdft.models.single_point import evaluate
+from ase_srdft.reference import accuracy as evaluation_module
+from ase_srdft.reference.accuracy import (
     Accuracy,
     FrameErrors,
     average,
@@ -22,9 +24,7 @@ from ase_srdft.evaluation import (
     frame_errors,
     frame_results,
 )
-from ase_srdft.labels import Failure
-from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.models.single_point import evaluate
+from ase_srdft.reference.label_file import Failure
 from tests.small_models import small_model, water
 
 COLUMNS = [
@@ -247,7 +247,7 @@ def test_refused_frames(model, monkeypatch):
     def fail(*_):
         raise ReferenceNotConverged("no luck")
 
-    monkeypatch.setattr("ase_srdft.evaluation.reference_scf", fail)
+    monkeypatch.setattr("ase_srdft.reference.accuracy.reference_scf", fail)
     with pytest.raises(ReferenceNotConverged, match="frame 0: no luck"):
         next(frame_errors(model, [water()]))
 

@@ -39,7 +39,8 @@ from ase_srdft.common.errors import BadInput, DamagedFile, ReferenceNotConverged
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.labels import (
+from ase_srdft.parallel.launch import ignore_folder
+from ase_srdft.reference.label_file import (
     Failure,
     Label,
     LabelOrigin,
@@ -49,7 +50,6 @@ from ase_srdft.labels import (
     read_origin,
     write_labels,
 )
-from ase_srdft.parallel.launch import ignore_folder
 
 __all__ = ["FrameTask", "Labelling", "label_frame"]
 

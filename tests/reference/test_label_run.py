@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from pyscf import dft, gto
 
-from ase_srdft import labelling
 from ase_srdft.common.atomic_files import locked_directory
 from ase_srdft.common.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.labelling import Labelling
-from ase_srdft.labels import Failure, read_labels, write_labels
+from ase_srdft.reference import label_run
+from ase_srdft.reference.label_file import Failure, read_labels, write_labels
+from ase_srdft.reference.label_run import Labelling
 from tests.small_labels import LEVEL, plain_frames, small_labels
 
 DOUBLE_ZETA = LevelOfTheory(xc="PBE", basis="6-31g", grid_level=0)
@@ -41,13 +41,13 @@ def stop_after(run, nframes):
 
 def count_frames(monkeypatch):
     """The frames that are labelled from now on."""
-    asked, original = [], labelling.label_frame
+    asked, original = [], label_run.label_frame
 
     def count(task):
         asked.append(task.frame)
         return original(task)
 
-    monkeypatch.setattr(labelling, "label_frame", count)
+    monkeypatch.setattr(label_run, "label_frame", count)
     return asked
 
 
@@ -99,8 +99,8 @@ def test_stopped_and_run_again(tmp_path, monkeypatch):
 
 
 def test_pieces_are_written_as_it_goes(tmp_path, monkeypatch):
-    monkeypatch.setattr(labelling, "_PIECE_SECONDS", 0.0)
-    monkeypatch.setattr(labelling, "_PIECE_SHARE", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SHARE", 0.0)
     run = small_run(tmp_path)
     seen = [
         [
@@ -122,14 +122,14 @@ def test_several_molecules(tmp_path):
 
 
 def test_a_frame_without_convergence_is_left_out(tmp_path, monkeypatch):
-    original = labelling.reference_scf
+    original = label_run.reference_scf
 
     def fail(molecule, positions, forces):
         if np.array_equal(positions, plain_frames(3)[1][1]):
             raise ReferenceNotConverged("it did not converge")
         return original(molecule, positions, forces)
 
-    monkeypatch.setattr(labelling, "reference_scf", fail)
+    monkeypatch.setattr(label_run, "reference_scf", fail)
     run = small_run(tmp_path, 3)
     found = finish(run)
     assert [label.frame for label in found.labels] == [0, 2]
@@ -172,7 +172,7 @@ def test_a_molecule_that_cannot_be_is_refused_before_the_work(level, message, tm
 
 
 def test_two_at_once_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(labelling, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(label_run, "_PATIENCE_SECONDS", 0.0)
     run = small_run(tmp_path)
     run.pieces.mkdir()
     lock = locked_directory(run.pieces, 0.0)
@@ -259,7 +259,7 @@ def test_the_file_is_removed_while_one_waits(tmp_path):
         original(descriptor)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelling.os, "close", close)
+        patch.setattr(label_run.os, "close", close)
         list(results)
     assert waiting.ended().error is None
     assert read_labels(second.path).complete
@@ -284,8 +284,8 @@ def test_a_lock_on_a_directory_that_is_gone_lets_nobody_in(tmp_path, monkeypatch
 
 def pieces_of_one_frame(folder, monkeypatch, nframes, stop=True):
     """A run that was stopped with a piece for each frame."""
-    monkeypatch.setattr(labelling, "_PIECE_SECONDS", 0.0)
-    monkeypatch.setattr(labelling, "_PIECE_SHARE", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SHARE", 0.0)
     run = small_run(folder)
     stop_after(run, nframes)
     paths = sorted(run.pieces.glob("*.h5"))
@@ -323,8 +323,8 @@ def test_a_frame_in_two_pieces_is_refused(tmp_path, monkeypatch):
 
 
 def test_pieces_that_vanish_before_they_are_joined(tmp_path, monkeypatch):
-    monkeypatch.setattr(labelling, "_PIECE_SECONDS", 0.0)
-    monkeypatch.setattr(labelling, "_PIECE_SHARE", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SHARE", 0.0)
     run = small_run(tmp_path)
     results = run.run()
     for _ in range(4):
@@ -338,8 +338,8 @@ def test_pieces_that_vanish_before_they_are_joined(tmp_path, monkeypatch):
 
 
 def test_a_directory_of_pieces_that_vanishes_is_made_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(labelling, "_PIECE_SECONDS", 0.0)
-    monkeypatch.setattr(labelling, "_PIECE_SHARE", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SECONDS", 0.0)
+    monkeypatch.setattr(label_run, "_PIECE_SHARE", 0.0)
     run = small_run(tmp_path)
     results = run.run()
     for _ in range(2):
@@ -353,7 +353,7 @@ def test_a_directory_of_pieces_that_vanishes_is_made_again(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("killed", ["before the file is there", "after it"])
 def test_killed_while_joining(killed, tmp_path, monkeypatch):
-    original = labelling.replace_atomically
+    original = label_run.replace_atomically
 
     def die(path, write):
         if path.name == "labels.h5":
@@ -364,10 +364,10 @@ def test_killed_while_joining(killed, tmp_path, monkeypatch):
             raise SystemExit
         original(path, write)
 
-    monkeypatch.setattr(labelling, "replace_atomically", die)
+    monkeypatch.setattr(label_run, "replace_atomically", die)
     with pytest.raises(SystemExit):
         finish(small_run(tmp_path))
-    monkeypatch.setattr(labelling, "replace_atomically", original)
+    monkeypatch.setattr(label_run, "replace_atomically", original)
     asked = count_frames(monkeypatch)
     assert finish(small_run(tmp_path)).complete
     assert asked == []
@@ -405,14 +405,14 @@ def test_pieces_of_another_run_beside_a_finished_file_stay(tmp_path):
 
 def test_a_piece_that_goes_while_it_is_looked_at(tmp_path, monkeypatch):
     _, paths = pieces_of_one_frame(tmp_path, monkeypatch, 2)
-    original = labelling.read_labels
+    original = label_run.read_labels
 
     def removed_first(path):
         if path == paths[1] and path.exists():
             path.unlink()
         return original(path)
 
-    monkeypatch.setattr(labelling, "read_labels", removed_first)
+    monkeypatch.setattr(label_run, "read_labels", removed_first)
     assert small_run(tmp_path).ndone == 1
 
 
@@ -431,13 +431,13 @@ def test_processes_give_the_same_labels(tmp_path):
 @pytest.mark.slow
 def test_a_dead_process_is_an_error_and_what_was_done_is_kept(tmp_path, monkeypatch):
     run = small_run(tmp_path, 40, nworkers=2)
-    pools, original = [], labelling._submitted
+    pools, original = [], label_run._submitted
 
     def remember(pool, task):
         pools.append(pool)
         return original(pool, task)
 
-    monkeypatch.setattr(labelling, "_submitted", remember)
+    monkeypatch.setattr(label_run, "_submitted", remember)
     results = run.run()
     next(results)
     for process in list(pools[0]._processes.values()):
