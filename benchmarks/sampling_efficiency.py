@@ -53,7 +53,12 @@ from ase_srdft.common.units import (
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.integrators import (
+from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.model_file import build_model, load_model
+from ase_srdft.models.shipped_models import model_path
+from ase_srdft.models.single_point import evaluate, merged, molecule_of
+from ase_srdft.parallel.threads import Workers
+from ase_srdft.sampling.integrators import (
     BAOAB,
     EnergyAndForces,
     LeimkuhlerMatthews,
@@ -61,14 +66,9 @@ from ase_srdft.integrators import (
     Mobility,
     WalkerState,
 )
-from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.models.model_file import build_model, load_model
-from ase_srdft.models.shipped_models import model_path
-from ase_srdft.models.single_point import evaluate, merged, molecule_of
-from ase_srdft.parallel.threads import Workers
-from ase_srdft.preconditioner import mobility_square_root, model_hessian
+from ase_srdft.sampling.lindh_mobility import mobility_square_root, model_hessian
+from ase_srdft.sampling.sampler import thermal_copies
 from ase_srdft.training.config import SamplingConfig
-from ase_srdft.training.sampler import thermal_copies
 
 DEFAULTS = SamplingConfig()
 #: Blocks, of all walkers together, that a scatter of block means is taken from.
@@ -80,7 +80,7 @@ _State = TypeVar("_State", bound=WalkerState)
 
 
 class Integrator(Protocol[_State]):
-    """What the schemes of `ase_srdft.integrators` have in common, for walkers of one kind."""
+    """What the schemes of `ase_srdft.sampling.integrators` have in common."""
 
     def init(
         self, positions: np.ndarray, energy_and_forces: EnergyAndForces, rng: np.random.Generator

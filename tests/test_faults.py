@@ -19,7 +19,7 @@ import yaml
 from ase.build import molecule
 
 from ase_srdft.parallel.mailbox import Exchange
-from ase_srdft.training.chunk import pack
+from ase_srdft.sampling.workers.chunk import pack
 from tests.small_training import plain_with, sampling_trainer
 
 pytestmark = pytest.mark.slow

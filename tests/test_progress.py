@@ -15,9 +15,9 @@ from rich.console import Console
 
 from ase_srdft.cli.progress import Status, progress_display
 from ase_srdft.cli.progress_line import Part, ProgressLine, duration
+from ase_srdft.sampling.sampler import SamplingRound
 from ase_srdft.training.events import Event, Validation
 from ase_srdft.training.losses import StepRecord
-from ase_srdft.training.sampler import SamplingRound
 
 
 def event(step, elapsed, progress=0.1, nsamples=0, **what):

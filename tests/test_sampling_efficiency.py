@@ -9,7 +9,7 @@ import pytest
 from ase.build import molecule
 
 from ase_srdft.common.structures import bond_matrix
-from ase_srdft.integrators import LeimkuhlerMatthews
+from ase_srdft.sampling.integrators import LeimkuhlerMatthews
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 

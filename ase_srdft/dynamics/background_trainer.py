@@ -20,10 +20,10 @@ from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.sampling.workers.resumable_sampler import Recipe
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import StepRecord
-from ase_srdft.training.producer import Recipe
 from ase_srdft.training.trainer import Trainer
 
 __all__ = ["Companion", "LocalCompanion", "SyncCompanion", "pretrain"]

@@ -15,11 +15,11 @@ from ase_srdft.dynamics.background_trainer import pretrain
 from ase_srdft.parallel.child_process import work_as_told
 from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.mailbox import Exchange
-from ase_srdft.training.chunk import under
+from ase_srdft.sampling.workers.chunk import under
+from ase_srdft.sampling.workers.resumable_sampler import Recipe
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.learner import StepRecord
-from ase_srdft.training.producer import Recipe
 from ase_srdft.training.trainer import Trainer
 
 __all__ = ["main"]

@@ -11,8 +11,8 @@ from ase.md.md import MolecularDynamics
 
 from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, ASE_TIME_PER_FS, EV_PER_HARTREE
-from ase_srdft.integrators import LeimkuhlerMatthews, Mobility
-from ase_srdft.preconditioner import mobility_square_root
+from ase_srdft.sampling.integrators import LeimkuhlerMatthews, Mobility
+from ase_srdft.sampling.lindh_mobility import mobility_square_root
 
 __all__ = ["OverdampedLangevin"]
 
@@ -23,7 +23,7 @@ class OverdampedLangevin(MolecularDynamics):
     """Langevin dynamics in the limit of strong friction: positions without momenta.
 
     Leimkuhler and Matthews (Appl. Math. Res. eXpress 2013, 34), one force call per step, an
-    error of second order in the step (see `ase_srdft.integrators.LeimkuhlerMatthews`)::
+    error of second order in the step (see `ase_srdft.sampling.integrators.LeimkuhlerMatthews`)::
 
         R_{n+1} = R_n + Δt M F(R_n) + sqrt(2 kT Δt) M^(1/2) (ξ_n + ξ_{n+1}) / 2
 
@@ -51,7 +51,7 @@ class OverdampedLangevin(MolecularDynamics):
     soft modes decorrelate alike.  Its mobility is computed anew every ``mobility_interval`` steps.
     The stationary distribution is exp(-E/kT), each time in another sense of time; that of
     "model-hessian" is over the shapes of the molecule, which keeps its orientation (see
-    `ase_srdft.preconditioner.mobility_square_root`).
+    `ase_srdft.sampling.lindh_mobility.mobility_square_root`).
 
     Momenta mean nothing here and are set to zero at every step, so that the kinetic energy and
     the temperature in a log file are zero, and its time is in the unit of ``timestep``.

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ase_srdft.common.atomic_files import destination, replace_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
-from ase_srdft.training.chunk import SamplerState, under
+from ase_srdft.sampling.workers.chunk import SamplerState, under
 from ase_srdft.training.events import Counters
 from ase_srdft.training.learner import Pace
 from ase_srdft.training.store import GeometryStore

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ase_srdft.training.engine import WorkerReport
+from ase_srdft.sampling.sampler import SamplingRound
+from ase_srdft.sampling.workers.sampler_pool import WorkerReport
 from ase_srdft.training.learner import StepRecord
-from ase_srdft.training.sampler import SamplingRound
 
 __all__ = ["Counters", "Event", "Validation"]
 

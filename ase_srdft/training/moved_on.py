@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ase_srdft.sampling.sampler import Sampler
 from ase_srdft.training.config import TrainingConfig
-from ase_srdft.training.sampler import Sampler
 
 __all__ = ["moved_on", "number_of_steps"]
 

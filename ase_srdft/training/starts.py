@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from ase_srdft.common.structures import same_connectivity
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.sampling.sampler import thermal_copies
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.sampler import thermal_copies
 
 __all__ = [
     "distances",

@@ -22,22 +22,27 @@ from ase_srdft.models.electronic_state import ElectronicStateModel, family
 from ase_srdft.models.model_file import build_model
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.threads import Workers
+from ase_srdft.sampling.sampler import Sample, Sampler, SamplingRound, Surface
+from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
+from ase_srdft.sampling.workers.lead_rank_pool import LedEngine
+from ase_srdft.sampling.workers.process_pool import LocalEngine
+from ase_srdft.sampling.workers.ray_pool import RayEngine
+from ase_srdft.sampling.workers.resumable_sampler import (
+    ChunkProducer,
+    Recipe,
+    model_surface,
+    starting_state,
+)
+from ase_srdft.sampling.workers.sampler_pool import Engine, SyncEngine
 from ase_srdft.training.buffer import BatchSource
-from ase_srdft.training.chunk import Chunk, SamplerState
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset, evenly_spaced
-from ase_srdft.training.engine import Engine, SyncEngine
 from ase_srdft.training.events import Counters, Event, Validation
 from ase_srdft.training.held_out import HeldOut, is_held_out, which_are_held_out
 from ase_srdft.training.isomers import names_of
 from ase_srdft.training.learner import Learner
-from ase_srdft.training.led_engine import LedEngine
-from ase_srdft.training.local_engine import LocalEngine
 from ase_srdft.training.losses import StepRecord, loss_of
 from ase_srdft.training.moved_on import moved_on, number_of_steps
-from ase_srdft.training.producer import ChunkProducer, Recipe, model_surface, starting_state
-from ase_srdft.training.ray_engine import RayEngine
-from ase_srdft.training.sampler import Sample, Sampler, SamplingRound, Surface
 from ase_srdft.training.starts import (
     notes_on,
     placed,

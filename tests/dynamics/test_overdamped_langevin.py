@@ -11,8 +11,8 @@ from ase.constraints import FixAtoms
 from ase.io import Trajectory
 
 from ase_srdft import OverdampedLangevin
-from ase_srdft.integrators import LeimkuhlerMatthews, Mobility
-from ase_srdft.preconditioner import mobility, rigid_motions
+from ase_srdft.sampling.integrators import LeimkuhlerMatthews, Mobility
+from ase_srdft.sampling.lindh_mobility import mobility, rigid_motions
 
 SPRING = 20.0  # eV/Å²
 KELVIN = 500.0

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from ase_srdft.training.chunk import pack, unpacked_state
-from ase_srdft.training.producer import Recipe
+from ase_srdft.sampling.workers.chunk import pack, unpacked_state
+from ase_srdft.sampling.workers.resumable_sampler import Recipe
 
 __all__ = ["RaySampler"]
 

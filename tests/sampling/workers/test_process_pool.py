@@ -13,9 +13,9 @@ import torch
 from ase_srdft.common.errors import BadInput, SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.models.single_point import evaluate
-from ase_srdft.training.chunk import pack, unpack
-from ase_srdft.training.engine import Engine, SyncEngine
-from ase_srdft.training.local_engine import LocalEngine
+from ase_srdft.sampling.workers.chunk import pack, unpack
+from ase_srdft.sampling.workers.process_pool import LocalEngine
+from ase_srdft.sampling.workers.sampler_pool import Engine, SyncEngine
 from tests.small_training import sampling_trainer, small_dataset, small_trainer
 
 #: Seconds that a loaded machine may take to start Python with torch.

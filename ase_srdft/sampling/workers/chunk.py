@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate, from_tensors, select, to_tensors
-from ase_srdft.training.sampler import Sample, SamplingRound
+from ase_srdft.sampling.sampler import Sample, SamplingRound
 
 __all__ = ["Chunk", "SamplerState", "pack", "packed_state", "under", "unpack", "unpacked_state"]
 

@@ -8,8 +8,8 @@ import torch
 
 from ase_srdft.parallel.child_process import work_as_told
 from ase_srdft.parallel.launch import parent_is_gone
-from ase_srdft.training.chunk import pack, unpacked_state
-from ase_srdft.training.producer import Recipe
+from ase_srdft.sampling.workers.chunk import pack, unpacked_state
+from ase_srdft.sampling.workers.resumable_sampler import Recipe
 
 __all__ = ["main"]
 

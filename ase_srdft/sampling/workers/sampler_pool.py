@@ -13,8 +13,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ase_srdft.training.chunk import Chunk, SamplerState
-from ase_srdft.training.producer import ChunkProducer
+from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
+from ase_srdft.sampling.workers.resumable_sampler import ChunkProducer
 
 __all__ = ["Engine", "SyncEngine", "WorkerReport"]
 

@@ -16,12 +16,12 @@ from ase_srdft.dft.energy_bracket import EnergyBracket
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
-from ase_srdft.integrators import WalkerState
 from ase_srdft.models.electronic_state import ElectronicState
 from ase_srdft.models.single_point import Evaluation, evaluate
-from ase_srdft.preconditioner import mobility, rigid_motions
+from ase_srdft.sampling.integrators import WalkerState
+from ase_srdft.sampling.lindh_mobility import mobility, rigid_motions
+from ase_srdft.sampling.sampler import Sampler, thermal_copies
 from ase_srdft.training.config import DYNAMICS, SamplingConfig
-from ase_srdft.training.sampler import Sampler, thermal_copies
 from tests.small_models import small_model
 
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g", grid_level=0)
@@ -89,7 +89,7 @@ KT = HARTREE_PER_KELVIN * 500.0
 def cheap_samples(monkeypatch):
     """Samples whose integrals are those of the well's bottom: thousands of them in a second."""
     bottom = prepare(HYDROGEN, torch.tensor(HYDROGEN_AT)[None])
-    monkeypatch.setattr("ase_srdft.training.sampler.select", lambda geometry, index: bottom)
+    monkeypatch.setattr("ase_srdft.sampling.sampler.select", lambda geometry, index: bottom)
 
 
 def hydrogen_sampler(nwalkers, **config):
@@ -437,7 +437,7 @@ def test_failed_walkers_go_round_the_structures():
 
 
 def test_walkers_take_turns_where_there_are_more_structures(monkeypatch):
-    monkeypatch.setattr("ase_srdft.training.sampler._TURN_STEPS", 3)
+    monkeypatch.setattr("ase_srdft.sampling.sampler._TURN_STEPS", 3)
     sampler, rng, starts = three_structures(2)
     assert len(sampler.sample(9, rng).samples) == 18
     assert starts == [[2, 0], [1, 2], [0, 1]]

@@ -5,9 +5,9 @@ import pytest
 from ase.build import molecule
 from ase.units import Bohr
 
-from ase_srdft import preconditioner
-from ase_srdft.integrators import LeimkuhlerMatthews, Mobility
-from ase_srdft.preconditioner import (
+from ase_srdft.sampling import lindh_mobility
+from ase_srdft.sampling.integrators import LeimkuhlerMatthews, Mobility
+from ase_srdft.sampling.lindh_mobility import (
     mobility,
     mobility_square_root,
     model_hessian,
@@ -56,8 +56,8 @@ def finite_difference(atoms, positions, step=1e-4):
 @pytest.mark.parametrize("kind", ["_stretches", "_bends", "_torsions"])
 def test_gradients_of_the_coordinates_by_finite_differences(kind):
     numbers, positions = geometry("CH3CH2OH", stretch=0.1)
-    closeness = preconditioner._closeness(numbers, positions)
-    springs = getattr(preconditioner, kind)(closeness, positions)
+    closeness = lindh_mobility._closeness(numbers, positions)
+    springs = getattr(lindh_mobility, kind)(closeness, positions)
     assert len(springs.atoms) > 20
     checked = 0
     for atoms, gradient in zip(springs.atoms, springs.gradient, strict=True):
@@ -78,9 +78,9 @@ def test_force_constants_of_water_by_hand():
     distance = np.linalg.norm(positions[1] - positions[2])
     oh = np.exp(0.3949 * (2.10**2 - bond**2))
     hh = np.exp(1.0 * (1.35**2 - distance**2))
-    closeness = preconditioner._closeness(numbers, positions)
-    stretches = preconditioner._stretches(closeness, positions)
-    bends = preconditioner._bends(closeness, positions)
+    closeness = lindh_mobility._closeness(numbers, positions)
+    stretches = lindh_mobility._stretches(closeness, positions)
+    bends = lindh_mobility._bends(closeness, positions)
     assert stretches.atoms.tolist() == [[0, 1], [0, 2], [1, 2]]
     np.testing.assert_allclose(stretches.force_constant, 0.45 * np.array([oh, oh, hh]))
     by_centre = dict(zip(bends.atoms[:, 1].tolist(), bends.force_constant, strict=True))
@@ -90,8 +90,8 @@ def test_force_constants_of_water_by_hand():
 
 def test_torsions_of_hydrogen_peroxide_by_hand():
     numbers, positions = geometry("H2O2")
-    closeness = preconditioner._closeness(numbers, positions)
-    torsions = preconditioner._torsions(closeness, positions)
+    closeness = lindh_mobility._closeness(numbers, positions)
+    torsions = lindh_mobility._torsions(closeness, positions)
     oxygen, hydrogen = np.flatnonzero(numbers == 8), np.flatnonzero(numbers == 1)
     oo = np.exp(0.28 * (2.87**2 - np.linalg.norm(positions[oxygen[0]] - positions[oxygen[1]]) ** 2))
     oh = [

@@ -8,8 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.training.chunk import Chunk, SamplerState
-from ase_srdft.training.engine import Engine, WorkerReport
+from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
+from ase_srdft.sampling.workers.sampler_pool import Engine, WorkerReport
 
 __all__ = ["LedEngine"]
 

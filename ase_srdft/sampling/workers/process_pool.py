@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Exchange
-from ase_srdft.training.chunk import Chunk, SamplerState, packed_state, unpack
-from ase_srdft.training.worker_engine import UnreadableChunk, WorkerEngine, WorkerSampler
+from ase_srdft.sampling.workers.chunk import Chunk, SamplerState, packed_state, unpack
+from ase_srdft.sampling.workers.supervised_pool import UnreadableChunk, WorkerEngine, WorkerSampler
 
 __all__ = ["LocalEngine"]
 
-_MODULE = "ase_srdft.training.sampler_process"
+_MODULE = "ase_srdft.sampling.workers.process_main"
 
 
 class LocalEngine(WorkerEngine[WorkerProcess]):

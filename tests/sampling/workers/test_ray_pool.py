@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from ase_srdft.common.errors import BadInput, WorkerFailed
-from ase_srdft.training.engine import Engine
+from ase_srdft.sampling.sampler import thermal_copies
+from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, resources
+from ase_srdft.sampling.workers.ray_pool import _imported_ray
+from ase_srdft.sampling.workers.sampler_pool import Engine
 from ase_srdft.training.learner import mean_bracket
-from ase_srdft.training.ray_cluster import connect, device_kind, resources
-from ase_srdft.training.ray_engine import _imported_ray
-from ase_srdft.training.sampler import thermal_copies
 from tests.small_training import sampling_trainer, small_trainer
 
 #: Actors import torch on a busy machine before they give their first chunk.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
-from ase_srdft.integrators import (
+from ase_srdft.sampling.integrators import (
     BAOAB,
     BAOABState,
     LeimkuhlerMatthews,

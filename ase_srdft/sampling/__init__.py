@@ -1,0 +1,1 @@
+"""Geometries from Langevin dynamics on a model's own energy, and where that runs."""
