@@ -30,7 +30,7 @@ from ase_srdft.models.orbital_tokens.rotated_axes import random_rotations
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.learner import Learner
+from ase_srdft.training.optimiser_step import Learner
 
 
 def models(files: list[Path]) -> dict[str, ElectronicStateModel]:

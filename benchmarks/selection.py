@@ -36,8 +36,8 @@ from ase_srdft.common.units import ANGSTROM_PER_BOHR, MICROHARTREE
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.training.config import SelectionConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.learner import mean_bracket
-from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.optimiser_step import mean_bracket
 from ase_srdft.training.trainer import Trainer
 
 #: The frames asked about are spread over this many, the last of the file.

@@ -37,9 +37,9 @@ from ase_srdft.parallel.threads import Workers
 from ase_srdft.reference.label_file import Label, LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.reference.label_run import FrameTask, label_frame
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.learner import Learner
+from ase_srdft.training.geometry_cache import GeometryStore
 from ase_srdft.training.losses import HamiltonianLoss
-from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.optimiser_step import Learner
 
 
 def filled_store(

@@ -19,7 +19,7 @@ from ase_srdft.sampling.workers.chunk import under
 from ase_srdft.sampling.workers.resumable_sampler import Recipe
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.learner import StepRecord
+from ase_srdft.training.optimiser_step import StepRecord
 from ase_srdft.training.trainer import Trainer
 
 __all__ = ["main"]

@@ -18,7 +18,7 @@ from ase_srdft.dynamics.background_trainer import LocalCompanion, SyncCompanion
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.learner import StepRecord
+from ase_srdft.training.optimiser_step import StepRecord
 from ase_srdft.training.trainer import Trainer
 
 __all__ = ["SelfRefiningLangevin"]

@@ -27,8 +27,8 @@ from ase_srdft.common.atomic_files import destination, replace_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.sampling.workers.chunk import SamplerState, under
 from ase_srdft.training.events import Counters
-from ase_srdft.training.learner import Pace
-from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.optimiser_step import Pace
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation import note_new_target
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ase_srdft.sampling.sampler import SamplingRound
 from ase_srdft.sampling.workers.sampler_pool import WorkerReport
-from ase_srdft.training.learner import StepRecord
+from ase_srdft.training.optimiser_step import StepRecord
 
 __all__ = ["Counters", "Event", "Validation"]
 

@@ -34,15 +34,15 @@ from ase_srdft.sampling.workers.resumable_sampler import (
     starting_state,
 )
 from ase_srdft.sampling.workers.sampler_pool import Engine, SyncEngine
-from ase_srdft.training.buffer import BatchSource
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset, evenly_spaced
 from ase_srdft.training.events import Counters, Event, Validation
-from ase_srdft.training.held_out import HeldOut, is_held_out, which_are_held_out
+from ase_srdft.training.geometry_cache import GeometryStore
 from ase_srdft.training.isomers import names_of
-from ase_srdft.training.learner import Learner
 from ase_srdft.training.losses import StepRecord, loss_of
 from ase_srdft.training.moved_on import moved_on, number_of_steps
+from ase_srdft.training.optimiser_step import Learner
+from ase_srdft.training.replay_buffer import BatchSource
 from ase_srdft.training.starts import (
     notes_on,
     placed,
@@ -50,12 +50,12 @@ from ase_srdft.training.starts import (
     structures_to_rattle,
     with_own_bonds,
 )
-from ase_srdft.training.store import GeometryStore
 from ase_srdft.training.validation import (
     target_is_reached,
     target_may_be_reached,
     validated,
 )
+from ase_srdft.training.validation_set import HeldOut, is_held_out, which_are_held_out
 
 __all__ = ["Trainer", "evenly_spaced", "initial_model"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.training.events import Counters, Validation
-from ase_srdft.training.held_out import HeldOut
+from ase_srdft.training.validation_set import HeldOut
 
 __all__ = ["note_new_target", "target_is_reached", "target_may_be_reached", "validated"]
 

@@ -11,7 +11,7 @@ from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.models.single_point import evaluate, merged, molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.learner import Learner
+from ase_srdft.training.optimiser_step import Learner
 from tests.molecules import assert_gradient, prepared, system
 from tests.small_models import orbital_model, small_model
 

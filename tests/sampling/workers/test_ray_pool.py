@@ -17,7 +17,7 @@ from ase_srdft.sampling.sampler import thermal_copies
 from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, resources
 from ase_srdft.sampling.workers.ray_pool import _imported_ray
 from ase_srdft.sampling.workers.sampler_pool import Engine
-from ase_srdft.training.learner import mean_bracket
+from ase_srdft.training.optimiser_step import mean_bracket
 from tests.small_training import sampling_trainer, small_trainer
 
 #: Actors import torch on a busy machine before they give their first chunk.

@@ -18,11 +18,11 @@ from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.models.single_point import evaluate
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.held_out import is_held_out
-from ase_srdft.training.learner import mean_bracket
 from ase_srdft.training.losses import EnergyLoss
+from ase_srdft.training.optimiser_step import mean_bracket
 from ase_srdft.training.starts import distances
 from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model
+from ase_srdft.training.validation_set import is_held_out
 from tests.small_models import small_model
 from tests.small_training import (
     HCN,

@@ -15,7 +15,7 @@ from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.learner import Learner, Pace, mean_bracket
+from ase_srdft.training.optimiser_step import Learner, Pace, mean_bracket
 from tests.small_models import small_model
 from tests.small_training import rattled
 

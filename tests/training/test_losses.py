@@ -17,12 +17,12 @@ from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.learner import Learner, mean_hamiltonian_error
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, loss_of
+from ase_srdft.training.optimiser_step import Learner, mean_hamiltonian_error
 from tests.small_labels import LEVEL, label, plain_frames, small_labels
 from tests.small_models import small_model
 from tests.small_training import small_config, small_dataset
-from tests.test_learner import gradients_of
+from tests.training.test_optimiser_step import gradients_of
 
 SUPERVISED = {"loss": "hamiltonian", "self_refine": False}
 

@@ -20,9 +20,9 @@ from jaxtyping import Float
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.reference.label_file import Labels
-from ase_srdft.training.learner import mean_bracket, mean_hamiltonian_error
+from ase_srdft.training.geometry_cache import GeometryStore
 from ase_srdft.training.losses import EnergyLoss
-from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.optimiser_step import mean_bracket, mean_hamiltonian_error
 
 __all__ = ["HeldOut", "HeldOutMeans", "is_held_out", "which_are_held_out"]
 

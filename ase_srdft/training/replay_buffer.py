@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.training.config import SelectionConfig
-from ase_srdft.training.selection import draw_probabilities, index_to_evict
-from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.prioritised_draws import draw_probabilities, index_to_evict
 
 __all__ = ["BatchSource"]
 

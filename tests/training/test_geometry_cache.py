@@ -10,8 +10,8 @@ from ase.units import Bohr
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.parallel.threads import Workers
-from ase_srdft.training import store as store_module
-from ase_srdft.training.store import GeometryStore
+from ase_srdft.training import geometry_cache as store_module
+from ase_srdft.training.geometry_cache import GeometryStore
 from tests.molecules import system
 from tests.small_training import rattled
 

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ase_srdft.training.buffer import BatchSource
 from ase_srdft.training.config import SelectionConfig
-from ase_srdft.training.store import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.replay_buffer import BatchSource
 from tests.molecules import prepared
 
 HERE = np.zeros((3, 3))
