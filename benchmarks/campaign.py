@@ -27,7 +27,7 @@ from runs import (
 
 from ase_srdft.common.atomic_files import replace_atomically
 from ase_srdft.common.structures import read_frames
-from ase_srdft.training.report_history import read_history
+from ase_srdft.runs.report.history import read_history
 
 #: Runs a command and gives its exit code; what it says goes to the file.
 Execute = Callable[[Sequence[str], Path], int]

@@ -13,7 +13,7 @@ from paper_numbers import PARAMETERS, STEPS, Published
 from runs import Campaign, Run, label_minutes
 
 from ase_srdft.reference.accuracy import Accuracy
-from ase_srdft.training.report_history import read_history
+from ase_srdft.runs.report.history import read_history
 
 #: What a cell of a table may hold.
 Cell = str | float | int | None

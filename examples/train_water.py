@@ -19,9 +19,9 @@ from ase.build import molecule
 from ase_srdft import LevelOfTheory, SRDFTCalculator
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import SamplingConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer
 
 

@@ -13,11 +13,11 @@ import torch
 
 from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.dataset import Dataset
+from tests.runs.test_checkpoint import everything
 from tests.small_labels import small_labels
 from tests.small_training import sampling_trainer, small_dataset, small_trainer
-from tests.test_checkpoint import everything
 
 #: Five geometries for two ranks.
 TRAINING = {"optimiser": {"batch_size": 5}, "steps": 12, "validate_every": 4}

@@ -25,8 +25,8 @@ from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.common.structures import bonds
 from ase_srdft.models.model_file import load_model
 from ase_srdft.reference.label_file import write_labels
+from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig, from_plain
-from ase_srdft.training.run_directory import RunDirectory
 from ase_srdft.training.trainer import Trainer
 from tests.small_labels import small_labels
 from tests.small_models import ORBITAL_NETWORK

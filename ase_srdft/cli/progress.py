@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ase_srdft.cli.progress_line import Part, ProgressLine, duration, shows_bars
 
 if TYPE_CHECKING:
+    from ase_srdft.runs.run_directory import RunDirectory
     from ase_srdft.training.events import Event
-    from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
 __all__ = ["Status", "progress_display"]

@@ -18,8 +18,8 @@ from ase_srdft.cli.train_input import SETTINGS, configuration, dataset
 
 if TYPE_CHECKING:
     from ase_srdft.parallel.ranks import Ranks
+    from ase_srdft.runs.run_directory import RunDirectory
     from ase_srdft.training.events import Event
-    from ase_srdft.training.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
 __all__ = ["main"]
@@ -157,8 +157,8 @@ def _prepared(
 ) -> tuple[Trainer, RunDirectory | None]:
     """A trainer where the last checkpoint left off, and the directory if this rank is to write."""
     from ase_srdft.common.errors import BadInput
-    from ase_srdft.training.checkpoint import load_checkpoint, run_identity
-    from ase_srdft.training.run_directory import RunDirectory
+    from ase_srdft.runs.checkpoint import load_checkpoint, run_identity
+    from ase_srdft.runs.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
     def new_trainer() -> Trainer:

@@ -23,10 +23,10 @@ from ase.build import molecule
 from ase_srdft.cli.train import main
 from ase_srdft.common.errors import BadInput
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.training.checkpoint import CHECKPOINT
+from ase_srdft.runs.checkpoint import CHECKPOINT
 from tests import rank_probe
+from tests.runs.test_checkpoint import assert_identical
 from tests.small_training import plain_with, rattled, small_trainer
-from tests.test_checkpoint import assert_identical
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Of a test on a busy machine; what hangs would hang for as long.

@@ -8,13 +8,13 @@ import pytest
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.runs.report.history import read_history
+from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.report_history import read_history
-from ase_srdft.training.run_directory import RunDirectory
+from tests.runs.test_checkpoint import assert_identical, everything
 from tests.small_labels import small_labels
 from tests.small_training import events_of, rattled, small_trainer
-from tests.test_checkpoint import assert_identical, everything
 
 SUPERVISED = {
     "loss": "hamiltonian",

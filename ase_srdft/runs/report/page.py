@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ase_srdft.common.atomic_files import replace_atomically
-from ase_srdft.training.report_figures import (
+from ase_srdft.runs.report.figures import (
     Plot,
     bracket_plot,
     energy_plot,
@@ -19,11 +19,11 @@ from ase_srdft.training.report_figures import (
     micro_and_milli,
     temperature_plot,
 )
-from ase_srdft.training.report_histogram import histogram_plot
-from ase_srdft.training.report_history import History, Validation, read_history
-from ase_srdft.training.report_style import STYLE
-from ase_srdft.training.report_summary import key_figures, settings
-from ase_srdft.training.svg import markup, number
+from ase_srdft.runs.report.histogram import histogram_plot
+from ase_srdft.runs.report.history import History, Validation, read_history
+from ase_srdft.runs.report.style import STYLE
+from ase_srdft.runs.report.summary import key_figures, settings
+from ase_srdft.runs.report.svg import markup, number
 
 __all__ = ["write_report"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ase_srdft.common.units import EV_PER_HARTREE, MICROHARTREE
-from ase_srdft.training.report_figures import CHEMICAL_ACCURACY_UEH
-from ase_srdft.training.report_history import History
-from ase_srdft.training.svg import markup, number
+from ase_srdft.runs.report.figures import CHEMICAL_ACCURACY_UEH
+from ase_srdft.runs.report.history import History
+from ase_srdft.runs.report.svg import markup, number
 
 __all__ = ["key_figures", "settings"]
 

@@ -1,7 +1,7 @@
 """Small drawings: axes, lines, marks and bars as one inline SVG, coloured by the page's CSS.
 
 A figure is 560 units wide and scales with the page.  Colours, line widths and the size of the
-letters are CSS classes (:mod:`ase_srdft.training.report_style`), so that dark mode and narrow
+letters are CSS classes (:mod:`ase_srdft.runs.report.style`), so that dark mode and narrow
 screens need no second drawing.  Tooltips are ``<title>`` elements.
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ase_srdft.common.errors import BadInput, DamagedFile
-from ase_srdft.training.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
+from ase_srdft.runs.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
 from ase_srdft.training.dataset import Dataset
 from tests.small_models import ORBITAL_NETWORK
 from tests.small_training import (
@@ -357,7 +357,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
     def fail(*arguments):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("ase_srdft.training.checkpoint._write", fail)
+    monkeypatch.setattr("ase_srdft.runs.checkpoint._write", fail)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path, checkpointed)
     trainer = small_trainer()

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from ase_srdft.common.units import EV_PER_HARTREE, HARTREE_PER_KELVIN, MICROHARTREE
+from ase_srdft.runs.report.histogram import expected_counts
+from ase_srdft.runs.report.history import read_history
+from ase_srdft.runs.report.page import write_report
+from ase_srdft.runs.report.svg import Axis, Figure, Mark
 from ase_srdft.training.config import SamplingConfig, TrainingConfig
-from ase_srdft.training.report import write_report
-from ase_srdft.training.report_histogram import expected_counts
-from ase_srdft.training.report_history import read_history
-from ase_srdft.training.svg import Axis, Figure, Mark
 
 ETHANOL = {"molecules": ["C2H6O"], "energies": [-154.76], "modes": [21]}
 SEVERAL = {

@@ -31,10 +31,10 @@ from ase_srdft.common.units import (
     MICROHARTREE,
 )
 from ase_srdft.models.model_file import save_model
+from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.runs.report.page import write_report
 from ase_srdft.sampling.sampler import Sample, SamplingRound
-from ase_srdft.training.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.events import Event, Validation
-from ase_srdft.training.report import write_report
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.version import __version__
 

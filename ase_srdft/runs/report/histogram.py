@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import gammainc, gammaincinv
 
 from ase_srdft.common.units import EV_PER_HARTREE, HARTREE_PER_KELVIN
-from ase_srdft.training.report_figures import Plot, why_no_samples
-from ase_srdft.training.report_history import History, Sampling
-from ase_srdft.training.svg import Axis, Figure, Mark, number
+from ase_srdft.runs.report.figures import Plot, why_no_samples
+from ase_srdft.runs.report.history import History, Sampling
+from ase_srdft.runs.report.svg import Axis, Figure, Mark, number
 
 __all__ = ["expected_counts", "histogram_plot", "vibrations"]
 

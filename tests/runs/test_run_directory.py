@@ -14,10 +14,10 @@ from ase.units import Bohr, Hartree
 from ase_srdft.calculator import SRDFTCalculator
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.models.model_file import load_model
-from ase_srdft.training import run_directory
+from ase_srdft.runs import run_directory
+from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.run_directory import RunDirectory
 from tests.small_training import (
     HCN,
     HNC,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ase_srdft.common.units import EV_PER_HARTREE, MICROHARTREE
-from ase_srdft.training.report_history import History
-from ase_srdft.training.svg import Axis, Figure, Mark, number
+from ase_srdft.runs.report.history import History
+from ase_srdft.runs.report.svg import Axis, Figure, Mark, number
 
 __all__ = [
     "CHEMICAL_ACCURACY_UEH",
