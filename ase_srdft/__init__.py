@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ase_srdft.version import __version__
 
 if TYPE_CHECKING:
-    from ase_srdft.calculator import SRDFTCalculator
+    from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
     from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
     from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "LevelOfTheory": "ase_srdft.dft.level_of_theory",
     "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
-    "SRDFTCalculator": "ase_srdft.calculator",
+    "SRDFTCalculator": "ase_srdft.calculator.srdft_calculator",
     "SelfRefiningLangevin": "ase_srdft.dynamics.self_refining_langevin",
     "list_models": "ase_srdft.models.shipped_models",
 }

@@ -18,7 +18,7 @@ import yaml
 from ase import Atoms
 from ase.build import molecule
 
-from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.cli import progress, stop_request
 from ase_srdft.cli.train import main
 from ase_srdft.common.errors import SamplingFailed

@@ -10,8 +10,8 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import InputError
 
-from ase_srdft.calculator import SRDFTCalculator
-from ase_srdft.calculator_input import as_input_error
+from ase_srdft.calculator.parameters import as_input_error
+from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.torch_state import plain_state, undisturbed
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dynamics.background_trainer import LocalCompanion, SyncCompanion

@@ -16,7 +16,7 @@ from ase.build import molecule
 from ase.calculators.calculator import InputError
 from ase.calculators.emt import EMT
 
-from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.dynamics import background_trainer
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin

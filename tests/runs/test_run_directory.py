@@ -11,7 +11,7 @@ import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, Hartree
 
-from ase_srdft.calculator import SRDFTCalculator
+from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.models.model_file import load_model
 from ase_srdft.runs import run_directory

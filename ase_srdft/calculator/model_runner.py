@@ -14,7 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 from torch import Tensor
 
-from ase_srdft.calculator_input import as_input_error, own_copy
+from ase_srdft.calculator.parameters import as_input_error, own_copy
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput, DegenerateState
 from ase_srdft.common.torch_state import seeded, undisturbed

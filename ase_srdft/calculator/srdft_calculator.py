@@ -11,8 +11,9 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
 
-from ase_srdft.calculator_engine import Answer, Engine, naming
-from ase_srdft.calculator_input import (
+from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
+from ase_srdft.calculator.model_runner import Answer, Engine, naming
+from ase_srdft.calculator.parameters import (
     as_input_error,
     check_atoms,
     check_level,
@@ -23,7 +24,6 @@ from ase_srdft.calculator_input import (
     own_copy,
     plain_parameters,
 )
-from ase_srdft.calculator_outputs import BatchResults, ElectronicOutputs
 from ase_srdft.common.charges import stated, total_charge
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput

@@ -1,0 +1,1 @@
+"""The ASE calculator: eV and Å outside, Hartree and Bohr inside."""
