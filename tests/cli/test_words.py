@@ -12,7 +12,7 @@ from ase_srdft.cli.common import Parser, run_command, speaking
 from ase_srdft.cli.words import Words, words_apart_from
 from ase_srdft.common.atomic_files import replace_atomically
 
-ROOT = str(Path(__file__).parents[1])
+ROOT = str(Path(__file__).parents[2])
 
 
 def speak(result):

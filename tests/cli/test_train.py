@@ -685,7 +685,7 @@ def test_help_is_fast_and_loads_nothing_heavy():
 def test_terminated_from_outside_and_run_again(folder):
     write_settings(steps=400)
     # the package may be there as this tree alone
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-m", "ase_srdft.cli.train", "water.xyz"]
     command += ["--config", "small.yaml", "-o", "run"]
     with subprocess.Popen(

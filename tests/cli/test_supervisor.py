@@ -95,7 +95,7 @@ def supervising(function, ready=True):
         "import sys; from ase_srdft.cli.supervisor import supervise; "
         f"sys.exit(supervise('victim:{function}', [], 'program', 5))"
     )
-    path = os.pathsep.join([os.getcwd(), str(Path(__file__).parents[1])])
+    path = os.pathsep.join([os.getcwd(), str(Path(__file__).parents[2])])
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path})
     if ready:
         wait_for_file("ready")

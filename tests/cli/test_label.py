@@ -274,7 +274,7 @@ def wait_until(condition, seconds=60.0):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_ended_from_outside_and_run_again(number, folder):
     ase.io.write("frames.traj", rattled(60))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-m", "ase_srdft.cli.label", *WORDS, "--workers", "2"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
