@@ -11,7 +11,7 @@ from ase.build import molecule
 from ase_srdft.common.structures import bond_matrix
 from ase_srdft.sampling.integrators import LeimkuhlerMatthews
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture
