@@ -20,7 +20,7 @@ from ase.build import molecule
 
 from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.sampling.workers.chunk import pack
-from tests.small_training import plain_with, sampling_trainer
+from tests.tools.small_training import plain_with, sampling_trainer
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ from ase.build import molecule
 
 from ase_srdft.models.single_point import evaluate, molecule_of
 from ase_srdft.training.trainer import Trainer
-from tests.small_models import small_model
-from tests.small_training import events_of, small_config, small_dataset
+from tests.tools.small_models import small_model
+from tests.tools.small_training import events_of, small_config, small_dataset
 
 pytestmark = [
     pytest.mark.gpu,

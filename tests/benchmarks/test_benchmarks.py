@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.campaigns import BENCHMARKS, benchmark
+from tests.tools.campaigns import BENCHMARKS, benchmark
 
 PROGRAMS = sorted(
     path.stem

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.campaigns import Runner, benchmark, campaign, write_labels
+from tests.tools.campaigns import Runner, benchmark, campaign, write_labels
 
 FIXED = {"molecule": "ethanol", "model": "fock", "nframes": 340}
 SUPERVISED = FIXED | {"model": "supervised"}

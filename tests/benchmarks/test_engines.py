@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from ase_srdft.training.events import Event
-from tests.campaigns import benchmark
-from tests.small_training import sampling_trainer
+from tests.tools.campaigns import benchmark
+from tests.tools.small_training import sampling_trainer
 
 
 def trainer_of(events):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.campaigns import ERRORS, benchmark, campaign, leave_training, write_labels
+from tests.tools.campaigns import ERRORS, benchmark, campaign, leave_training, write_labels
 
 
 def run_of(**settings):

@@ -3,7 +3,7 @@
 import pytest
 
 from ase_srdft.cli import evaluate, train
-from tests.campaigns import benchmark, campaign, write_labels
+from tests.tools.campaigns import benchmark, campaign, write_labels
 
 ONE_STRUCTURE = {"nframes": 0, "self_refine": True}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ase_srdft.cli import train
-from tests.campaigns import benchmark
+from tests.tools.campaigns import benchmark
 
 
 def test_names_are_those_of_molecule_functional_and_basis():

@@ -8,7 +8,7 @@ from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.model_file import build_model
 from ase_srdft.reference.accuracy import frame_errors
-from tests.campaigns import benchmark
+from tests.tools.campaigns import benchmark
 
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g", grid_level=0)
 

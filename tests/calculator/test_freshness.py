@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase_srdft import SRDFTCalculator
 from ase_srdft.common.errors import BadInput
 from ase_srdft.models.model_file import save_model
-from tests.small_models import small_model, water
+from tests.tools.small_models import small_model, water
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.model_file import save_model
 from ase_srdft.models.single_point import evaluate
-from tests.small_models import LEVEL, small_model, water
+from tests.tools.small_models import LEVEL, small_model, water
 
 
 @pytest.fixture(scope="session")

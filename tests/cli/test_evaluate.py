@@ -23,7 +23,7 @@ from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.reference import accuracy
 from ase_srdft.reference.accuracy import average, frame_errors
 from tests.reference.test_accuracy import COLUMNS
-from tests.small_models import small_model, water
+from tests.tools.small_models import small_model, water
 
 
 @pytest.fixture(scope="module")

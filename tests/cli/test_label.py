@@ -20,7 +20,7 @@ from ase_srdft.cli.label import main
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.reference import label_run
 from ase_srdft.reference.label_file import read_labels, write_labels
-from tests.small_training import rattled
+from tests.tools.small_training import rattled
 
 WORDS = ["frames.traj", "--xc", "lda", "--basis", "sto-3g", "--grid-level", "0", "-o", "labels.h5"]
 

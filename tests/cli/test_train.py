@@ -28,9 +28,9 @@ from ase_srdft.reference.label_file import write_labels
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.trainer import Trainer
-from tests.small_labels import small_labels
-from tests.small_models import ORBITAL_NETWORK
-from tests.small_training import HCN, HNC, PLAIN, peroxide, plain_with, rattled
+from tests.tools.small_labels import small_labels
+from tests.tools.small_models import ORBITAL_NETWORK
+from tests.tools.small_training import HCN, HNC, PLAIN, peroxide, plain_with, rattled
 
 FILES = ["checkpoint.h5", "config.yaml", "metrics.jsonl", "model.srdft", "report.html"]
 

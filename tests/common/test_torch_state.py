@@ -18,8 +18,8 @@ from ase_srdft import SRDFTCalculator
 from ase_srdft.common.torch_state import plain_state, seeded, single_precision, undisturbed
 from ase_srdft.models.model_file import load_model, save_model
 from tests.dynamics.test_self_refining_langevin import dynamics, untrained_water
-from tests.small_models import small_model, water
-from tests.small_training import small_config, small_trainer
+from tests.tools.small_models import small_model, water
+from tests.tools.small_training import small_config, small_trainer
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pyscf.scf import hf
 from ase_srdft.dft.coulomb_exchange import coulomb_matrix, exchange_matrix, pack, unpack
 from ase_srdft.dft.integrals.provider import Integrals, evaluate_integrals
 from ase_srdft.dft.reference_scf import mean_field
-from tests.molecules import assert_gradient, symmetric, system
+from tests.tools.molecules import assert_gradient, symmetric, system
 
 CASES = {
     "exact": {"name": "H2O", "basis": "6-31g*", "density_fitting": False},

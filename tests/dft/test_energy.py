@@ -15,7 +15,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import mean_field, reference_scf
-from tests.molecules import (
+from tests.tools.molecules import (
     assert_gradient,
     prepared,
     random_state,

@@ -8,7 +8,7 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import reference_scf
-from tests.molecules import prepared
+from tests.tools.molecules import prepared
 
 CASES = {
     "water PBE": {"name": "H2O", "xc": "PBE", "grid_level": 0},

@@ -12,7 +12,7 @@ from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.guess_fock import guess_fock, minimal_density_matrix
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.reference_scf import mean_field
-from tests.molecules import assert_gradient, prepared, system
+from tests.tools.molecules import assert_gradient, prepared, system
 
 LEVELS = {
     "LDA": {"xc": "LDA"},

@@ -10,7 +10,7 @@ from ase_srdft.dft.projector import (
     occupied_projector,
     span_projector,
 )
-from tests.molecules import assert_gradient, symmetric
+from tests.tools.molecules import assert_gradient, symmetric
 
 #: Eigenvalues of a Fock matrix with three occupied levels, and of an overlap matrix.
 LEVELS = {

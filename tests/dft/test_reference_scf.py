@@ -13,7 +13,7 @@ from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field, reference_scf
-from tests.molecules import system
+from tests.tools.molecules import system
 
 PBE = LevelOfTheory(xc="PBE", basis="6-31g")
 MINIMAL = LevelOfTheory(xc="PBE", basis="sto-3g", grid_level=0)

@@ -22,7 +22,7 @@ from ase_srdft.dynamics import background_trainer
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
 from ase_srdft.training.config import EngineConfig
 from ase_srdft.training.trainer import initial_model
-from tests.small_training import small_config, small_dataset
+from tests.tools.small_training import small_config, small_dataset
 
 
 def untrained_water(**changes):

@@ -21,8 +21,8 @@ from ase_srdft.sampling.workers.resumable_sampler import model_surface
 from ase_srdft.training.config import SamplingConfig
 from ase_srdft.training.losses import EnergyLoss
 from tests.dft.test_projector import with_eigenvalues
-from tests.molecules import symmetric
-from tests.small_models import LEVEL, orbital_model, small_model
+from tests.tools.molecules import symmetric
+from tests.tools.small_models import LEVEL, orbital_model, small_model
 
 
 def ethylene(angle):

@@ -12,8 +12,8 @@ from ase_srdft.models.single_point import evaluate, merged, molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.optimiser_step import Learner
-from tests.molecules import assert_gradient, prepared, system
-from tests.small_models import orbital_model, small_model
+from tests.tools.molecules import assert_gradient, prepared, system
+from tests.tools.small_models import orbital_model, small_model
 
 ELEMENTS = (1, 6, 8)
 

@@ -14,7 +14,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.model_file import build_model, load_model, save_model
 from ase_srdft.models.shipped_models import list_models, model_path
 from ase_srdft.models.single_point import evaluate, molecule_of
-from tests.small_models import small_model, water
+from tests.tools.small_models import small_model, water
 
 
 @pytest.fixture

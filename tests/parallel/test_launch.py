@@ -19,8 +19,8 @@ from ase_srdft.parallel.launch import (
 )
 from ase_srdft.reference.label_file import read_labels
 from ase_srdft.reference.label_run import Labelling
-from tests.small_labels import LEVEL, plain_frames
-from tests.small_training import plain_with, rattled
+from tests.tools.small_labels import LEVEL, plain_frames
+from tests.tools.small_training import plain_with, rattled
 
 ROOT = str(Path(__file__).parents[2])
 #: Modules that ours, Python's own or a library's import.

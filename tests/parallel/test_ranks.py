@@ -24,9 +24,9 @@ from ase_srdft.cli.train import main
 from ase_srdft.common.errors import BadInput
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.runs.checkpoint import CHECKPOINT
-from tests import rank_probe
 from tests.runs.test_checkpoint import assert_identical
-from tests.small_training import plain_with, rattled, small_trainer
+from tests.tools import rank_probe
+from tests.tools.small_training import plain_with, rattled, small_trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Of a test on a busy machine; what hangs would hang for as long.
@@ -216,7 +216,7 @@ def probed(tmp_path_factory):
     """What each of two ranks found, and a rank alone."""
     folder = tmp_path_factory.mktemp("ranks")
     port = free_port()
-    command = ["-m", "tests.rank_probe", str(folder)]
+    command = ["-m", "tests.tools.rank_probe", str(folder)]
     processes = [start(rank, 2, port, command, REPOSITORY) for rank in range(2)]
     try:
         ends = ends_of(processes)

@@ -25,7 +25,7 @@ from ase_srdft.reference.accuracy import (
     frame_results,
 )
 from ase_srdft.reference.label_file import Failure
-from tests.small_models import small_model, water
+from tests.tools.small_models import small_model, water
 
 COLUMNS = [
     "n_frames",

@@ -16,7 +16,7 @@ from ase_srdft.reference.label_file import (
     read_origin,
     write_labels,
 )
-from tests.small_labels import LEVEL, label, plain_frames, small_labels
+from tests.tools.small_labels import LEVEL, label, plain_frames, small_labels
 
 
 def invented(frame, numbers, nao, forces=True):

@@ -17,7 +17,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.reference import label_run
 from ase_srdft.reference.label_file import Failure, read_labels, write_labels
 from ase_srdft.reference.label_run import Labelling
-from tests.small_labels import LEVEL, plain_frames, small_labels
+from tests.tools.small_labels import LEVEL, plain_frames, small_labels
 
 DOUBLE_ZETA = LevelOfTheory(xc="PBE", basis="6-31g", grid_level=0)
 

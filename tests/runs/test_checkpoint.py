@@ -11,8 +11,8 @@ import pytest
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.runs.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
 from ase_srdft.training.dataset import Dataset
-from tests.small_models import ORBITAL_NETWORK
-from tests.small_training import (
+from tests.tools.small_models import ORBITAL_NETWORK
+from tests.tools.small_training import (
     HCN,
     HNC,
     peroxide,

@@ -18,7 +18,7 @@ from ase_srdft.runs import run_directory
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
-from tests.small_training import (
+from tests.tools.small_training import (
     HCN,
     HNC,
     peroxide,

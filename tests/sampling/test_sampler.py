@@ -22,7 +22,7 @@ from ase_srdft.sampling.integrators import WalkerState
 from ase_srdft.sampling.lindh_mobility import mobility, rigid_motions
 from ase_srdft.sampling.sampler import Sampler, thermal_copies
 from ase_srdft.training.config import DYNAMICS, SamplingConfig
-from tests.small_models import small_model
+from tests.tools.small_models import small_model
 
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g", grid_level=0)
 WATER = Molecule(numbers=(8, 1, 1), level=LEVEL)

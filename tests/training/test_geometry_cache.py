@@ -12,8 +12,8 @@ from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training import geometry_cache as store_module
 from ase_srdft.training.geometry_cache import GeometryStore
-from tests.molecules import system
-from tests.small_training import rattled
+from tests.tools.molecules import system
+from tests.tools.small_training import rattled
 
 LEVEL = {"xc": "LDA", "basis": "sto-3g", "grid_level": 0}
 WATER = system("H2O", **LEVEL)[0]

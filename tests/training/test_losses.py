@@ -19,9 +19,9 @@ from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, loss_of
 from ase_srdft.training.optimiser_step import Learner, mean_hamiltonian_error
-from tests.small_labels import LEVEL, label, plain_frames, small_labels
-from tests.small_models import small_model
-from tests.small_training import small_config, small_dataset
+from tests.tools.small_labels import LEVEL, label, plain_frames, small_labels
+from tests.tools.small_models import small_model
+from tests.tools.small_training import small_config, small_dataset
 from tests.training.test_optimiser_step import gradients_of
 
 SUPERVISED = {"loss": "hamiltonian", "self_refine": False}

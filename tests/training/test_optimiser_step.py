@@ -16,8 +16,8 @@ from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.optimiser_step import Learner, Pace, mean_bracket
-from tests.small_models import small_model
-from tests.small_training import rattled
+from tests.tools.small_models import small_model
+from tests.tools.small_training import rattled
 
 LEVEL = {"xc": "LDA", "basis": "sto-3g", "grid_level": 0}
 CONFIG = OptimiserConfig(warmup_steps=4, learning_rate=1e-2, final_learning_rate=1e-4)

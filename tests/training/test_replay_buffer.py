@@ -8,7 +8,7 @@ import pytest
 from ase_srdft.training.config import SelectionConfig
 from ase_srdft.training.geometry_cache import GeometryStore
 from ase_srdft.training.replay_buffer import BatchSource
-from tests.molecules import prepared
+from tests.tools.molecules import prepared
 
 HERE = np.zeros((3, 3))
 

@@ -13,8 +13,8 @@ from ase_srdft.runs.report.history import read_history
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.dataset import Dataset
 from tests.runs.test_checkpoint import assert_identical, everything
-from tests.small_labels import small_labels
-from tests.small_training import events_of, rattled, small_trainer
+from tests.tools.small_labels import small_labels
+from tests.tools.small_training import events_of, rattled, small_trainer
 
 SUPERVISED = {
     "loss": "hamiltonian",

@@ -23,8 +23,8 @@ from ase_srdft.training.optimiser_step import mean_bracket
 from ase_srdft.training.starts import distances
 from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model
 from ase_srdft.training.validation_set import is_held_out
-from tests.small_models import small_model
-from tests.small_training import (
+from tests.tools.small_models import small_model
+from tests.tools.small_training import (
     HCN,
     HNC,
     events_of,

@@ -12,7 +12,7 @@ from ase_srdft.dft.basis.orbitals_on_grid import (
     weighted_orbitals,
 )
 from ase_srdft.dft.reference_scf import mean_field
-from tests.molecules import assert_gradient, system
+from tests.tools.molecules import assert_gradient, system
 
 # every shell kind, contractions that share primitives, several atoms of one element, a lone atom
 CASES = [

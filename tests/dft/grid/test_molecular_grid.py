@@ -11,7 +11,7 @@ from ase_srdft.dft.grid.atomic_grid import COARSE_GRID, atomic_grid, bragg_radiu
 from ase_srdft.dft.grid.molecular_grid import _BeckeWeights, build_grid
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.dft.xc.quadrature import electron_density
-from tests.molecules import assert_gradient, prepared, random_state, system
+from tests.tools.molecules import assert_gradient, prepared, random_state, system
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.dft.basis.guess_tables import atomic_potential
 from ase_srdft.dft.integrals.provider import Integrals, evaluate_integrals
 from ase_srdft.dft.reference_scf import mean_field
-from tests.molecules import assert_gradient, system
+from tests.tools.molecules import assert_gradient, system
 
 #: Molecule, level and guess of each integral; p and d functions, atoms of one and of many kinds.
 FITTED = {"name": "H2CO", "basis": "def2-svp"}

@@ -5,7 +5,13 @@ import torch
 
 from ase_srdft.models.fock.block_layers import Reading
 from ase_srdft.models.layers.spherical_tensors import component_slice, ncomponents
-from tests.molecules import harmonics_rotation, orbital_rotation, rotation_matrix, symmetric, system
+from tests.tools.molecules import (
+    harmonics_rotation,
+    orbital_rotation,
+    rotation_matrix,
+    symmetric,
+    system,
+)
 
 ELEMENTS = (1, 6, 8)
 

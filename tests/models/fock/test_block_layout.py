@@ -5,7 +5,7 @@ import pytest
 
 from ase_srdft.dft.basis.element_basis import element_basis
 from ase_srdft.models.fock.block_layout import block_layout, highest_angular_momentum, placements
-from tests.molecules import harmonics_rotation, orbital_rotation, rotation_matrix, system
+from tests.tools.molecules import harmonics_rotation, orbital_rotation, rotation_matrix, system
 
 PAIRS = [(1, 1), (1, 8), (8, 1), (6, 8), (17, 6)]
 

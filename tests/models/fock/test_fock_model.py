@@ -15,7 +15,7 @@ from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.fock.fock_model import FockConfig, FockModel
-from tests.molecules import orbital_rotation, rotation_matrix, slope, system
+from tests.tools.molecules import orbital_rotation, rotation_matrix, slope, system
 
 ELEMENTS = (1, 6, 8)
 SMALL = FockConfig(features=8, layers=2, nradial=10, guess="sap")

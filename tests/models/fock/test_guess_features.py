@@ -6,7 +6,7 @@ import torch
 from ase_srdft.dft.guess_fock import minimal_density_matrix
 from ase_srdft.dft.molecule import GUESSES
 from ase_srdft.models.fock.guess_features import guess_matrices, nguess_matrices
-from tests.molecules import prepared
+from tests.tools.molecules import prepared
 
 
 @pytest.mark.parametrize("guess", GUESSES)

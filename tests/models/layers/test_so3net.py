@@ -6,7 +6,7 @@ import torch
 from ase_srdft.models.layers.atom_graph import Graph, build_graph
 from ase_srdft.models.layers.so3net import Backbone, SmoothCutoff
 from ase_srdft.models.layers.spherical_tensors import component_slice
-from tests.molecules import harmonics_rotation, prepared, rotation_matrix
+from tests.tools.molecules import harmonics_rotation, prepared, rotation_matrix
 
 
 def backbone_of(lmax, layers=2, cutoff=12.0):

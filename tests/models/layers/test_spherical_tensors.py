@@ -15,7 +15,7 @@ from ase_srdft.models.layers.spherical_tensors import (
     real_clebsch_gordan,
     spherical_harmonics,
 )
-from tests.molecules import harmonics_rotation, rotation_matrix
+from tests.tools.molecules import harmonics_rotation, rotation_matrix
 
 LMAX = 4
 TRIPLES = [

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ase_srdft.models.orbital_tokens.biased_attention import PairProduct, QuantumLayer
-from tests.molecules import symmetric
+from tests.tools.molecules import symmetric
 
 FEATURES, HEADS = 8, 2
 

@@ -12,8 +12,8 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.orbital_tokens.coefficient_model import CoefficientConfig, CoefficientModel
-from tests.molecules import prepared
-from tests.small_models import orbital_model
+from tests.tools.molecules import prepared
+from tests.tools.small_models import orbital_model
 
 ELEMENTS = (1, 6, 8)
 

@@ -10,8 +10,8 @@ from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.orbital_tokens.qpt_model import QptConfig
-from tests.molecules import assert_gradient, prepared
-from tests.small_models import ORBITAL_NETWORK, orbital_model
+from tests.tools.molecules import assert_gradient, prepared
+from tests.tools.small_models import ORBITAL_NETWORK, orbital_model
 
 LEVEL = {"xc": "PBE", "basis": "sto-3g", "grid_level": 0}
 

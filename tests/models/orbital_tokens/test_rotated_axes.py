@@ -5,8 +5,8 @@ import torch
 
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.models.orbital_tokens.rotated_axes import Frame, orbital_rotation, random_rotations
-from tests.molecules import orbital_rotation as expected_rotation
-from tests.molecules import rotation_matrix, system
+from tests.tools.molecules import orbital_rotation as expected_rotation
+from tests.tools.molecules import rotation_matrix, system
 
 
 def test_random_rotations_are_rotations_and_even():

@@ -7,8 +7,8 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.models.orbital_tokens.rotated_axes import random_rotations
 from ase_srdft.models.orbital_tokens.tokens import OrbitalNetworkConfig, OrbitalTokens
-from tests.molecules import prepared
-from tests.small_models import ORBITAL_NETWORK
+from tests.tools.molecules import prepared
+from tests.tools.small_models import ORBITAL_NETWORK
 
 BACKBONES = ["et", "painn"]
 

@@ -11,7 +11,7 @@ from ase_srdft.models.orbital_tokens.torchmd_net import (
     EquivariantTransformer,
     ExponentialNormalBasis,
 )
-from tests.molecules import prepared, rotation_matrix
+from tests.tools.molecules import prepared, rotation_matrix
 
 OPTIONS = {"basis": "sto-3g", "grid_level": 0, "guess": "core"}
 

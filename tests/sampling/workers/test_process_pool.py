@@ -16,7 +16,7 @@ from ase_srdft.models.single_point import evaluate
 from ase_srdft.sampling.workers.chunk import pack, unpack
 from ase_srdft.sampling.workers.process_pool import LocalEngine
 from ase_srdft.sampling.workers.sampler_pool import Engine, SyncEngine
-from tests.small_training import sampling_trainer, small_dataset, small_trainer
+from tests.tools.small_training import sampling_trainer, small_dataset, small_trainer
 
 #: Seconds that a loaded machine may take to start Python with torch.
 PATIENCE = 120.0

@@ -18,7 +18,7 @@ from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, resourc
 from ase_srdft.sampling.workers.ray_pool import _imported_ray
 from ase_srdft.sampling.workers.sampler_pool import Engine
 from ase_srdft.training.optimiser_step import mean_bracket
-from tests.small_training import sampling_trainer, small_trainer
+from tests.tools.small_training import sampling_trainer, small_trainer
 
 #: Actors import torch on a busy machine before they give their first chunk.
 PATIENCE_SECONDS = 120.0

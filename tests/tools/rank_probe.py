@@ -1,6 +1,6 @@
 """What test_ranks runs as each of several ranks: a scenario after the other, and what came of it.
 
-    python -m tests.rank_probe FOLDER
+    python -m tests.tools.rank_probe FOLDER
 
 It leaves ``FOLDER/RANK.pickle``: for each scenario its result, or the exception that it raised.
 """
@@ -16,8 +16,8 @@ from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.training.dataset import Dataset
 from tests.runs.test_checkpoint import everything
-from tests.small_labels import small_labels
-from tests.small_training import sampling_trainer, small_dataset, small_trainer
+from tests.tools.small_labels import small_labels
+from tests.tools.small_training import sampling_trainer, small_dataset, small_trainer
 
 #: Five geometries for two ranks.
 TRAINING = {"optimiser": {"batch_size": 5}, "steps": 12, "validate_every": 4}

@@ -6,7 +6,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.reference.label_file import LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.reference.label_run import FrameTask, label_frame
 from ase_srdft.training.dataset import plain_frame
-from tests.small_training import PLAIN, rattled
+from tests.tools.small_training import PLAIN, rattled
 
 LEVEL = LevelOfTheory(**PLAIN["level"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ERRORS = {
     "n_frames": 60,
     "energy_mae_uEh": 12.5,
