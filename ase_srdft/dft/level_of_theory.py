@@ -14,7 +14,7 @@ class Functional:
     """An exchange-correlation functional as a sum of named terms.
 
     Attributes:
-        terms: (name in :mod:`ase_srdft.dft.xc.energy_densities`, weight) pairs.
+        terms: (name in `ase_srdft.dft.xc.functionals.TERMS`, weight) pairs.
         exact_exchange: fraction a of exact exchange.
         needs_gradient: whether any term depends on the density gradient.
         pyscf_name: the same functional in PySCF's words, for the reference SCF.

@@ -52,6 +52,13 @@ def random_state(geometry, angle=0.1, seed=0):
     return geometry.density_matrix(occupied @ occupied.transpose(-1, -2))
 
 
+def electron_density(quadrature, density_matrix):
+    """rho = sum_mn P_mn chi_m chi_n at every point of a grid (Bohr^-3), all points at once."""
+    values = quadrature.orbitals(slice(None), 0).values
+    matrix = quadrature.to_grid_order(density_matrix.detach())
+    return torch.einsum("bmn,bmg,bng->bg", matrix, values, values)
+
+
 def slope(function, x, direction, step=1e-3):
     """Derivative of a number along a direction, by central differences of fourth order."""
     near, far = (

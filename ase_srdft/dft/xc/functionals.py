@@ -1,8 +1,15 @@
-"""Closed first derivatives of the terms of :mod:`ase_srdft.dft.xc.energy_densities`.
+"""The semilocal terms of the functionals of closed shells, pointwise, with closed derivatives.
 
-Each function takes :class:`Variables` and returns the energy per volume e, de/drho and de/dsigma.
-They are what a Kohn-Sham evaluation spends its pointwise time on: a few shared powers instead of
-a graph.  Being torch, they give second derivatives by autograd.
+Each function takes :class:`DensityVariables` and returns the energy per volume e, de/drho and
+de/dsigma.  They are what a Kohn-Sham evaluation spends its pointwise time on: a few shared powers
+instead of a graph.  Being torch, they give second derivatives by autograd.  Constants are those of
+libxc, so that energies agree with PySCF.
+
+Sources: exchange of the uniform gas, P. A. M. Dirac (1930); VWN, S. H. Vosko, L. Wilk, M. Nusair,
+Can. J. Phys. 58, 1200 (1980), equation 4.4; PW92, J. P. Perdew and Y. Wang, Phys. Rev. B 45, 13244
+(1992), equation 10; PBE, J. P. Perdew, K. Burke and M. Ernzerhof, Phys. Rev. Lett. 77, 3865 (1996),
+equations 3, 7, 8 and 10 to 14; B88, A. D. Becke, Phys. Rev. A 38, 3098 (1988), equation 8; LYP,
+B. Miehlich, A. Savin, H. Stoll and H. Preuss, Chem. Phys. Lett. 157, 200 (1989), equation 2.
 """
 
 from __future__ import annotations
@@ -15,9 +22,11 @@ import torch
 from torch import Tensor
 
 from ase_srdft.dft.level_of_theory import Functional
-from ase_srdft.dft.xc.energy_densities import DENSITY_THRESHOLD
 
-__all__ = ["DERIVATIVES", "Variables", "energy_and_derivatives"]
+__all__ = ["DENSITY_THRESHOLD", "TERMS", "DensityVariables", "energy_and_derivatives"]
+
+#: Below this density (Bohr^-3) a point contributes nothing.
+DENSITY_THRESHOLD = 1.0e-13
 
 _SLATER = (3.0 / math.pi) ** (1.0 / 3.0)
 _WIGNER_SEITZ = (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
@@ -28,7 +37,7 @@ _PBE_MU = _PBE_BETA * math.pi**2 / 3.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Variables:
+class DensityVariables:
     """What the terms share.
 
     Attributes:
@@ -42,7 +51,7 @@ class Variables:
     sigma: Tensor
 
     @classmethod
-    def of(cls, rho: Tensor, sigma: Tensor) -> Variables:
+    def of(cls, rho: Tensor, sigma: Tensor) -> DensityVariables:
         """The cube root by logarithm: torch's power is five times slower."""
         return cls(rho=rho, cube_root=torch.exp(torch.log(rho) / 3.0), sigma=sigma)
 
@@ -50,12 +59,12 @@ class Variables:
 Derivatives = tuple[Tensor, Tensor, Tensor | None]
 
 
-def _slater(at: Variables) -> Derivatives:
+def _slater(at: DensityVariables) -> Derivatives:
     by_rho = -_SLATER * at.cube_root
     return 0.75 * by_rho * at.rho, by_rho, None
 
 
-def _vwn(at: Variables, amplitude: float, x0: float, b: float, c: float) -> Derivatives:
+def _vwn(at: DensityVariables, amplitude: float, x0: float, b: float, c: float) -> Derivatives:
     x = torch.sqrt(_WIGNER_SEITZ / at.cube_root)
     big_x = x * x + b * x + c
     q = math.sqrt(4.0 * c - b * b)
@@ -72,15 +81,15 @@ def _vwn(at: Variables, amplitude: float, x0: float, b: float, c: float) -> Deri
     return amplitude * at.rho * energy, by_rho, None
 
 
-def _vwn5(at: Variables) -> Derivatives:
+def _vwn5(at: DensityVariables) -> Derivatives:
     return _vwn(at, 0.0310907, -0.10498, 3.72744, 12.9352)
 
 
-def _vwn_rpa(at: Variables) -> Derivatives:
+def _vwn_rpa(at: DensityVariables) -> Derivatives:
     return _vwn(at, 0.0310907, -0.409286, 13.0720, 42.7198)
 
 
-def _pbe_exchange(at: Variables) -> Derivatives:
+def _pbe_exchange(at: DensityVariables) -> Derivatives:
     # s^2 = sigma q, q = 1 / (4 (3 pi^2)^(2/3) rho^(8/3)); F = 1 + kappa - kappa / D
     root = at.rho * at.cube_root
     q = (0.25 / (3.0 * math.pi**2) ** (2.0 / 3.0)) / (root * root)
@@ -94,7 +103,7 @@ def _pbe_exchange(at: Variables) -> Derivatives:
     return uniform * enhancement, by_rho, uniform * slope * q
 
 
-def _perdew_wang(at: Variables) -> tuple[Tensor, Tensor]:
+def _perdew_wang(at: DensityVariables) -> tuple[Tensor, Tensor]:
     """Correlation energy per electron epsilon of the uniform gas, and rho depsilon/drho."""
     amplitude, alpha = 0.0310907, 0.21370
     b1, b2, b3, b4 = (2.0 * amplitude * b for b in (7.5957, 3.5876, 1.6382, 0.49294))
@@ -110,7 +119,7 @@ def _perdew_wang(at: Variables) -> tuple[Tensor, Tensor]:
     return prefactor * logarithm, by_rho
 
 
-def _pbe_correlation(at: Variables) -> Derivatives:
+def _pbe_correlation(at: DensityVariables) -> Derivatives:
     # e = rho (epsilon + H), H = gamma ln(1 + g), g = beta/gamma t^2 (1 + y) / (1 + y + y^2),
     # y = A t^2, A = beta/gamma / w, w = exp(-epsilon/gamma) - 1
     local, local_slope = _perdew_wang(at)
@@ -132,7 +141,7 @@ def _pbe_correlation(at: Variables) -> Derivatives:
     return at.rho * energy, by_rho, at.rho * by_t2 * (ratio * q)
 
 
-def _b88(at: Variables) -> Derivatives:
+def _b88(at: DensityVariables) -> Derivatives:
     beta = 0.0042
     power = 2.0 ** (-4.0 / 3.0) * at.rho * at.cube_root  # (rho/2)^(4/3)
     x = 0.5 * at.sigma.clamp(min=1.0e-40).sqrt() / power
@@ -148,7 +157,7 @@ def _b88(at: Variables) -> Derivatives:
     return uniform - 2.0 * power * gradient, by_rho, -0.25 * slope / power
 
 
-def _lyp(at: Variables) -> Derivatives:
+def _lyp(at: DensityVariables) -> Derivatives:
     # For a closed shell, Miehlich's form is
     # e = -a D rho - a b E D (C_F rho - sigma rho^(-5/3) (3 + 7 delta) / 72), E = exp(-c rho^(-1/3))
     a, b, c, d = 0.04918, 0.132, 0.2533, 0.349
@@ -167,7 +176,7 @@ def _lyp(at: Variables) -> Derivatives:
     return energy, by_rho + gradient_slope * at.sigma / at.rho, by_sigma
 
 
-DERIVATIVES: dict[str, Callable[[Variables], Derivatives]] = {
+TERMS: dict[str, Callable[[DensityVariables], Derivatives]] = {
     "slater": _slater,
     "vwn5": _vwn5,
     "vwn_rpa": _vwn_rpa,
@@ -183,8 +192,7 @@ def energy_and_derivatives(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """e (Hartree/Bohr^3), de/drho and de/dsigma of a functional's semilocal part.
 
-    Zero, like `ase_srdft.dft.xc.energy_densities`, where the density is below the
-    threshold.
+    Zero where the density is below `DENSITY_THRESHOLD`.
 
     Args:
         functional: the terms and their weights.
@@ -193,10 +201,10 @@ def energy_and_derivatives(
     """
     populated = (rho > DENSITY_THRESHOLD).to(rho.dtype)
     safe = rho.clamp(min=DENSITY_THRESHOLD)
-    at = Variables.of(safe, safe if sigma is None else sigma)
+    at = DensityVariables.of(safe, safe if sigma is None else sigma)
     totals = [torch.zeros_like(rho) for _ in range(3)]
     for name, weight in functional.terms:
-        for i, part in enumerate(DERIVATIVES[name](at)):
+        for i, part in enumerate(TERMS[name](at)):
             if part is not None:
                 totals[i] = torch.add(totals[i], part, alpha=weight)
     energy, by_rho, by_sigma = (populated * total for total in totals)

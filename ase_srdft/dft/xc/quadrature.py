@@ -28,7 +28,7 @@ from ase_srdft.dft.grid.molecular_grid import Grid
 from ase_srdft.dft.level_of_theory import Functional
 from ase_srdft.dft.xc.functionals import energy_and_derivatives
 
-__all__ = ["Quadrature", "electron_density", "xc_energy", "xc_potential"]
+__all__ = ["Quadrature", "xc_energy", "xc_potential"]
 
 #: Elements of one (batch, nao, npoints) array of a block.
 _BLOCK_ELEMENTS = {"cpu": 196_608, "cuda": 33_554_432}
@@ -141,20 +141,6 @@ class _PositionGradient:
         by_point, by_nucleus = position_derivative(orbitals, cotangent, twice, potential.vector)
         self.by_point[:, block] += by_point.transpose(-1, -2)
         self.by_nucleus += by_nucleus
-
-
-def electron_density(
-    quadrature: Quadrature, density_matrix: Float[Tensor, "batch nao nao"]
-) -> Float[Tensor, "batch npoints"]:
-    """The density on the grid (Bohr^-3), without autograd."""
-    matrix = quadrature.to_grid_order(density_matrix.detach())
-    return torch.cat(
-        [
-            _density(quadrature.orbitals(block, 0), matrix, False).rho
-            for block in quadrature.blocks()
-        ],
-        1,
-    )
 
 
 class _XCEnergy(torch.autograd.Function):

@@ -10,8 +10,7 @@ from pyscf.dft.gen_grid import Grids
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID, atomic_grid, bragg_radius
 from ase_srdft.dft.grid.molecular_grid import _BeckeWeights, build_grid
 from ase_srdft.dft.reference_scf import mean_field
-from ase_srdft.dft.xc.quadrature import electron_density
-from tests.tools.molecules import assert_gradient, prepared, random_state, system
+from tests.tools.molecules import assert_gradient, electron_density, prepared, random_state, system
 
 CPU = torch.device("cpu")
 

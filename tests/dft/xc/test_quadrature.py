@@ -10,8 +10,15 @@ from pyscf.dft.numint import NumInt
 from ase_srdft.dft.grid.molecular_grid import build_grid
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.reference_scf import mean_field
-from ase_srdft.dft.xc.quadrature import electron_density, xc_energy, xc_potential
-from tests.tools.molecules import assert_gradient, prepared, random_state, symmetric, system
+from ase_srdft.dft.xc.quadrature import xc_energy, xc_potential
+from tests.tools.molecules import (
+    assert_gradient,
+    electron_density,
+    prepared,
+    random_state,
+    symmetric,
+    system,
+)
 
 CPU = torch.device("cpu")
 FUNCTIONALS = ["LDA", "PBE", "B3LYP"]

@@ -2,9 +2,8 @@
 
 Every function takes the spin-summed density ``rho`` (Bohr^-3) and, for gradient corrections,
 ``sigma = |grad rho|^2`` (Bohr^-8), any shape, and returns the energy per volume (Hartree/Bohr^3).
-Constants are those of libxc, so that energies agree with PySCF.  These are the definitions, with
-derivatives by autograd; the quadrature runs :mod:`ase_srdft.dft.xc.functionals`, which
-the tests hold against them.
+Constants are those of libxc.  These are the published definitions, with derivatives by autograd:
+the oracle of the closed derivatives in :mod:`ase_srdft.dft.xc.functionals`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,7 @@ import torch
 from torch import Tensor
 
 from ase_srdft.dft.level_of_theory import Functional
-
-__all__ = ["TERMS", "energy_density"]
-
-#: Below this density (Bohr^-3) a point contributes nothing.
-DENSITY_THRESHOLD = 1.0e-13
+from ase_srdft.dft.xc.functionals import DENSITY_THRESHOLD
 
 #: r_s rho^(1/3), k_F rho^(-1/3) and the energy density of Dirac's exchange over rho^(4/3).
 _WIGNER_SEITZ: float = (3.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
