@@ -7,6 +7,7 @@ invariance, so one ``ip`` integral of each kind is enough.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -91,29 +92,35 @@ class LibcintProvider:
         self._charges = np.array(numbers, dtype=float)
         self._orbitals = _Centres(numbers, {n: formatted_basis(level.basis, n) for n in kinds})
         self._joint = _Joint(self._orbitals)
-        names = ["overlap", "core_hamiltonian"]
+        #: What evaluates an integral, and what pulls a cotangent of it back to the nuclei.
+        self._integrals: dict[str, tuple[Callable[..., Array], Callable[..., Array]]] = {
+            "overlap": (self._overlap, self._pull_overlap),
+            "core_hamiltonian": (self._core_hamiltonian, self._pull_core_hamiltonian),
+        }
         if guess in ("roothaan", "minao"):
             shells = {n: minimal_basis(n).shells for n in kinds}
             self._minimal = _Centres(numbers, shells)
             self._with_minimal = _Joint(self._orbitals, self._minimal)
-            names.append("guess_overlap")
+            self._integrals["guess_overlap"] = (self._guess_overlap, self._pull_guess_overlap)
         elif guess == "sap":
             self._screening = _Centres(numbers, {n: [[0, [1.0, 1.0]]] for n in kinds})
             self._screening.tables = _charge_tables(numbers)
             self._with_screening = _Joint(self._orbitals, self._screening)
-            names.append("guess_potential")
+            pair = (self._guess_potential, self._pull_guess_potential)
+            self._integrals["guess_potential"] = pair
         if level.auxiliary_basis is None:
-            names.append("four_center")
+            self._integrals["four_center"] = (self._four_center, self._pull_four_center)
         else:
             shells = {n: formatted_basis(level.auxiliary_basis, n) for n in kinds}
             self._auxiliary = _Centres(numbers, shells)
             self._with_auxiliary = _Joint(self._orbitals, self._auxiliary)
-            names += ["three_center", "metric"]
-        self.names = tuple(names)
+            self._integrals["three_center"] = (self._three_center, self._pull_three_center)
+            self._integrals["metric"] = (self._metric, self._pull_metric)
+        self.names = tuple(self._integrals)
 
     def evaluate(self, positions: Float[np.ndarray, "natoms 3"]) -> Arrays:
         """The integrals at one geometry (Bohr), by name."""
-        return {name: getattr(self, f"_{name}")(positions) for name in self.names}
+        return {name: evaluate(positions) for name, (evaluate, _) in self._integrals.items()}
 
     def pull_back(
         self, positions: Float[np.ndarray, "natoms 3"], cotangents: Arrays
@@ -121,7 +128,8 @@ class LibcintProvider:
         """Gradient by the nuclei (per Bohr) of ``sum(cotangent * integral)``."""
         gradient = np.zeros_like(positions)
         for name, cotangent in cotangents.items():
-            gradient += getattr(self, f"_pull_{name}")(positions, cotangent)
+            _, pull_back = self._integrals[name]
+            gradient += pull_back(positions, cotangent)
         return gradient
 
     def _intor(
