@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ase_srdft.common.elements import hill_formula
 from ase_srdft.common.errors import BadInput
+from ase_srdft.dft.basis.atomic_orbitals import Basis
 from ase_srdft.dft.basis.guess_tables import minimal_basis
-from ase_srdft.dft.basis.orbitals_on_grid import Basis
 from ase_srdft.dft.grid.molecular_grid import GridTemplate
 from ase_srdft.dft.integrals.libcint import LibcintProvider
 from ase_srdft.dft.integrals.provider import IntegralProvider

@@ -18,18 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.basis.element_basis import ElementBasis, element_basis
+from ase_srdft.dft.basis.atomic_orbitals import AtomGroup, Basis
 
 __all__ = [
-    "Basis",
     "OrbitalValues",
     "contract_gradients",
     "evaluate_orbitals",
@@ -39,8 +36,6 @@ __all__ = [
 
 #: exp(-100) = 4e-44 is nothing, and far below it the exponential itself gets slow (subnormals).
 _LARGEST_EXPONENT = 100.0
-#: Most derivatives that are ever asked for.
-_HIGHEST_ORDER = 2
 # Real solid harmonics of l = 2 as quadratic forms, Y_m = d^T Q_m d, in the order
 # xy, yz, z2, xz, x2-y2 (m = -2 ... 2); each row is a flattened Q_m.
 _D_XY = 1.092548430592079070 / 2.0
@@ -57,92 +52,6 @@ _QUADRATIC_FORMS = torch.tensor(
     dtype=torch.float64,
     device="cpu",  # whatever the default is where this is imported
 )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _AtomGroup:
-    """The atoms with one list of shells, and where their orbitals stand.
-
-    Attributes:
-        atoms: which.
-        bases: of each atom, alike but for their numbers.
-        start: first orbital, grid order.
-    """
-
-    atoms: tuple[int, ...]
-    bases: tuple[ElementBasis, ...]
-    start: int
-
-    @property
-    def rows(self) -> slice:
-        """Its orbitals, grid order."""
-        return slice(self.start, self.start + len(self.atoms) * self.bases[0].nao)
-
-    @cached_property
-    def exponents(self) -> Float[Tensor, "natoms nprimitive 1"]:
-        """-alpha of the primitives."""
-        return -torch.tensor(np.array([basis.exponents for basis in self.bases]))[..., None]
-
-    @cached_property
-    def coefficients(self) -> Float[Tensor, "natoms rows nprimitive"]:
-        """From primitives to R_0 of every shell, R_1 of every shell, R_2."""
-        plain = torch.tensor(np.array([basis.coefficients for basis in self.bases]))
-        factor = 2.0 * self.exponents.transpose(1, 2)
-        return torch.cat([plain * factor**k for k in range(_HIGHEST_ORDER + 1)], 1)
-
-
-def _shell_list(basis: ElementBasis) -> tuple[tuple[int, ...], int]:
-    return basis.angular_momenta, len(basis.exponents)
-
-
-class Basis:
-    """The atomic orbitals of a molecule.
-
-    Args:
-        numbers: atomic numbers, (natoms,).
-        name: basis set.
-    """
-
-    def __init__(self, numbers: tuple[int, ...], name: str) -> None:
-        self.numbers = numbers
-        self.name = name
-        self.groups: list[_AtomGroup] = []
-        bases = [element_basis(name, number) for number in numbers]
-        start = 0
-        for shells in sorted({_shell_list(basis) for basis in bases}):
-            atoms = tuple(i for i, basis in enumerate(bases) if _shell_list(basis) == shells)
-            members = tuple(bases[atom] for atom in atoms)
-            self.groups.append(_AtomGroup(atoms=atoms, bases=members, start=start))
-            start = self.groups[-1].rows.stop
-        self.nao = start
-
-    @cached_property
-    def atom_slices(self) -> tuple[slice, ...]:
-        """The orbitals of each atom, natural order."""
-        ends = np.cumsum([element_basis(self.name, number).nao for number in self.numbers])
-        starts = [0, *ends[:-1]]
-        return tuple(slice(int(a), int(b)) for a, b in zip(starts, ends, strict=True))
-
-    @cached_property
-    def atom_of_orbital(self) -> Tensor:
-        """Atom of each orbital, natural order, (nao,)."""
-        sizes = [s.stop - s.start for s in self.atom_slices]
-        return torch.tensor(np.repeat(np.arange(len(sizes)), sizes))
-
-    @cached_property
-    def grid_order(self) -> Tensor:
-        """Natural index of each orbital in grid order, (nao,)."""
-        order = [
-            np.arange(self.atom_slices[atom].start, self.atom_slices[atom].stop)
-            for group in self.groups
-            for atom in group.atoms
-        ]
-        return torch.tensor(np.concatenate(order))
-
-    @cached_property
-    def natural_order(self) -> Tensor:
-        """Grid-order index of each orbital in natural order, (nao,)."""
-        return torch.argsort(self.grid_order)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -212,10 +121,10 @@ class OrbitalValues:
     """
 
     values: Float[Tensor, "batch nao npoints"]
-    groups: list[tuple[_AtomGroup, list[_Shells]]]
+    groups: list[tuple[AtomGroup, list[_Shells]]]
 
 
-def _shells(group: _AtomGroup, displacements: Tensor, order: int) -> Iterator[_Shells]:
+def _shells(group: AtomGroup, displacements: Tensor, order: int) -> Iterator[_Shells]:
     device = displacements.device
     basis = group.bases[0]
     nrows = (order + 1) * len(basis.angular_momenta)

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.dft.basis.atomic_orbitals import Basis
 from ase_srdft.dft.basis.orbitals_on_grid import (
-    Basis,
     OrbitalValues,
     contract_gradients,
     evaluate_orbitals,

@@ -172,6 +172,5 @@ def test_screening_charges_add_up_to_the_nucleus():
 def test_order_of_orbitals_is_pyscfs():
     molecule, positions = system("H2CO", basis="def2-svp")
     mol = mean_field(molecule, positions[0].numpy()).mol
-    assert [mol.atom_symbol(int(label[0])) for label in mol.ao_labels(fmt=None)] == [
-        chemical_symbols[molecule.numbers[int(atom)]] for atom in molecule.basis.atom_of_orbital
-    ]
+    ends = [rows.stop for rows in molecule.basis.atom_slices]
+    assert ends == mol.aoslice_by_atom()[:, 3].tolist()
