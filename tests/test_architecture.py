@@ -1,4 +1,4 @@
-"""The rules of the house that no compiler keeps: layers, borders, sizes, words, a quiet import.
+"""The rules of the house that no compiler keeps: layers, borders, sizes, a quiet import.
 
 Each rule is a function from a package's folder to a list of offences; each is first shown
 to catch a planted offender, then asked about the package itself.
@@ -18,43 +18,6 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "ase_srdft"
 
-# Which files may import what; a folder ends in a slash.
-BORDERS = {
-    "pyscf": (
-        "dft/basis.py",
-        "dft/dipole.py",
-        "dft/grid_template.py",
-        "dft/guess_data.py",
-        "dft/libcint.py",
-        "dft/reference.py",
-        "dft/basis/",
-        "dft/dipole_moment.py",
-        "dft/grid/atomic_grid.py",
-        "dft/integrals/libcint.py",
-        "dft/reference_scf.py",
-    ),
-    "ase": (
-        "elements.py",
-        "units.py",
-        "charges.py",
-        "reading/",
-        "structures.py",
-        "calculator.py",
-        "calculator_engine.py",
-        "calculator_input.py",
-        "calculator_outputs.py",
-        "dynamics.py",
-        "evaluation.py",
-        "common/",
-        "calculator/",
-        "dynamics/",
-        "reference/",
-        "runs/",
-        "sampling/",
-        "training/",
-        "cli/",
-    ),
-}
 MAX_FUNCTION_LINES = 60
 MAX_MODULE_LINES = 500
 
@@ -65,27 +28,6 @@ def modules(package: Path) -> Iterator[tuple[str, ast.Module]]:
     """Each module's path relative to the package, and its syntax tree."""
     for path in sorted(package.rglob("*.py")):
         yield path.relative_to(package).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
-
-
-def imported_packages(tree: ast.Module) -> set[str]:
-    """The top-level names that a module imports anywhere in it."""
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.append(node.module)
-    return {name.partition(".")[0] for name in names}
-
-
-def border_crossings(package: Path) -> list[str]:
-    """Modules that import what BORDERS keeps from them."""
-    return [
-        f"{path} imports {name}"
-        for path, tree in modules(package)
-        for name, allowed in BORDERS.items()
-        if name in imported_packages(tree) and not path.startswith(allowed)
-    ]
 
 
 def body_lines(function: Function) -> int:
@@ -113,52 +55,15 @@ def long_modules(package: Path) -> list[str]:
     return [f"{path} has {n} lines" for path, n in lengths.items() if n > MAX_MODULE_LINES]
 
 
-def is_accessor_or_overload(node: ast.AST) -> bool:
-    """Whether a function is a property's setter or deleter, or one of a set of overloads."""
-    decorators = {ast.unparse(d).rpartition(".")[2] for d in getattr(node, "decorator_list", [])}
-    return not decorators.isdisjoint({"setter", "deleter", "overload"})
-
-
-def undocumented(scope: ast.Module | ast.ClassDef, prefix: str) -> list[str]:
-    """Public functions, classes and methods in a scope that have no docstring."""
-    missing = []
-    for node in scope.body:
-        if not isinstance(node, Function | ast.ClassDef) or node.name.startswith("_"):
-            continue
-        name = f"{prefix}{node.name}"
-        if not ast.get_docstring(node) and not is_accessor_or_overload(node):
-            missing.append(name)
-        if isinstance(node, ast.ClassDef):
-            missing += undocumented(node, f"{name}.")
-    return missing
-
-
-def undocumented_names(package: Path) -> list[str]:
-    """Public names of a package that have no docstring."""
-    return [name for path, tree in modules(package) for name in undocumented(tree, f"{path}: ")]
-
-
-RULES = [border_crossings, long_functions, long_modules, undocumented_names]
+RULES = [long_functions, long_modules]
 LONG_BODY = "    x = 1\n" * (MAX_FUNCTION_LINES + 1)
 OFFENDERS = [
-    (border_crossings, "dft/energy.py", "import pyscf\n"),
-    (border_crossings, "dft/energy.py", "def f():\n    from pyscf.dft import libxc\n"),
-    (border_crossings, "models/fock.py", "import numpy, ase.units as u\n"),
-    (border_crossings, "cli.py", "from ase import Atoms\n"),
     (long_functions, "long.py", f'def f():\n    """One."""\n{LONG_BODY}'),
     (long_functions, "long.py", f"class A:\n  async def f():\n{LONG_BODY}"),
     (long_modules, "long.py", "x = 1\n" * (MAX_MODULE_LINES + 1)),
-    (undocumented_names, "words.py", "def f():\n    return 1\n"),
-    (undocumented_names, "words.py", "class A:\n    x = 1\n"),
-    (undocumented_names, "words.py", 'class A:\n    """A."""\n    def f(self):\n        pass\n'),
 ]
 LAW_ABIDING = {
-    "dft/basis.py": "import pyscf.gto\n",
-    "training/learner.py": "from ase.io import Trajectory\nfrom .ase import x\n",
-    "units.py": "import ase.units\n",
-    "errors.py": "import asevedo\nimport_pyscf = 'import pyscf'\n",
     "long.py": 'def f():\n    """One.\n\n    Two.\n    """\n' + "    x = 1\n" * MAX_FUNCTION_LINES,
-    "words.py": "def _f():\n    pass\nclass _A:\n    def f(self):\n        pass\n",
 }
 
 
@@ -183,18 +88,18 @@ def test_rule_lets_the_law_abiding_pass(rule, tmp_path):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_package_keeps_the_rule(rule):
-    assert len(list(modules(PACKAGE))) > 1
+    assert len(list(modules(PACKAGE))) > 100
     assert rule(PACKAGE) == []
 
 
-# Layers
+# Layers and borders
 
 
-def broken_layers(root: Path) -> str:
+def broken_contracts(root: Path, contract: str) -> str:
     """What import-linter has against the ase_srdft package in a folder; empty if nothing."""
-    lint = "import sys; from importlinter.cli import lint_imports; "
-    lint += "sys.exit(lint_imports(config_filename=sys.argv[1], no_cache=True))"
-    command = [sys.executable, "-c", lint, str(REPOSITORY / "setup.cfg")]
+    lint = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports("
+    lint += "config_filename=sys.argv[1], limit_to_contracts=(sys.argv[2],), no_cache=True))"
+    command = [sys.executable, "-c", lint, str(REPOSITORY / "setup.cfg"), contract]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
     return "" if run.returncode == 0 else run.stdout + run.stderr
 
@@ -202,13 +107,14 @@ def broken_layers(root: Path) -> str:
 @pytest.mark.parametrize(
     ("importer", "imported"),
     [
-        ("units", "dft"),
-        ("parallel", "dft"),
         ("common", "dft"),
+        ("parallel", "dft"),
         ("dft", "models"),
         ("models", "calculator"),
-        ("training", "dynamics"),
-        ("training", "cli"),
+        ("sampling", "training"),
+        ("training", "runs"),
+        ("runs", "dynamics"),
+        ("dynamics", "cli"),
     ],
 )
 def test_layers_catch_an_upward_import(importer, imported, tmp_path):
@@ -218,12 +124,20 @@ def test_layers_catch_an_upward_import(importer, imported, tmp_path):
         tmp_path / "ase_srdft",
         {"__init__.py": "", f"{importer}.py": line, f"{imported}.py": ""},
     )
-    assert f"ase_srdft.{importer} is not allowed to import" in broken_layers(tmp_path)
+    found = broken_contracts(tmp_path, "layers")
+    assert f"ase_srdft.{importer} is not allowed to import" in found
 
 
-def test_layers_hold():
+def test_a_room_without_a_layer_is_noticed(tmp_path):
     pytest.importorskip("importlinter")
-    assert broken_layers(REPOSITORY) == ""
+    plant(tmp_path / "ase_srdft", {"__init__.py": "", "attic.py": "", "dft.py": ""})
+    assert "attic" in broken_contracts(tmp_path, "layers")
+
+
+@pytest.mark.parametrize("contract", ["layers", "pyscf", "ase"])
+def test_contracts_hold(contract):
+    pytest.importorskip("importlinter")
+    assert broken_contracts(REPOSITORY, contract) == ""
 
 
 # What an import does
