@@ -1,0 +1,142 @@
+"""Workers that die, fall silent or send nonsense, without a single process: order and restarts."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from ase_srdft.common.errors import WorkerFailed
+from ase_srdft.sampling.sampler import SamplingRound
+from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
+from ase_srdft.sampling.workers.resumable_sampler import Recipe
+from ase_srdft.sampling.workers.supervised_pool import UnreadableChunk, WorkerEngine
+from ase_srdft.training.config import EngineConfig
+
+
+def state(sampler, nchunks=0):
+    return SamplerState(sampler=sampler, nchunks=nchunks, version=nchunks - 1, arrays={}, rng={})
+
+
+def chunk(sampler, nchunks):
+    nothing = SamplingRound(samples=[], acceptance=1.0, temperature_K=0.0, resets=Counter())
+    return Chunk(round=nothing, state=state(sampler, nchunks))
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker of the test: what it will send, and what is wrong with it."""
+
+    start: SamplerState
+    outbox: deque = field(default_factory=deque)
+    trouble: str | None = None
+    ended: bool = False
+    words: str = ""
+
+
+class Pool(WorkerEngine):
+    """Workers that are objects of the test."""
+
+    def __init__(self, **settings):
+        recipe = Recipe(
+            family="fock",
+            level={},
+            elements=(1, 8),
+            model_config={},
+            compositions=(),
+            sampling={},
+            coarse_grid=True,
+        )
+        super().__init__(EngineConfig(**settings), recipe, (), torch.device("cpu"))
+        self.launched = []
+
+    def publish(self, version, weights):
+        raise NotImplementedError
+
+    def stop(self):
+        raise NotImplementedError
+
+    def _launch(self, sampler):
+        self.launched.append(Worker(start=sampler.state))
+        return self.launched[-1]
+
+    def _sent(self, sampler):
+        while sampler.worker.outbox:
+            sent = sampler.worker.outbox.popleft()
+            if isinstance(sent, str):
+                raise UnreadableChunk(sent)
+            yield sent
+
+    def _tend(self, worker):
+        return worker.trouble
+
+    def _end(self, worker):
+        worker.ended = True
+
+    def _last_words(self, worker):
+        return worker.words
+
+
+@pytest.fixture
+def pool():
+    pool = Pool(samplers=2, max_restarts=2)
+    pool.start([state(0), state(1)])
+    return pool
+
+
+def collected(pool):
+    return [(chunk.state.sampler, chunk.state.nchunks) for chunk in pool.collect()]
+
+
+def test_chunks_come_in_the_order_of_each_sampler(pool):
+    first, second = pool.launched
+    second.outbox += [chunk(1, 1), chunk(1, 2)]
+    first.outbox.append(chunk(0, 1))
+    assert collected(pool) == [(0, 1), (1, 1), (1, 2)]
+    assert collected(pool) == []
+    assert pool.reports() == []
+
+
+def test_a_dead_worker_goes_on_from_the_last_chunk_that_was_collected(pool):
+    first, second = pool.launched
+    first.outbox += [chunk(0, 1), chunk(0, 2)]
+    first.trouble, first.words = "killed by SIGKILL", "line one\nthe reason"
+    assert collected(pool) == [(0, 1), (0, 2)]
+    assert first.ended
+    assert not second.ended
+    assert pool.launched[2].start.nchunks == 2
+    (report,) = pool.reports()
+    assert (report.worker, report.nrestarts) == ("sampler-0", 1)
+    assert "SIGKILL" in report.reason
+    assert "the reason" in report.reason
+    assert pool.reports() == []
+
+
+@pytest.mark.parametrize(
+    "sent", [chunk(0, 3), chunk(0, 1), "no JSON"], ids=["gap", "twice", "torn"]
+)
+def test_what_does_not_follow_is_not_taken(pool, sent):
+    first = pool.launched[0]
+    first.outbox += [chunk(0, 1), sent, chunk(0, 2)]
+    assert collected(pool) == [(0, 1)]
+    assert first.ended
+    assert pool.launched[2].start.nchunks == 1
+    assert collected(pool) == []
+
+
+def test_restarts_are_counted_together_and_come_to_an_end(pool):
+    for which in (0, 1):
+        pool.launched[which].trouble = "silent for 9 s"
+    assert collected(pool) == []
+    assert [report.nrestarts for report in pool.reports()] == [1, 2]
+    pool.launched[2].trouble, pool.launched[2].words = "silent for 9 s", "out of memory"
+    with pytest.raises(WorkerFailed, match="out of memory"):
+        pool.collect()
+    assert pool.launched[2].ended
+
+
+def test_devices_are_given_out_in_turn():
+    pool = Pool(samplers=3, sampler_devices=("cuda:0", "cuda:1"))
+    pool.start([state(i) for i in range(3)])
+    assert [sampler.device for sampler in pool._samplers] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert Pool().sampler_devices == ("cpu",)
