@@ -28,10 +28,11 @@ from ase.build import molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.sampling.config import EngineConfig, SamplingConfig
 from ase_srdft.sampling.workers.chunk import SamplerState, pack
 from ase_srdft.sampling.workers.process_pool import LocalEngine
 from ase_srdft.sampling.workers.supervised_pool import WorkerSampler
-from ase_srdft.training.config import EngineConfig, SamplingConfig, TrainingConfig
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.events import Event
 from ase_srdft.training.trainer import Trainer

@@ -58,6 +58,7 @@ from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.shipped_models import model_path
 from ase_srdft.models.single_point import evaluate, merged, molecule_of
 from ase_srdft.parallel.threads import Workers
+from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import (
     BAOAB,
     EnergyAndForces,
@@ -68,7 +69,6 @@ from ase_srdft.sampling.integrators import (
 )
 from ase_srdft.sampling.lindh_mobility import mobility_square_root, model_hessian
 from ase_srdft.sampling.sampler import thermal_copies
-from ase_srdft.training.config import SamplingConfig
 
 DEFAULTS = SamplingConfig()
 #: Blocks, of all walkers together, that a scatter of block means is taken from.

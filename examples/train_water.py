@@ -20,7 +20,8 @@ from ase_srdft import LevelOfTheory, SRDFTCalculator
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.runs.run_directory import RunDirectory
-from ase_srdft.training.config import SamplingConfig, TrainingConfig
+from ase_srdft.sampling.config import SamplingConfig
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 

@@ -22,6 +22,7 @@ from ase_srdft.common.units import (
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, select
 from ase_srdft.models.single_point import Evaluation
+from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import (
     BAOAB,
     BAOABState,
@@ -33,7 +34,6 @@ from ase_srdft.sampling.integrators import (
     WalkerState,
 )
 from ase_srdft.sampling.lindh_mobility import mobility_square_root, rigid_motions
-from ase_srdft.training.config import SamplingConfig
 
 __all__ = ["Sample", "Sampler", "SamplingRound", "Surface", "WalkerGroup", "thermal_copies"]
 

@@ -18,10 +18,10 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.models.electronic_state import ElectronicState
 from ase_srdft.models.single_point import Evaluation, evaluate
+from ase_srdft.sampling.config import DYNAMICS, SamplingConfig
 from ase_srdft.sampling.integrators import WalkerState
 from ase_srdft.sampling.lindh_mobility import mobility, rigid_motions
 from ase_srdft.sampling.sampler import Sampler, thermal_copies
-from ase_srdft.training.config import DYNAMICS, SamplingConfig
 from tests.tools.small_models import small_model
 
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g", grid_level=0)

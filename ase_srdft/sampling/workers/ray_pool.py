@@ -21,12 +21,12 @@ from torch import Tensor
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.parallel.child_process import STARTING_SECONDS
+from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.sampling.workers.chunk import Chunk, SamplerState, packed_state, unpack
 from ase_srdft.sampling.workers.ray_actor import RaySampler
 from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, environment, resources
 from ase_srdft.sampling.workers.resumable_sampler import Recipe
 from ase_srdft.sampling.workers.supervised_pool import UnreadableChunk, WorkerEngine, WorkerSampler
-from ase_srdft.training.config import EngineConfig
 
 __all__ = ["RayEngine"]
 

@@ -17,9 +17,9 @@ from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import Evaluation, evaluate, merged, molecule_of
 from ase_srdft.parallel.threads import Workers
+from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.sampler import Sampler, Surface
 from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
-from ase_srdft.training.config import SamplingConfig
 
 __all__ = ["ChunkProducer", "Recipe", "model_surface", "starting_state"]
 

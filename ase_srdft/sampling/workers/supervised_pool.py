@@ -15,10 +15,10 @@ import torch
 
 from ase_srdft.common.errors import WorkerFailed
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
 from ase_srdft.sampling.workers.resumable_sampler import Recipe
 from ase_srdft.sampling.workers.sampler_pool import WorkerReport
-from ase_srdft.training.config import EngineConfig
 
 __all__ = ["UnreadableChunk", "WorkerEngine", "WorkerSampler"]
 

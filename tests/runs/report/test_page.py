@@ -14,7 +14,8 @@ from ase_srdft.runs.report.histogram import expected_counts
 from ase_srdft.runs.report.history import read_history
 from ase_srdft.runs.report.page import write_report
 from ase_srdft.runs.report.svg import Axis, Figure, Mark
-from ase_srdft.training.config import SamplingConfig, TrainingConfig
+from ase_srdft.sampling.config import SamplingConfig
+from ase_srdft.training.config import TrainingConfig
 
 ETHANOL = {"molecules": ["C2H6O"], "energies": [-154.76], "modes": [21]}
 SEVERAL = {
