@@ -14,16 +14,45 @@ from pathlib import Path
 from typing import NoReturn
 
 from ase_srdft.cli.words import careful_words
+from ase_srdft.common.settings import nearest
+from ase_srdft.version import __version__
 
-__all__ = ["Parser", "check_writable", "positive", "run_command", "speaking"]
+__all__ = [
+    "Parser",
+    "check_writable",
+    "command_parser",
+    "positive",
+    "run_command",
+    "speaking",
+]
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that complains in one line."""
+    """An argument parser that complains in one line, and names the flag that was meant."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
-        self.exit(2, f"{self.prog}: error: {message} (--help tells more)\n")
+        self.exit(2, f"{self.prog}: error: {message}{self._nearest(message)} (--help tells more)\n")
+
+    def _nearest(self, message: str) -> str:
+        """The known flag that an unknown one is meant for, in words."""
+        if not message.startswith("unrecognized arguments: -"):
+            return ""
+        return nearest(message.split()[2].partition("=")[0], list(self._option_string_actions))
+
+
+def command_parser(prog: str, description: str, epilog: str, usage: str | None = None) -> Parser:
+    """The parser of a command, with ``--version``; its words are shown as they are broken."""
+    parser = Parser(
+        prog=prog,
+        usage=usage,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    version = f"{prog} {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show it and exit")
+    return parser
 
 
 def positive(text: str) -> int:

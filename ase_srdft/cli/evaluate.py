@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ase_srdft.cli.common import Parser, check_writable, run_command
+from ase_srdft.cli.common import Parser, check_writable, command_parser, run_command
 from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
 from ase_srdft.cli.words import words_apart_from
 
@@ -30,19 +30,28 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Compare a model with the self-consistent field of PySCF at the model's own level of theory (same
-grid, same density fitting): energy, Hamiltonian, orbital energies, forces, and how often the
-model's bracket holds the SCF energy.  Numbers in the files of frames are not used, only the
-geometries.  Every frame is checked before the first SCF.  A frame whose SCF does not converge is
-named and left out of the means, and the exit code is 1 in the end; Ctrl-C and SIGTERM show the
-means over the frames that are done.  In the file of --json, "frames_asked" and "failed" then tell
-how many frames there were and which (from 0, among the chosen ones) failed, and why.
+Compare a model with the self-consistent field of PySCF at the model's own
+level of theory (same grid, same density fitting): energy, Hamiltonian, orbital
+energies, forces, and how often the model's bracket holds the SCF energy.
+Numbers in the files of frames are not used, only the geometries.  Every frame
+is checked before the first SCF.  A frame whose SCF does not converge is named
+and left out of the means, and the exit code is 1 in the end; Ctrl-C and SIGTERM
+show the means over the frames that are done.  In the file of --json,
+"frames_asked" and "failed" then tell how many frames there were and which (from
+0, among the chosen ones) failed, and why."""
+_EPILOG = """\
+examples:
+  ase-srdft-eval run/model.srdft frames.traj --last 60
+      a model of your own on the last 60 frames
+  ase-srdft-eval ethanol-pbe-6-31g frames.npz --json accuracy.json
+      a shipped model; the numbers also as JSON
+
 Exit codes: 0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM."""
 _PROGRAM = "ase-srdft-eval"
 
 
 def _parser() -> Parser:
-    parser = Parser(prog=_PROGRAM, description=_DESCRIPTION)
+    parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG)
     parser.add_argument("model", metavar="MODEL", help="a .srdft file or a shipped model's name")
     add_frames(parser)
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: faster")

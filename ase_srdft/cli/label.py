@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase_srdft.cli.common import Parser, check_writable, positive, run_command
+from ase_srdft.cli.common import Parser, check_writable, command_parser, positive, run_command
 from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
 from ase_srdft.cli.level_input import add_level, level_values
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
@@ -22,17 +22,26 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Label frames with PySCF's self-consistent field: energy, forces, Fock matrix and orbital energies of
-each, and how long it took, in one HDF5 file (Hartree and Bohr).  Numbers in the file of frames are
-not used, only the geometries.  Finished frames are kept in FILE.parts until all are done; the same
-command goes on where it stopped, or was killed.  A frame whose SCF does not converge is named and
-left out, and the exit code is 1 in the end.
-Exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted (run it again to go on)."""
+Label frames with PySCF's self-consistent field: energy, forces, Fock matrix
+and orbital energies of each, and how long it took, in one HDF5 file (Hartree
+and Bohr).  Numbers in the file of frames are not used, only the geometries.
+Finished frames are kept in FILE.parts until all are done; the same command
+goes on where it stopped, or was killed.  A frame whose SCF does not converge
+is named and left out, and the exit code is 1 in the end."""
+_EPILOG = """\
+examples:
+  ase-srdft-label frames.traj --xc PBE --basis 6-31g -o labels.h5
+      energy, forces and Fock matrix of every frame
+  ase-srdft-label md17.npz --last 100 --no-forces -o labels.h5
+      without forces, of the last 100 frames
+
+Exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted (run it again to go
+on)."""
 _PROGRAM = "ase-srdft-label"
 
 
 def _parser() -> Parser:
-    parser = Parser(prog=_PROGRAM, description=_DESCRIPTION)
+    parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG)
     add_frames(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.h5")
     add_level(parser)
