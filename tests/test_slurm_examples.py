@@ -150,7 +150,7 @@ def test_the_runs_are_what_the_command_understands(script, tmp_path):
     assert options["output"] == Path("run")
     assert options["level.xc"] == "PBE"
     chosen = [options[f"engine.{name}"] for name in ("name", "samplers")]
-    devices = options["device"], options["sampler_device"]
+    devices = options["device"], options["engine.sampler_devices"]
     if script == "one_node_two_gpus.sh":
         assert (chosen, devices) == (["local", None], ("cuda:0", ["cuda:1"]))
     else:  # two nodes of four GPUs, one of which is the trainer's

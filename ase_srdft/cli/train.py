@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase_srdft.cli.common import Parser, run_command, speaking
-from ase_srdft.cli.level_input import add_density_fitting
+from ase_srdft.cli.common import Parser, command_parser, run_command, speaking
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.supervisor import supervise
-from ase_srdft.cli.train_input import SETTINGS, configuration, dataset
+from ase_srdft.cli.train_input import add_training_settings, configuration, dataset
+from ase_srdft.sampling.config import EngineConfig
+from ase_srdft.training.presets import PRESETS
 
 if TYPE_CHECKING:
     from ase_srdft.parallel.ranks import Ranks
@@ -25,29 +26,47 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Train a calculator of Kohn-Sham quality from structures alone: a network predicts the electronic
-state, its Kohn-Sham energy is the loss, and the geometries come from Langevin dynamics on the
-model's own energy.  The same command in the same directory goes on where it stopped.
-Exit codes: 0 done, 2 bad input, 75 interrupted (run it again to go on), 1 failed."""
+Train a calculator of Kohn-Sham quality from structures alone: a network
+predicts the electronic state, its Kohn-Sham energy is the loss, and the
+geometries come from Langevin dynamics on the model's own energy.  The same
+command in the same directory goes on where it stopped."""
+_EPILOG = """\
+examples:
+  ase-srdft-train water.xyz -o water-run --target-error 20
+      from one structure, until the certified error is 20 microhartree
+  ase-srdft-train --data frames.npz --no-self-refine --xc PBE0 -o run
+      on frames that you have, without sampling
+
+Exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted (run it again to go
+on)."""
 _PROGRAM = "ase-srdft-train"
-_MAX_RESTARTS = 5
+_USAGE = f"{_PROGRAM} [STRUCTURE ...] -o DIR [options]"
+_MAX_RESTARTS = EngineConfig.max_restarts
 
 
-def _parser() -> Parser:
-    parser = Parser(prog=_PROGRAM, description=_DESCRIPTION)
+def _parser(everything: bool = False) -> Parser:
+    """The command's options; the help shows the common settings, or all of them."""
+    parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG, _USAGE)
+    parser.add_argument("--help-all", action=_HelpAll, help="show every setting and exit")
     parser.add_argument(
         "structures", nargs="*", metavar="STRUCTURE", help="one or more, any format of ASE"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings; flags win")
     parser.add_argument(
-        "--preset", metavar="NAME", help="settings by name; --config and flags win: paper"
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="directory of the run"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.yaml",
+        help="settings by name, such as the config.yaml of a run; flags win",
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help=f"settings by name: {', '.join(PRESETS)}; --config and flags win",
     )
     parser.add_argument(
         "--data", nargs="+", default=[], metavar="FILE", help="frames: extxyz, .traj, .db, .npz"
-    )
-    parser.add_argument(
-        "--no-self-refine", action="store_true", help="train on the frames of --data alone"
     )
     parser.add_argument(
         "--labels",
@@ -55,27 +74,34 @@ def _parser() -> Parser:
         metavar="FILE.h5",
         help="of ase-srdft-label: with --loss hamiltonian; --data may choose among its frames",
     )
-    add_density_fitting(parser)
-    parser.add_argument(
-        "--allow-reactions", action="store_true", help="keep samples whose bonds have changed"
-    )
-    parser.add_argument(
-        "--sampler-device", nargs="+", metavar="STR", help="of the samplers, in turn"
-    )
     parser.add_argument(
         "--rank-timeout",
         type=float,
         default=1800.0,
         metavar="SECONDS",
-        help="under torchrun: wait no longer for another rank (default 1800)",
+        help="under torchrun: wait no longer for another rank (default: %(default)s)"
+        if everything
+        else argparse.SUPPRESS,
     )
     parser.add_argument(
-        "--guess", help="guess Fock matrix of fock and qpt: roothaan, minao, sap or core"
+        "--guess",
+        metavar="STR",
+        help="guess Fock matrix of fock and qpt: roothaan, minao, sap or core (default: that of "
+        "the model's family)",
     )
-    group = parser.add_argument_group("settings")
-    for flag, path, kind, text in SETTINGS:
-        group.add_argument(flag, dest=path, type=kind, metavar=kind.__name__.upper(), help=text)
+    add_training_settings(parser, everything)
     return parser
+
+
+class _HelpAll(argparse.Action):
+    """Like ``--help``, with every setting."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        _parser(everything=True).print_help()
+        parser.exit()
 
 
 def program() -> int:

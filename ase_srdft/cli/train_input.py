@@ -1,71 +1,95 @@
-"""What ``ase-srdft-train`` is told: options and YAML to settings, files to structures."""
+"""What ``ase-srdft-train`` is given: options and YAML to settings, files to structures."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.frames import check_charge
-from ase_srdft.cli.level_input import LEVEL_SETTINGS, level_values
+from ase_srdft.cli.level_input import LEVEL_FLAGS
+from ase_srdft.cli.setting_flags import add_flags, given_settings
+from ase_srdft.common.settings import Setting, convert_all, from_plain, settings_of
+from ase_srdft.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_srdft.training.config import TrainingConfig
+    from ase_srdft.cli.common import Parser
     from ase_srdft.training.dataset import Dataset
 
-__all__ = ["SETTINGS", "configuration", "dataset"]
+__all__ = ["add_training_settings", "configuration", "dataset"]
 
-#: Options that set one value of the configuration: flag, path in it, type, help.
-SETTINGS: tuple[tuple[str, str, type, str], ...] = (
-    *LEVEL_SETTINGS,
-    ("--model", "model", str, "family of models: fock (default), coefficient or qpt"),
-    ("--loss", "loss", str, "energy (default) or hamiltonian: learn from --labels, no sampling"),
-    ("--temperature", "sampling.temperature_K", float, "of the sampled geometries in K"),
-    ("--dynamics", "sampling.dynamics", str, "overdamped, metropolis or langevin"),
-    ("--walkers", "sampling.walkers", int, "walkers that sample at the same time"),
-    ("--data-fraction", "data_fraction", float, "share of the given frames that is used"),
-    ("--frames-share", "frames_share", float, "share of given frames in a batch, 0 to 1"),
-    ("--steps", "steps", int, "training steps at most"),
-    ("--minutes", "minutes", float, "wall-clock limit in minutes"),
-    ("--target-error", "target_error_uEh", float, "stop at this certified error, microhartree"),
-    ("--batch-size", "optimiser.batch_size", int, "geometries a training step"),
-    ("--learning-rate", "optimiser.learning_rate", float, "highest learning rate"),
-    ("--validation-frames", "validation_frames", int, "frames held out, the last ones given"),
-    ("--memory-gb", "memory_gb", float, "of integrals kept with the geometries"),
-    ("--engine", "engine.name", str, "local (default), sync or ray: where sampling runs"),
-    ("--samplers", "engine.samplers", int, "samplers, which share the walkers"),
-    ("--max-restarts", "engine.max_restarts", int, "of workers that died (default 5)"),
-    ("--device", "device", str, "cpu, cuda or cuda:N"),
-    ("--trainer-device", "device", str, "the same; samplers may have others"),
-    ("--threads", "threads", int, "of the trainer (default: the cores that samplers leave)"),
-    ("--seed", "seed", int, "of everything random"),
-)
+#: What the short help shows: title of a group, path in it, flags (none: the dotted one).  The
+#: group without a title is for flags that it does not show.
+_COMMON: dict[str, dict[str, tuple[str, ...]]] = {
+    "level of theory": LEVEL_FLAGS,
+    "model": {"model": (), "loss": ()},
+    "sampling": {
+        "self_refine": (),
+        "sampling.temperature_K": ("--temperature",),
+        "sampling.dynamics": ("--dynamics",),
+        "sampling.walkers": ("--walkers",),
+    },
+    "training": {
+        "steps": (),
+        "minutes": (),
+        "target_error_uEh": ("--target-error",),
+        "optimiser.batch_size": ("--batch-size",),
+        "optimiser.learning_rate": ("--learning-rate",),
+        "data_fraction": (),
+        "seed": (),
+    },
+    "machine": {
+        "device": ("--device", "--trainer-device"),
+        "threads": (),
+        "engine.name": ("--engine",),
+        "engine.samplers": ("--samplers",),
+        "engine.sampler_devices": ("--sampler-device",),
+    },
+    "": {
+        "sampling.allow_reactions": ("--allow-reactions",),
+        "engine.max_restarts": ("--max-restarts",),
+    },
+}
+#: Defaults that `configuration` finds where nothing is given.
+_DECIDED = {
+    "optimiser.learning_rate": "that of the model's family",
+    "self_refine": "on; off with the loss hamiltonian",
+    "threads": "the cores that samplers leave",
+}
+
+
+def add_training_settings(parser: Parser, everything: bool) -> None:
+    """Flags for every setting of a run; the help shows the common ones, or all."""
+    add_flags(parser, _settings(), _COMMON, _DECIDED, everything)
+
+
+def _settings() -> list[Setting]:
+    return list(settings_of(TrainingConfig()))
 
 
 def configuration(options: argparse.Namespace) -> TrainingConfig:
-    """YAML, then flags on top of it."""
+    """A preset, YAML on top of it, and flags on top of both.
+
+    Raises:
+        BadInput: a file that cannot be used, or settings that are unknown or impossible.
+    """
     from dataclasses import replace
 
+    from ase_srdft.cli.settings_file import read_settings
     from ase_srdft.common.devices import torch_device
-    from ase_srdft.training.config import TrainingConfig, from_plain
     from ase_srdft.training.presets import merged, preset
 
     plain = preset(options.preset) if options.preset else {}
     if options.config:
-        plain = merged(plain, _read_yaml(options.config))
-    given = {path: getattr(options, path) for _, path, _, _ in SETTINGS}
-    given |= level_values(options)
-    given["model_config.guess"] = options.guess
-    given["self_refine"] = False if options.no_self_refine else None
-    given["sampling.allow_reactions"] = True if options.allow_reactions else None
-    given["engine.sampler_devices"] = options.sampler_device
+        plain = merged(plain, read_settings(options.config))
+    given = given_settings(options, _settings())
+    if options.guess is not None:
+        given["model_config.guess"] = options.guess
     for path, value in given.items():
-        if value is not None:
-            _set(plain, path, value)
+        _set(plain, path, value)
     _suit_family(plain, options.guess)
     if plain.get("loss") == "hamiltonian":
         plain.setdefault("self_refine", False)  # sampled geometries have no labels
@@ -79,40 +103,30 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
 
 
 def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
-    """Refuse a guess that the family has no use for; its own learning rate if none is given."""
+    """Settings of the family by their types, and its own learning rate if none is given.
+
+    Raises:
+        BadInput: an unknown family, or settings or a guess that it has no use for.
+    """
     from dataclasses import fields
 
     from ase_srdft.common.errors import BadInput
     from ase_srdft.models.electronic_state import family
-    from ase_srdft.training.config import TrainingConfig
 
     name = plain.get("model", TrainingConfig.model)
+    if not isinstance(name, str):
+        return  # which the configuration refuses
     cls = family(name)
     if guess is not None and "guess" not in {field.name for field in fields(cls.Config)}:
         raise BadInput(
             f"--guess {guess}: models of the family {name!r} start from no Fock matrix; leave it "
             "out, or use --model fock or qpt"
         )
+    if isinstance(plain.get("model_config"), dict):
+        plain["model_config"] = convert_all(cls.Config, plain["model_config"], "model_config")
     optimiser = plain.setdefault("optimiser", {})
     if isinstance(optimiser, dict):
         optimiser.setdefault("learning_rate", cls.learning_rate)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from ase_srdft.common.errors import BadInput
-
-    try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as err:
-        raise BadInput(f"cannot read {path}: {err.strerror}; check the path") from err
-    except (yaml.YAMLError, ValueError) as err:  # impossible dates and bytes are ValueErrors
-        reason = " ".join(str(err).split())
-        raise BadInput(f"{path} is no YAML ({reason}): use name: value lines") from err
-    if not isinstance(plain, dict):
-        raise BadInput(f"{path} holds {type(plain).__name__}: use name: value lines")
-    return plain
 
 
 def _set(plain: dict[str, Any], path: str, value: Any) -> None:

@@ -128,9 +128,9 @@ def convert(kind: Any, value: Any, label: str) -> Any:
 
 def nearest(name: str, known: list[str], where: str = "") -> str:
     """The known name that a mistyped one is meant for, to end a message with; empty if none."""
-    found = get_close_matches(name, known, n=1, cutoff=0.7)
-    if not found:  # the right name in the wrong place
-        found = [path for path in known if path.rpartition(".")[2] == name][:1]
+    # the right name without its group, of a setting or of a flag; else a similar one
+    found = [path for path in known if path.rpartition(".")[2] == name.lstrip("-")]
+    found = found or get_close_matches(name, known, n=1, cutoff=0.7)
     return f" (nearest: {_below(where, found[0])})" if found else ""
 
 
@@ -144,8 +144,8 @@ def _choices(kind: Any) -> tuple[Any, ...]:
     return tuple(get_origin(member) or member for member in members)
 
 
-def _is_a(value: Any, choice: type) -> bool:
-    """Whether a value is of a type; truth values are no numbers."""
+def _is_a(value: Any, choice: type | tuple[type, ...]) -> bool:
+    """Whether a value is of a type, or one of several; truth values are no numbers."""
     return isinstance(value, choice) and (choice is bool or not isinstance(value, bool))
 
 
@@ -155,7 +155,7 @@ def _converted(choice: type, value: Any) -> Any:
         return value
     if isinstance(value, str) and choice in (bool, type(None)):
         return _WORDS[choice].get(value.strip().lower(), value)
-    if choice not in (int, float) or isinstance(value, bool) or not _is_number_or_text(value):
+    if choice not in (int, float) or not _is_a(value, (int, float, str)):
         return value
     try:
         if choice is float:
@@ -163,10 +163,6 @@ def _converted(choice: type, value: Any) -> Any:
         return int(value) if _is_decimal(value) else _whole(float(value))
     except (ValueError, OverflowError):
         return value
-
-
-def _is_number_or_text(value: Any) -> bool:
-    return isinstance(value, (int, float, str))
 
 
 def _is_decimal(value: int | float | str) -> bool:

@@ -74,12 +74,12 @@ class LevelOfTheory:
     """Restricted Kohn-Sham theory in a Gaussian basis; everything the energy depends on but R.
 
     Attributes:
-        xc: LDA (Slater exchange, VWN5), PBE, BLYP, PBE0, B3LYP (VWN-RPA as in Gaussian and
-            PySCF) or B3LYP5 (VWN5); case does not matter.
-        basis: any name that PySCF knows; s, p and d functions, spherical.
-        density_fitting: True for the default auxiliary basis (def2-universal-jfit without
-            exact exchange, def2-universal-jkfit with it), the name of another auxiliary
-            basis, or False for exact four-centre integrals.
+        xc: functional: LDA, PBE, BLYP, PBE0, B3LYP or B3LYP5; case does not matter.  LDA is
+            Slater exchange with VWN5; B3LYP has VWN-RPA as in Gaussian and PySCF, B3LYP5 VWN5.
+        basis: basis set by any name that PySCF knows; s, p and d functions, spherical.
+        density_fitting: True for the default auxiliary basis, the name of another one, or False
+            for exact four-centre integrals.  The default is def2-universal-jfit without exact
+            exchange, def2-universal-jkfit with it.
         grid_level: PySCF's grid level, 0 to 9.
         charge: total charge of the molecule in e.
 

@@ -17,10 +17,12 @@ class SamplingConfig:
     """How geometries are sampled.
 
     Attributes:
-        temperature_K: temperature T of the sampled distribution exp(-E/kT) in Kelvin.
-        dynamics: ``overdamped`` (Leimkuhler-Matthews), ``metropolis`` (the same proposal,
-            accepted or refused) or ``langevin`` (BAOAB).
-        walkers: independent walkers over all molecules, advanced in one batch per molecule.
+        temperature_K: temperature of the sampled geometries in Kelvin.  Their distribution is
+            exp(-E/kT).
+        dynamics: ``overdamped``, ``metropolis`` or ``langevin``.  The first is the scheme of
+            Leimkuhler and Matthews; the second has the same proposal, accepted or refused; the
+            third is BAOAB.
+        walkers: independent walkers over all molecules.  Those of a molecule advance in one batch.
         step_size: dimensionless step of the overdamped schemes, in units of the relaxation
             time that the model Hessian gives to every mode; below 2.
         timestep_fs: time step of ``langevin`` in femtoseconds.
@@ -55,11 +57,11 @@ class EngineConfig:
     """Where sampling runs, and what is done about trouble there.
 
     Attributes:
-        name: ``sync`` (sampling and training in turn, in one process), ``local`` (samplers are
-            processes of this machine) or ``ray`` (actors on the nodes of a Ray cluster).
-        samplers: samplers, which share the walkers; ``sync`` has one.
-        sampler_devices: where the samplers compute, in turn; the trainer's device if none is
-            named.
+        name: where sampling runs: ``sync``, ``local`` or ``ray``.  The first samples and trains in
+            turn, in one process; the samplers of the second are processes of this machine; those
+            of the third are actors on the nodes of a Ray cluster.
+        samplers: samplers, which share the walkers.  ``sync`` has one.
+        sampler_devices: devices of the samplers, in turn; none: the trainer's.
         max_staleness: samples from weights that are more training steps old are refused.
         queue_size: chunks of samples that wait for the trainer, of each sampler; a sampler waits
             while there are so many.

@@ -85,9 +85,10 @@ class TrainingConfig:
     Attributes:
         level: level of theory.
         model: family of models: ``fock``, ``coefficient`` or ``qpt``.
-        model_config: settings of the model's family, by their names.
-        loss: ``energy`` of the predicted state, which needs no labels, or ``hamiltonian``: error
-            of the predicted Fock matrix against labels, on given frames alone.
+        model_config: settings of the model's family, such as ``features`` and ``layers``.
+        loss: ``energy``, which needs no labels, or ``hamiltonian``, which does.  The first is the
+            Kohn-Sham energy of the predicted state; the second is the error of the predicted Fock
+            matrix against labels, on given frames alone.
         sampling: how geometries are sampled.
         optimiser: how the weights are trained.
         engine: where sampling runs.
@@ -95,21 +96,21 @@ class TrainingConfig:
         self_refine: sample with the model while training; else train on given frames alone.
         data_fraction: share of the given frames that is trained on, above 0 to 1.  They are
             evenly spaced over all but those held out; one at least.
-        frames_share: share of a batch from given frames, 0 to 1, where both kinds are there.
+        frames_share: share of given frames in a batch, 0 to 1, where there are samples too.
         steps: training steps at most.
         minutes: wall-clock limit in minutes.  The learning rate follows whichever of ``steps``
             and ``minutes`` is nearer its end, so a run that is limited by time is not
             reproducible to the bit.
-        target_error_uEh: stop when the certified error, the mean width of the validated bracket,
-            is below this (microhartree).
+        target_error_uEh: stop when the certified error is smaller (microhartree).  It is the mean
+            width of the bracket over the frames held out.
         train_steps_per_round: training steps between new weights for the samplers; with the
             engine ``sync`` also between rounds of sampling.
         pretraining_steps: training steps before dynamics may start.
         pretraining_frames: rattled copies to begin with, where no frames are given.
         safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
         buffer_size: sampled geometries kept; ``selection`` decides which one is dropped.
-        memory_gb: integrals kept with geometries (gigabytes), a fifth of it for those held out.
-        validation_frames: frames held out, the last ones given or some of those sampled.
+        memory_gb: gigabytes of integrals kept with geometries.  A fifth is for those held out.
+        validation_frames: frames held out.  They are the last ones given, or some of those sampled.
         validate_every: training steps between validations.
         coarse_share: share of the run that trains, and samples, on the coarse grid, 0 to 1.  The
             rest trains on the level's own grid, as validation does all along, and goes on sampling
@@ -117,8 +118,9 @@ class TrainingConfig:
             needs no grid, and nothing changes for it.
         seed: seed of everything random.
         device: where training runs: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: threads of the trainer, over the geometries of a batch; each runs torch's
-            operations on its own.  Samplers of the engines ``local`` and ``ray`` have one each.
+        threads: threads of the trainer.  They share the geometries of a batch, and each runs
+            torch's operations on its own; samplers of the engines ``local`` and ``ray`` have one
+            each.
     """
 
     level: LevelOfTheory = field(default_factory=LevelOfTheory)

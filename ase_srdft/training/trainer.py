@@ -72,9 +72,9 @@ def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateMo
     Raises:
         BadInput: an unknown family, or a configuration that it does not take.
     """
-    from_plain(family(config.model).Config, config.model_config, "model_config")
+    settings: Any = from_plain(family(config.model).Config, config.model_config, "model_config")
     with seeded(config.seed):
-        return build_model(config.model, config.level, dataset.elements, config.model_config)
+        return build_model(config.model, config.level, dataset.elements, asdict(settings))
 
 
 class Trainer:

@@ -38,7 +38,7 @@ def test_the_command_is_one_that_the_program_takes(tmp_path, settings):
     options = train._parser().parse_args(words[3:])
     assert getattr(options, "optimiser.batch_size") == 4
     assert (options.minutes, options.threads) == (10.0, 1)
-    assert options.no_self_refine is not settings.get("self_refine", False)
+    assert (options.self_refine is not False) is settings.get("self_refine", False)
     assert bool(options.structures) is (settings.get("nframes") == 0)
     supervised = settings.get("model") == "supervised"
     assert (options.loss == "hamiltonian") is supervised

@@ -21,7 +21,7 @@ def test_runs_sample_and_repeat_whatever_else_the_machine_does(tmp_path):
         options = train._parser().parse_args(words[3:])
         assert (getattr(options, "engine.name"), options.threads) == ("sync", 1)
         assert (options.seed, options.steps, options.minutes) == (0, how.steps, None)
-        assert not options.no_self_refine
+        assert options.self_refine is not False
 
 
 def test_a_model_is_installed_unless_it_is_too_large(tmp_path, monkeypatch):

@@ -9,9 +9,9 @@ import yaml
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.fock.fock_model import FockConfig
+from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.training.config import (
     OptimiserConfig,
-    SamplingConfig,
     SelectionConfig,
     TrainingConfig,
     from_plain,
