@@ -1,4 +1,4 @@
-"""A YAML file of settings, read strictly: what is there twice or misread elsewhere is refused."""
+"""A YAML file of settings, read strictly: each name stands once, and whole numbers are decimal."""
 
 from __future__ import annotations
 

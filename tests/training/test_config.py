@@ -16,6 +16,8 @@ from ase_srdft.training.config import (
     TrainingConfig,
     from_plain,
 )
+from ase_srdft.training.trainer import initial_model
+from tests.tools.small_training import small_config, small_dataset
 
 UNUSUAL = TrainingConfig(
     level=LevelOfTheory(xc="B3LYP", basis="def2-svp", density_fitting=False, charge=-1),
@@ -173,3 +175,15 @@ def test_configuration_of_a_model_by_the_same_rules():
     assert from_plain(FockConfig, {"features": 4, "cutoff_bohr": 9}).cutoff_bohr == 9.0
     with pytest.raises(BadInput, match=r"model_config.features is 2.5: use int"):
         from_plain(FockConfig, {"features": 2.5}, "model_config")
+
+
+def test_numbers_of_a_model_may_be_text_as_yaml_has_them():
+    config = small_config(model_config={"features": "4", "cutoff_bohr": "1e1"})
+    model = initial_model(config, small_dataset())
+    assert (model.config.features, model.config.cutoff_bohr) == (4, 10.0)
+    assert type(model.config.features) is int
+    for value in ("many", "nan", 2.5):
+        with pytest.raises(BadInput, match=r"model_config\.features is "):
+            initial_model(small_config(model_config={"features": value}), small_dataset())
+    with pytest.raises(BadInput, match=r"model_config\.cutoff_bohr is inf"):
+        initial_model(small_config(model_config={"cutoff_bohr": float("inf")}), small_dataset())
