@@ -75,7 +75,11 @@ def from_plain(cls: type[_Config], values: object, where: str = "") -> _Config:
             class refuses.
     """
     given = convert_all(cls, values, where)
-    made = cls(**given)
+    try:
+        made = cls(**given)
+    except BadInput as err:  # the class does not know where it stands
+        name = str(err).split(" ")[0]
+        raise BadInput(_below(where, err) if name in given else str(err)) from err
     for name, value in given.items():
         if isinstance(value, float) and not isfinite(value):
             raise BadInput(f"{_below(where, name)} is {value!r}: use a finite number")

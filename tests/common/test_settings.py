@@ -23,6 +23,10 @@ class Inner:
 
     share: float = 0.5
 
+    def __post_init__(self):
+        if self.share < 0:
+            raise BadInput(f"share is {self.share}: use at least 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outer:
@@ -118,6 +122,13 @@ def test_values_of_another_type_are_refused(kind, values):
 def test_numbers_are_finite_where_the_class_does_not_say_so(value):
     with pytest.raises(BadInput, match=r"inner\.share is "):
         from_plain(Outer, {"inner": {"share": value}})
+
+
+def test_what_a_class_refuses_is_named_by_its_place():
+    with pytest.raises(BadInput, match=r"^inner\.share is -1\.0: "):
+        from_plain(Outer, {"inner": {"share": -1}})
+    with pytest.raises(BadInput, match=r"^share is -1\.0: "):
+        from_plain(Inner, {"share": -1})
 
 
 def test_what_is_not_given_keeps_the_default():
