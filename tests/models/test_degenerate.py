@@ -16,9 +16,9 @@ from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import evaluate, molecule_of
 from ase_srdft.parallel.threads import Workers
 from ase_srdft.reference.accuracy import frame_errors
+from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.sampler import Sampler
 from ase_srdft.sampling.workers.resumable_sampler import model_surface
-from ase_srdft.training.config import SamplingConfig
 from ase_srdft.training.losses import EnergyLoss
 from tests.dft.test_projector import with_eigenvalues
 from tests.tools.molecules import symmetric

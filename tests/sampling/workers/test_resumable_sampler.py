@@ -10,6 +10,7 @@ from ase.build import molecule
 
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.threads import Workers
+from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.workers.chunk import pack, packed_state, unpack, unpacked_state
 from ase_srdft.sampling.workers.resumable_sampler import (
     ChunkProducer,
@@ -17,7 +18,6 @@ from ase_srdft.sampling.workers.resumable_sampler import (
     model_surface,
     starting_state,
 )
-from ase_srdft.training.config import SamplingConfig
 from tests.tools.small_models import small_model
 
 NUMBERS = (8, 1, 1)

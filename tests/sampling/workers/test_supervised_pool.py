@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ase_srdft.common.errors import WorkerFailed
+from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.sampling.sampler import SamplingRound
 from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
 from ase_srdft.sampling.workers.resumable_sampler import Recipe
 from ase_srdft.sampling.workers.supervised_pool import UnreadableChunk, WorkerEngine
-from ase_srdft.training.config import EngineConfig
 
 
 def state(sampler, nchunks=0):
