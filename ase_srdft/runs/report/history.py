@@ -9,13 +9,23 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
-__all__ = ["End", "History", "Sampling", "Start", "Training", "Validation", "read_history"]
+__all__ = [
+    "End",
+    "History",
+    "Sampling",
+    "Start",
+    "Training",
+    "Validation",
+    "by_molecule",
+    "read_history",
+]
 
 _Record = TypeVar("_Record", "Start", "Training", "Sampling", "Validation", "End")
 
@@ -78,6 +88,7 @@ class Sampling:
         temperature_K: of the walkers; NaN where there is no estimate.
         resets: walkers reset in this round, and samples refused, by reason.
         staleness: training steps that its weights were behind.
+        bracket_width_uEh: of this round's samples (microhartree); empty if it is not logged.
     """
 
     step: int
@@ -89,6 +100,7 @@ class Sampling:
     temperature_K: float
     resets: dict[str, int]
     staleness: int = 0
+    bracket_width_uEh: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +113,7 @@ class Validation:
         energy_hartree: mean.
         bracket_width_uEh: mean: the certified error (microhartree).
         best: whether this became the saved model.
-        bracket_width_max_uEh: the widest of them (microhartree).
+        bracket_width_max_uEh: of the widest geometry (microhartree); NaN if it is not logged.
         best_bracket_width_uEh: mean of the saved model on the same geometries.
         best_bracket_width_max_uEh: the saved model's widest there.
         nvalidation: geometries; 0 where an older version did not write it down.
@@ -239,12 +251,34 @@ class History:
             total.update(record.resets)
         return +total
 
+    def late_widths_uEh(self) -> dict[int, list[float]]:
+        """Brackets above zero of each molecule's samples, of the last quarter of the rounds.
+
+        Earlier ones were sampled by a worse model.
+        """
+        late = self.sampling[-math.ceil(len(self.sampling) / 4) :]
+        widths = by_molecule(late, "bracket_width_uEh")
+        above = {molecule: [w for w in own if w > 0.0] for molecule, own in widths.items()}
+        return {molecule: own for molecule, own in above.items() if own}
+
     def setting(self, *names: str) -> Any:
         """A setting by the path of its names; None if it is not there."""
         value: Any = self.settings
         for name in names:
             value = value.get(name) if isinstance(value, dict) else None
         return value
+
+
+def by_molecule(
+    rounds: Sequence[Sampling], name: Literal["energies_hartree", "bracket_width_uEh"]
+) -> dict[int, list[float]]:
+    """The finite values of each molecule's samples, by its index."""
+    values: dict[int, list[float]] = {}
+    for record in rounds:
+        for molecule, value in zip(record.molecules, getattr(record, name), strict=False):
+            if math.isfinite(value):
+                values.setdefault(molecule, []).append(value)
+    return dict(sorted(values.items()))
 
 
 def _number(value: Any) -> float:

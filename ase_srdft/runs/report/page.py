@@ -1,52 +1,57 @@
 """The report of a training run: one HTML page that needs nothing but a browser.
 
-No network, no script: plots are inline SVG with tooltips, and the page forbids itself to load
-anything.  It can be written at any time of a run, also of one that has only begun.
+No network, no script: plots are inline SVG, and the page forbids itself to load anything.  It can
+be written at any time of a run, also of one that has only begun.
 """
 
 from __future__ import annotations
 
 import math
-import re
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import yaml
+
 from ase_srdft.common.atomic_files import replace_atomically
-from ase_srdft.runs.report.figures import (
-    Plot,
-    bracket_plot,
-    energy_plot,
-    learning_rate_plot,
-    micro_and_milli,
-    temperature_plot,
-)
-from ase_srdft.runs.report.histogram import histogram_plot
+from ase_srdft.runs.report.drawing import colour_variables, inline_svg
+from ase_srdft.runs.report.formula import with_subscripts
 from ase_srdft.runs.report.history import History, Validation, read_history
-from ase_srdft.runs.report.style import STYLE
-from ase_srdft.runs.report.summary import key_figures, settings
-from ase_srdft.runs.report.svg import markup, number
+from ase_srdft.runs.report.molecules import MoleculeSummary, molecule_svg, summarise_molecules
+from ase_srdft.runs.report.page_template import PAGE
+from ase_srdft.runs.report.plots import PLOTS, Plot
+from ase_srdft.runs.report.words import (
+    CHEMICAL_ACCURACY_UEH,
+    duration,
+    energy_in_words,
+    markup,
+    number,
+)
 
 __all__ = ["write_report"]
 
-#: Molecules named in the title; the details name them all.
-_MOST_NAMED = 4
+#: Molecules named in the title, drawn, and in the table.
+_MOST_NAMED, _MOST_DRAWN, _MOST_ROWS = 4, 12, 200
+#: Of a plot, in points: a column of the page on a phone, for the text to be as large there.
+_PLOT_SIZE = (360.0, 264.0)
 _ENDS = {
-    "steps done": "The run has done all that was asked",
+    "steps done": "The run has done all its steps",
     "time is up": "The run has used up its time",
     "target reached": "The run has reached its target",
-    "interrupted": "The run was interrupted, and can be resumed",
+    "interrupted": "The run was interrupted, and can go on",
 }
 
 
 def write_report(directory: Path) -> Path:
-    """Make ``report.html`` from ``metrics.jsonl`` and ``config.yaml`` in a run's directory.
+    """Make ``report.html`` from the files of a run's directory.
 
-    Either file may be missing, and the run may be empty or cut off in the middle of a line: the
-    page then says what there is.
+    ``metrics.jsonl``, ``config.yaml`` and ``samples.traj`` may be missing, and the run may be
+    empty or cut off in the middle of a line: the page then says what there is.
 
     Returns:
         The path of the page, replaced in one go.
     """
-    page = _page(read_history(directory))
+    page = _page(read_history(directory), directory)
     path = directory / "report.html"
     replace_atomically(path, lambda beside: _write(beside, page))
     return path
@@ -56,60 +61,44 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _page(history: History) -> str:
-    plots = (
-        bracket_plot(history),
-        energy_plot(history),
-        histogram_plot(history),
-        temperature_plot(history),
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{markup(_names(history))}: training report</title>\n"
-        f"<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<header>{_header(history)}</header>\n"
-        f'<dl class="figures">{"".join(key_figures(history))}</dl>\n'
-        f'<div class="plots">{"".join(map(_plot, plots))}{_READING}'
-        f"{_plot(learning_rate_plot(history))}</div>\n"
-        f"{settings(history)}\n{_footer(history)}</main>\n</body>\n</html>\n"
+def _page(history: History, directory: Path) -> str:
+    molecules = summarise_molecules(history, directory)
+    names = [molecule.name for molecule in molecules]
+    labels = [with_subscripts(name) for name in names]
+    version = f" {history.start.version}" if history.start else ""
+    return PAGE.substitute(
+        light=colour_variables(dark=False),
+        dark=colour_variables(dark=True),
+        title=markup(_title(names)),
+        heading=markup(with_subscripts(_title(names))),
+        data=_data(history),
+        drawings=_drawings(molecules),
+        state=_state(history),
+        warning=_warning(history),
+        figures="".join(_key_figures(history)),
+        use=_use(history, directory, _title(names)),
+        plots="".join(_plot(plot, history, labels) for plot in PLOTS),
+        molecules=_molecule_table(molecules),
+        settings=_settings(history),
+        version=markup(version),
     )
 
 
-def _names(history: History) -> str:
+def _title(names: Sequence[str]) -> str:
     """The molecules in words; the first few of many."""
-    molecules = history.start.molecules if history.start else ()
-    if not molecules:
+    if not names:
         return "No molecule yet"
-    names = ", ".join(molecules[:_MOST_NAMED])
-    rest = len(molecules) - _MOST_NAMED
-    return names + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _formula(name: str) -> str:
-    """A formula with its numbers set low."""
-    return re.sub(r"(?<=[A-Za-z)])(\d+)", r"<sub>\1</sub>", markup(name))
-
-
-def _header(history: History) -> str:
-    start = history.start
-    molecules = start.molecules if start else ()
-    title = ", ".join(map(_formula, molecules[:_MOST_NAMED])) or _names(history)
-    if len(molecules) > _MOST_NAMED:
-        title += f' <span class="more">and {len(molecules) - _MOST_NAMED} more</span>'
-    parts = [f"<h1>{title}</h1>"]
-    if start:
-        parts.append(f'<p class="level">{markup(start.level)}</p>')
-    parts.append(f'<p class="state">{_state(history)}</p>')
-    if history.nunreadable:
-        lines = "1 line" if history.nunreadable == 1 else f"{history.nunreadable} lines"
-        parts.append(
-            f'<p class="warning">{lines} of metrics.jsonl could not be read (torn or incomplete) '
-            "and left out.</p>"
-        )
-    return "".join(parts)
+def _drawings(molecules: Sequence[MoleculeSummary]) -> str:
+    figures = [
+        f"<figure>{svg}<figcaption>{markup(with_subscripts(molecule.name))}</figcaption></figure>"
+        for index, molecule in enumerate(molecules[:_MOST_DRAWN])
+        if (svg := molecule_svg(index, molecule))
+    ]
+    return f'<div class="drawings">{"".join(figures)}</div>' if figures else ""
 
 
 def _state(history: History) -> str:
@@ -118,12 +107,12 @@ def _state(history: History) -> str:
     if last is None:
         return "This run has not logged anything yet: metrics.jsonl is missing or empty."
     if history.end is not None:
-        told = _ENDS.get(history.end.reason, f"The run ended: {markup(history.end.reason)}")
-        state = f"{told}, after {number(last.step)} steps."
+        reason = _ENDS.get(history.end.reason, f"The run ended: {markup(history.end.reason)}")
+        state = f"{reason}, after {number(last.step)} training steps."
     else:
         state = (
-            f"The run is still going on, or was cut off; this is what it had logged "
-            f"by step {number(last.step)}."
+            "The run is still going on, or was cut off; this is what it had logged "
+            f"by training step {number(last.step)}."
         )
     if history.end is not None and history.end.target_error_uEh > 0:
         reached = "was" if history.end.target_reached else "was not"
@@ -132,16 +121,16 @@ def _state(history: History) -> str:
         return state + " It has not been validated yet, so there is no certified error."
     width, largest = history.certified_widths_uEh
     state += (
-        " On geometries that it was not trained on, the saved model's energy is certified to lie "
-        f"within <b>{micro_and_milli(width)}</b> of the converged SCF "
-        "energy, on average and without a reference calculation"
+        " On geometries held out from training, the energy of the saved model is certified to lie "
+        f"within <b>{energy_in_words(width)}</b>, on average, of the energy "
+        "that a converged calculation (SCF) would give"
     )
     worst = f", and within {number(largest)} µEh at each of them" if math.isfinite(largest) else ""
     return f"{state}{worst}.{_what_was_held_out(history.validation[-1])}"
 
 
 def _what_was_held_out(last: Validation) -> str:
-    """A sentence on the held-out geometries; nothing where an older version wrote it down not."""
+    """A sentence on the held-out geometries; nothing where an older version did not log it."""
     if last.nvalidation == 0:
         return ""
     ncopies = last.nvalidation - last.nframes - last.nsampled
@@ -156,39 +145,147 @@ def _what_was_held_out(last: Validation) -> str:
     )
 
 
-def _plot(plot: Plot) -> str:
-    if not plot.svg:
-        return f'<section class="card"><h2>{plot.heading}</h2><p>{plot.caption}</p></section>'
-    items = "".join(
-        f'<li><i class="key {style}"></i><span>{_formula(name)}</span></li>'
-        for style, name in plot.legend
-    )
-    legend = f'<ul class="legend">{items}</ul>' if items else ""
+def _warning(history: History) -> str:
+    if not history.nunreadable:
+        return ""
+    lines = "1 line" if history.nunreadable == 1 else f"{history.nunreadable} lines"
     return (
-        f'<figure class="card"><h2>{plot.heading}</h2>{legend}{plot.svg}'
-        f"<figcaption>{plot.caption}</figcaption></figure>"
+        f'<p class="warning">{lines} of metrics.jsonl could not be read (torn or incomplete) and '
+        "left out.</p>"
     )
 
 
-_READING = """
-<section class="card reading"><h2>How to read this page</h2>
-<p>For every geometry the model gives an electronic state, and with it two energies that enclose
-the one a converged calculation (SCF) at the same level of theory would find:</p>
-<p class="plainly"><i>E</i><sub>lower</sub> ≤ <i>E</i><sub>SCF</sub> ≤ <i>E</i></p>
-<p>The upper one, <i>E</i>, is the model's own: by the variational principle it cannot be too low.
-The lower one comes from one diagonalisation of the Fock matrix of the model's own density; it is
-exact where the functional is convex in the density matrix, and in practice it has held for
-semilocal and hybrid functionals alike. The width of the bracket is therefore an upper limit of
-the error of the energy, known without a reference calculation.</p>
-<p>It does not speak of the error of the level of theory itself, and the error of forces falls
-only with the square root of the energy's. Numbers here are means over geometries: single ones can
-be worse, and each answer of the calculator comes with its own bracket.</p></section>
-"""
+def _key_figures(history: History) -> Iterator[str]:
+    """Cards: a number each, with what is worth knowing about it."""
+    yield _certified_card(history)
+    last, limit, rounds = history.last, history.setting("steps"), history.sampling
+    steps, elapsed_s = (last.step, last.elapsed_s) if last else (0, 0.0)
+    more = [f"of at most {number(limit)}"] if isinstance(limit, int) else []
+    speed = f", {number(steps / elapsed_s, 2)} per second" if steps and elapsed_s > 0 else ""
+    sessions = f"{history.nsessions} sessions" if history.nsessions > 1 else "one session"
+    more.append(f"{duration(elapsed_s)} in {sessions}{speed}")
+    if history.nrestarts:
+        more.append(f"workers started again: {number(history.nrestarts)}")
+    yield _card("Training steps", number(steps), *more)
+    more = [f"in {number(len(rounds))} rounds of dynamics"] if rounds else ["no dynamics yet"]
+    if any(stale := [record.staleness for record in rounds]):
+        mean = number(sum(stale) / len(stale))
+        more.append(f"weights {mean} steps old, {number(max(stale))} at most")
+    if history.resets:
+        more.append(f"reset or refused: {number(history.resets.total())}")
+    yield _card("Sampled geometries", number(rounds[-1].nsamples if rounds else 0), *more)
 
 
-def _footer(history: History) -> str:
-    version = f" {markup(history.start.version)}" if history.start else ""
+def _card(name: str, value: str, *more: str) -> str:
     return (
-        f"<footer>Made by ase_srdft{version} from metrics.jsonl and config.yaml in this directory. "
-        "Point at a plot for its numbers.</footer>"
+        f'<div class="card"><dt>{name}</dt><dd class="value">{value}</dd>'
+        f'<dd class="more">{"<br/>".join(more)}</dd></div>'
+    )
+
+
+def _certified_card(history: History) -> str:
+    certified = history.certified
+    if certified is None:
+        return _card("Certified error", "none yet", "not validated")
+    width, largest = history.certified_widths_uEh
+    more = [f"microhartree, mean of the held-out geometries at step {number(certified.step)}"]
+    if math.isfinite(largest):
+        more.append(f"<b>{number(largest)} µEh</b> at most, on one of them")
+    if history.end is not None and math.isfinite(history.end.target_error_uEh):
+        mark, reached = ("✓", "reached") if history.end.target_reached else ("✗", "not reached")
+        colour = "good" if history.end.target_reached else "open"
+        target = f"{mark} target of {number(history.end.target_error_uEh)} µEh {reached}"
+        more.append(f'<span class="{colour}">{target}</span>')
+    within = width < CHEMICAL_ACCURACY_UEH
+    verdict = "✓ within chemical accuracy" if within else "✗ not yet chemical accuracy"
+    more.append(f'<span class="{"good" if within else "open"}">{verdict} (1 kcal/mol)</span>')
+    return _card("Certified error", f"{number(width)} µEh", *more)
+
+
+def _use(history: History, directory: Path, title: str) -> str:
+    """Three lines of Python that use the model, if it is there, and the command that trains on."""
+    model, config = directory / "model.srdft", directory / "config.yaml"
+    python = (
+        "from ase_srdft import SRDFTCalculator\n"
+        f"atoms.calc = SRDFTCalculator({str(model)!r})  # atoms: ase.Atoms, {title}\n"
+        "print(atoms.get_potential_energy(), atoms.calc.energy_bracket)  # eV"
+    )
+    command = (
+        f"ase-srdft-train STRUCTURES --config {shlex.quote(str(config))} {_longer(history)}"
+        f"-o {shlex.quote(str(directory))}"
+    )
+    use = f"<h2>Use the model</h2><pre>{markup(python)}</pre>" if model.exists() else ""
+    return (
+        f'<section class="card">{use}<h2>Train on from here</h2><pre>{markup(command)}</pre>'
+        "<p>With the same structures as before (and the same <code>--data</code> or "
+        "<code>--labels</code>, if any).</p></section>"
+    )
+
+
+def _longer(history: History) -> str:
+    """The flag that lets a run go on past what ended it: twice as far as it came."""
+    end, certified = history.end, history.certified
+    if end is not None and end.reason == "steps done":
+        return f"--steps {2 * end.step} "
+    if end is not None and end.reason == "time is up":
+        return f"--minutes {max(1, round(end.elapsed_s / 30.0))} "
+    if end is not None and end.reason == "target reached" and certified is not None:
+        return f"--target-error {history.certified_widths_uEh[0] / 2.0:.2g} "
+    return ""
+
+
+def _plot(plot: Plot, history: History, names: Sequence[str]) -> str:
+    svg, (caption, drawn) = inline_svg(
+        plot.name, plot.heading, _PLOT_SIZE, lambda figure: plot.draw_on(figure, history, names)
+    )
+    drawing = svg if drawn else ""
+    return (
+        f'<figure class="card"><h2>{plot.heading}</h2>{drawing}'
+        f"<figcaption>{markup(caption)}</figcaption></figure>"
+    )
+
+
+def _molecule_table(molecules: Sequence[MoleculeSummary]) -> str:
+    rows = "".join(map(_molecule_row, molecules[:_MOST_ROWS]))
+    if not any(molecule.nsamples for molecule in molecules):
+        return ""
+    rest = len(molecules) - _MOST_ROWS
+    more = f"<p>{number(rest)} more are not shown.</p>" if rest > 0 else ""
+    return (
+        '<section class="card"><h2>Molecule by molecule</h2><div class="wide"><table>'
+        "<tr><th>molecule</th><th>sampled geometries</th><th>lowest energy, hartree (Eh)</th>"
+        "<th>certified error, mean, microhartree (µEh)</th><th>maximum (µEh)</th></tr>"
+        f"{rows}</table></div>{more}<p>Mean and maximum are over the samples of the last quarter "
+        "of the rounds, each by the model that sampled it.</p></section>"
+    )
+
+
+def _molecule_row(molecule: MoleculeSummary) -> str:
+    widths, energy = molecule.widths_uEh, molecule.energy_hartree
+    values = [
+        number(molecule.nsamples),
+        f"{energy:.5f}".replace("-", "−") if math.isfinite(energy) else "–",
+        number(sum(widths) / len(widths)) if widths else "–",
+        number(max(widths)) if widths else "–",
+    ]
+    cells = "".join(f"<td>{value}</td>" for value in values)
+    return f"<tr><th>{markup(with_subscripts(molecule.name))}</th>{cells}</tr>"
+
+
+def _settings(history: History) -> str:
+    """Everything that was chosen, as it is in ``config.yaml``."""
+    if not history.settings:
+        return "<p>There is no readable config.yaml beside metrics.jsonl.</p>"
+    text = yaml.safe_dump(history.settings, sort_keys=False, allow_unicode=True)
+    return f"<pre>{markup(text)}</pre>"
+
+
+def _data(history: History) -> str:
+    """What was trained, on what."""
+    start = history.start
+    if start is None:
+        return ""
+    return (
+        f"{markup(start.level)}. The model has {number(start.nparameters)} parameters; "
+        f"{number(start.nframes) if start.nframes else 'no'} frames were given to train on."
     )
