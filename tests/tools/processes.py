@@ -1,4 +1,4 @@
-"""The processes of a run of ase-srdft-train, for scripts that kill them."""
+"""The processes of a run of ase-srdft-train, for tests that kill them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import numpy as np
 
 _Value = TypeVar("_Value")
 
+#: Seconds to wait for something that a loaded machine may take its time for.
+PATIENCE = 200.0
 CHECKPOINTS = ("checkpoint.h5", "checkpoint.previous.h5")
 
 
@@ -47,11 +49,17 @@ class Run:
     def __init__(self, arguments: Sequence[str], directory: Path | str) -> None:
         self.directory = Path(directory)
         command = [sys.executable, "-m", "ase_srdft.cli.train", *arguments, "-o", str(directory)]
-        log = self.directory.with_suffix(".log")
-        with open(log, "a", encoding="utf-8") as out:
-            self.process = subprocess.Popen(
-                command, stdout=out, stderr=out, env={**os.environ, "OMP_NUM_THREADS": "1"}
-            )
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with open(self._log, "a", encoding="utf-8") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
+
+    @property
+    def _log(self) -> Path:
+        return self.directory.with_suffix(".log")
+
+    def log(self) -> str:
+        """What it has said so far."""
+        return self._log.read_text(encoding="utf-8")
 
     def pids(self, who: str) -> list[int]:
         """Of ``main``, ``trainer`` or ``sampler``: those there are now."""

@@ -3,7 +3,6 @@
 docs/running-at-scale.md has the table of what is tried here and what comes of it.
 """
 
-import importlib
 import os
 import resource
 import signal
@@ -16,31 +15,13 @@ import ase.io
 import numpy as np
 import pytest
 import yaml
-from ase.build import molecule
 
 from ase_srdft.parallel.mailbox import Exchange
 from ase_srdft.sampling.workers.chunk import pack
+from tests.tools.processes import PATIENCE, Run, checkpoint, wait_for
 from tests.tools.small_training import plain_with, sampling_trainer
 
 pytestmark = pytest.mark.slow
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-#: Seconds to wait for something that a loaded machine may take its time for.
-PATIENCE = 200.0
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setenv("PYTHONPATH", str(BENCHMARKS.parent))
-    return importlib.import_module("processes")
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    ase.io.write("water.xyz", molecule("H2O"))
-    return tmp_path
 
 
 def settings(**changes):
@@ -50,13 +31,13 @@ def settings(**changes):
 
 
 @pytest.fixture
-def run(processes, folder):
+def run(folder):
     """Starts runs; none of their processes is left after the test."""
     runs = []
 
     def start(*more, **changes):
         settings(**changes)
-        runs.append(processes.Run(["water.xyz", "--config", "small.yaml", *more], "run"))
+        runs.append(Run(["water.xyz", "--config", "small.yaml", *more], "run"))
         return runs[-1]
 
     yield start
@@ -74,67 +55,47 @@ STATES = {
 }
 
 
-def log(run):
-    return run.directory.with_suffix(".log").read_text()
-
-
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("engine", ["sync", "local"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_stops_within_ten_seconds_in_every_state(number, engine, state, run, processes):
+def test_a_run_stops_within_ten_seconds_in_every_state(number, engine, state, run):
     one = run(engine=LOCAL | {"name": engine}, sampling={"walkers": 2})
-    processes.wait_for(lambda: STATES[state](one), PATIENCE, state)
+    wait_for(lambda: STATES[state](one), PATIENCE, state)
     everyone = one.everyone()
     begun = time.monotonic()
     one.kill(one.pids("main"), number)
     code = one.process.wait(PATIENCE)
     seconds = time.monotonic() - begun
-    assert code == 75, log(one)
+    assert code == 75, one.log()
     assert seconds < 10.0
     assert not [pid for pid in everyone if Path(f"/proc/{pid}").exists()]
-    assert "Traceback" not in log(one)
+    assert "Traceback" not in one.log()
 
 
-def test_ctrl_c_reaches_all_processes_and_stops_all(processes, folder, run):
+def test_ctrl_c_reaches_all_processes_and_stops_all(folder, run):
     settings(engine=LOCAL)
     command = [sys.executable, "-m", "ase_srdft.cli.train", "water.xyz", "--config", "small.yaml"]
     process = subprocess.Popen(
         [*command, "-o", "run"], start_new_session=True, stderr=subprocess.PIPE, text=True
     )
     metrics = Path("run/metrics.jsonl")
-    processes.wait_for(
-        lambda: metrics.exists() and '"sampling"' in metrics.read_text(), PATIENCE, "sampling"
-    )
+    wait_for(lambda: metrics.exists() and '"sampling"' in metrics.read_text(), PATIENCE, "sampling")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.communicate(timeout=PATIENCE)[1].count("stopping after this step") == 1
     assert process.returncode == 75
 
 
-@pytest.mark.parametrize("victim", ["sampler", "trainer", "main"])
-def test_random_kills(victim, processes, folder, capsys):
-    settings()
-    kills = importlib.import_module("random_kills")
-    arguments = ["water.xyz", "--kills", "3", "--victims", victim, "--settings", "small.yaml"]
-    original = sys.argv
-    sys.argv = ["random_kills.py", *arguments]
-    try:
-        assert kills.main() == 0
-    finally:
-        sys.argv = original
-    assert capsys.readouterr().out.splitlines()[-1].count("| yes ") == len(kills.CHECKS)
-
-
-def test_a_sampler_that_hangs_is_replaced(run, processes):
+def test_a_sampler_that_hangs_is_replaced(run):
     one = run(engine=LOCAL | {"silence_seconds": 3.0})
-    processes.wait_for(lambda: len(one.metrics("sampling")) > 3, PATIENCE, "sampling")
+    wait_for(lambda: len(one.metrics("sampling")) > 3, PATIENCE, "sampling")
     (first, _) = one.pids("sampler")
     one.kill([first], signal.SIGSTOP)
-    processes.wait_for(lambda: one.metrics("worker"), PATIENCE, "report")
+    wait_for(lambda: one.metrics("worker"), PATIENCE, "report")
     (report,) = one.metrics("worker")
     assert report["reason"].startswith("silent for ")
     assert not Path(f"/proc/{first}").exists()
     before = len([r for r in one.metrics("sampling") if r["sampler"] == int(report["worker"][-1])])
-    processes.wait_for(
+    wait_for(
         lambda: (
             len(
                 [
@@ -149,12 +110,12 @@ def test_a_sampler_that_hangs_is_replaced(run, processes):
         "samples of the new one",
     )
     assert one.stop() == 75
-    assert f"{report['worker']} silent for " in log(one)
+    assert f"{report['worker']} silent for " in one.log()
 
 
-def test_nan_from_a_sampler_is_refused_and_counted(run, processes):
+def test_nan_from_a_sampler_is_refused_and_counted(run):
     one = run(engine=LOCAL | {"samplers": 1})
-    processes.wait_for(lambda: len(one.metrics("sampling")) > 3, PATIENCE, "sampling")
+    wait_for(lambda: len(one.metrics("sampling")) > 3, PATIENCE, "sampling")
     (sampler,) = one.pids("sampler")
     one.kill([sampler], signal.SIGSTOP)
     exchange = Exchange(Path(Path(f"/proc/{sampler}/cmdline").read_text().split("\0")[-4]))
@@ -162,7 +123,7 @@ def test_nan_from_a_sampler_is_refused_and_counted(run, processes):
     number = one.metrics("sampling")[-1]["nsamples"]
     broken, record = broken_chunk(exchange, one)
     exchange.put("sampler-0", record["state"]["nchunks"], broken, record)
-    processes.wait_for(
+    wait_for(
         lambda: any("a number that is not finite" in r["resets"] for r in one.metrics("sampling")),
         PATIENCE,
         "refusal",
@@ -173,9 +134,9 @@ def test_nan_from_a_sampler_is_refused_and_counted(run, processes):
     assert refusing["resets"]["a number that is not finite"] == 4
     assert refusing["nsamples"] == number
     one.kill([sampler], signal.SIGCONT)  # it sends a number that was taken: it is started again
-    processes.wait_for(lambda: one.metrics("worker"), PATIENCE, "report")
+    wait_for(lambda: one.metrics("worker"), PATIENCE, "report")
     after = len(one.metrics("sampling"))
-    processes.wait_for(lambda: len(one.metrics("sampling")) > after + 2, PATIENCE, "sampling")
+    wait_for(lambda: len(one.metrics("sampling")) > after + 2, PATIENCE, "sampling")
     assert one.stop() == 75
     frames = ase.io.read("run/samples.traj", ":")
     assert all(np.isfinite(f.positions).all() for f in frames)
@@ -196,11 +157,11 @@ def broken_chunk(exchange, one):
     return tensors, record
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(run, processes, folder):
+def test_a_full_disk_leaves_the_last_checkpoint(run, folder):
     one = run(engine=LOCAL)
-    processes.wait_for(lambda: one.last_step() >= 60, PATIENCE, "step 60")
+    wait_for(lambda: one.last_step() >= 60, PATIENCE, "step 60")
     assert one.stop() == 75
-    saved = processes.checkpoint("run")
+    saved = checkpoint("run")
     size = Path("run/checkpoint.h5").stat().st_size
 
     def less_room():
@@ -218,35 +179,22 @@ def test_a_full_disk_leaves_the_last_checkpoint(run, processes, folder):
     (line,) = failed.stderr.splitlines()
     assert line.startswith("ase-srdft-train: error: cannot write ")
     assert line.endswith("make room and run the same command again, the last checkpoint is whole")
-    arrays, record = processes.checkpoint("run")
+    arrays, record = checkpoint("run")
     assert record["step"] == saved[1]["step"] >= 60
     assert all(np.array_equal(array, saved[0][name]) for name, array in arrays.items())
     assert not list(Path("run").glob(".*.tmp"))
     again = run(engine=LOCAL)
-    processes.wait_for(lambda: again.last_step() > record["step"] + 20, PATIENCE, "progress")
+    wait_for(lambda: again.last_step() > record["step"] + 20, PATIENCE, "progress")
     assert again.stop() == 75
 
 
-def test_a_run_that_is_requeued_goes_on(run, processes):
+def test_a_run_that_is_requeued_goes_on(run):
     one = run(engine=LOCAL)
-    processes.wait_for(lambda: one.metrics("sampling"), PATIENCE, "sampling")
+    wait_for(lambda: one.metrics("sampling"), PATIENCE, "sampling")
     one.kill(one.pids("main"), signal.SIGUSR1)
     assert one.process.wait(PATIENCE) == 75
-    step = processes.checkpoint("run")[1]["step"]
+    step = checkpoint("run")[1]["step"]
     again = run(engine=LOCAL)
-    processes.wait_for(lambda: again.last_step() > step, PATIENCE, "progress")
+    wait_for(lambda: again.last_step() > step, PATIENCE, "progress")
     assert again.metrics("start")[-1]["step"] == step
     assert again.stop() == 75
-
-
-def test_a_killed_synchronous_run_is_the_undisturbed_one(processes, folder, capsys):
-    """As for ethanol, where this takes minutes: ``benchmarks/restart.py``."""
-    restart = importlib.import_module("restart")
-    original = sys.argv
-    sys.argv = ["restart.py", "water.xyz", "--steps", "90", "--kill-at", "60", "75"]
-    sys.argv += ["--options", "basis=sto-3g"]
-    try:
-        assert restart.main() == 0
-    finally:
-        sys.argv = original
-    assert "weights" in capsys.readouterr().out
