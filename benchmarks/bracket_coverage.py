@@ -10,14 +10,14 @@ states the width fell short of the true error, and by how much of it at most, fo
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from _common import benchmark_parser, bohr, numbers_of
 from ase.build import molecule as ase_molecule
 
-from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -33,9 +33,8 @@ NAMES = ("H2O", "H2CO")
 def widths_over_errors(name: str, xc: str, nstates: int) -> list[float]:
     """Bracket width over true error of random states of one molecule."""
     atoms = ase_molecule(name)
-    numbers = tuple(int(number) for number in atoms.numbers)
-    molecule = Molecule(numbers=numbers, level=LevelOfTheory(xc=xc, grid_level=0))
-    positions = torch.tensor(atoms.positions / ANGSTROM_PER_BOHR)[None]
+    molecule = Molecule(numbers=numbers_of(atoms), level=LevelOfTheory(xc=xc, grid_level=0))
+    positions = bohr(atoms)
     reference = reference_scf(molecule, positions[0].numpy())
     geometry = prepare(molecule, positions)
     converged = geometry.orthogonal(torch.tensor(reference.fock)[None])
@@ -51,13 +50,11 @@ def widths_over_errors(name: str, xc: str, nstates: int) -> list[float]:
     return ratios
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--states", type=int, default=20, help="of each size and molecule")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print("xc      states   bare: too narrow, worst   bracket: too narrow, worst")
     for xc in ("LDA", "PBE", "PBE0", "B3LYP"):

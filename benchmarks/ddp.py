@@ -18,9 +18,10 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
-from side_by_side import rattled, use_threads
+from _common import benchmark_parser, rattled, use_threads
 
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
@@ -73,24 +74,22 @@ def rates(nranks: int, arguments: list[str]) -> list[float]:
     return found
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Take turns, print medians and ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="on geometries met again")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if "WORLD_SIZE" in os.environ:
         measure(options)
         return 0
     found: dict[int, list[list[float]]] = {1: [], options.ranks: []}
     for _ in range(options.rounds):
         for nranks, rounds in found.items():
-            rounds.append(rates(nranks, sys.argv[1:]))
+            rounds.append(rates(nranks, list(sys.argv[1:] if arguments is None else arguments)))
     print(f"ethanol, batch of {options.batch_size}, {options.device}, torch {torch.__version__}")
     print("medians; new geometries, met again   steps per minute    CPU ms a step and rank")
     medians = {

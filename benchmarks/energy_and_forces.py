@@ -15,23 +15,23 @@ rMD17's from the folder that ASE_SRDFT_DATA names, else ASE's molecule rattled.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
-from side_by_side import (
-    Stopwatch,
+from _common import (
+    add_conv_tol,
     as_numpy,
     bohr,
     ethanol,
-    median_seconds,
-    print_seconds,
+    numbers_of,
+    timing_parser,
     untrained,
     use_threads,
 )
+from side_by_side import Stopwatch, median_seconds, print_seconds
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
@@ -127,26 +127,21 @@ def parts(model: ElectronicStateModel, molecule: Molecule, positions: torch.Tens
     return watch
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Time both sides, print the ratio and where our time goes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--conv-tol", type=float, default=1e-9, help="PySCF's, in Hartree")
+    parser = timing_parser(__doc__)
+    add_conv_tol(parser)
     parser.add_argument("--model", help="name or file of a model; default: fresh weights")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     use_threads(options.threads)
     atoms = ethanol(1)[0]
     positions = bohr(atoms)
-    numbers = tuple(int(number) for number in atoms.numbers)
     if options.model is not None:
         models = [load_model(model_path(options.model)).model]
     else:
         models = [untrained(LevelOfTheory(), atoms, guess) for guess in GUESSES_TIMED]
     names = {f"ours, guess {model.guess}": model for model in models}
-    molecules = {name: molecule_of(model, numbers) for name, model in names.items()}
+    molecules = {name: molecule_of(model, numbers_of(atoms)) for name, model in names.items()}
     reference = next(iter(molecules.values()))
     sides: dict[str, Callable[[], object]] = {
         "PySCF": partial(pyscf, reference, positions, options.conv_tol)

@@ -19,10 +19,12 @@ import copy
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from _common import benchmark_parser
 from ase.build import molecule
 
 from ase_srdft.models.electronic_state import ElectronicStateModel
@@ -171,17 +173,19 @@ def simulate(options: argparse.Namespace) -> None:
         print(f"| {count} | {samples:.0f} | {steps:.0f} |", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the tables."""
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--molecule", default="CH3CH2OH")
     parser.add_argument("--pretraining", type=int, default=150, help="steps at least")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--simulate", type=int, nargs="+", metavar="SAMPLERS")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     simulate(options) if options.simulate else compare(options)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,15 +10,16 @@ untrained, but for those named with --model.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from _common import benchmark_parser, bohr, ethanol, numbers_of, use_threads
 from ase import Atoms
-from side_by_side import bohr, ethanol, median_seconds, use_threads
+from side_by_side import median_seconds
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -48,7 +49,7 @@ def models(files: list[Path]) -> dict[str, ElectronicStateModel]:
 @torch.no_grad()
 def geometry_of(model: ElectronicStateModel, positions: torch.Tensor, atoms: Atoms) -> Geometry:
     """Ready for a model, in its level of theory."""
-    return prepare(molecule_of(model, tuple(int(n) for n in atoms.numbers)), positions)
+    return prepare(molecule_of(model, numbers_of(atoms)), positions)
 
 
 @torch.no_grad()
@@ -89,17 +90,15 @@ def step_seconds(
     return seconds
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print a block for each model."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--frames", type=int, default=50, help="for errors against the SCF")
     parser.add_argument("--rotations", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--model", nargs="+", default=[], type=Path, metavar="FILE")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     use_threads(1)
     frames = ethanol(max(options.frames, options.batch_size))
     candidates = models(options.model)

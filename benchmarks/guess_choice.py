@@ -13,19 +13,15 @@ of them, interleaved, in the same run.
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from runs import HELD_OUT, SYSTEMS
+from _common import HELD_OUT, frames_of, timing_parser
 
-from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
@@ -42,16 +38,16 @@ from ase_srdft.training.trainer import Trainer
 
 DAMPINGS = (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 1.0)
 MIXINGS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-#: Frames of each molecule that the guesses alone are looked at.
+#: Molecules, and frames of each, that the guesses alone are looked at; PBE in these bases.
+BASES = {"ethanol": "6-31g", "malonaldehyde": "6-31g", "uracil": "sto-3g"}
 FEW = 4
 
 
 @torch.no_grad()
-def few_frames(name: str, guess: str, folder: Path) -> Geometry:
+def few_frames(name: str, guess: str) -> Geometry:
     """Some held-out frames of a molecule, prepared."""
-    system = SYSTEMS[name]
-    level = LevelOfTheory(xc=system.xc, basis=system.basis)
-    dataset = Dataset.of([], read_frames(folder / system.file)[-HELD_OUT :: HELD_OUT // FEW])
+    level = LevelOfTheory(basis=BASES[name])
+    dataset = Dataset.of([], frames_of(name)[-HELD_OUT :: HELD_OUT // FEW])
     (molecule,) = dataset.molecules(level, guess)
     return prepare(molecule, torch.as_tensor(np.array([each for _, each in dataset.frames])))
 
@@ -114,36 +110,30 @@ def show(
     guess: str,
     values: Sequence[float],
     width: Callable[[Geometry, float], float],
-    folder: Path,
 ) -> None:
     """A table of states that nothing has been trained for."""
     print(f"mean bracket/mEh of {what}")
     print(f"{'':14s}" + "".join(f"{value:8.2f}" for value in values))
-    for name in ("ethanol", "malonaldehyde", "uracil"):
-        geometry = few_frames(name, guess, folder)
+    for name in BASES:
+        geometry = few_frames(name, guess)
         widths = (f"{1e3 * width(geometry, value):8.1f}" for value in values)
         print(f"{name:14s}" + "".join(widths), flush=True)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Train, time, print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = timing_parser(__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
     choices = [*GUESSES, *(f"{guess}-unread" for guess in GUESSES)]
     default = ["roothaan", "minao", "minao-unread", "sap"]
     parser.add_argument("--guesses", nargs="*", choices=choices, default=default)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    folder = Path(os.environ.get("ASE_SRDFT_DATA", "../shared/data"))
-    show("the untrained guess; columns: damping", "roothaan", DAMPINGS, damped_width, folder)
-    show("an untrained QPT model; columns: mixing", "minao", MIXINGS, mixed_width, folder)
+    show("the untrained guess; columns: damping", "roothaan", DAMPINGS, damped_width)
+    show("an untrained QPT model; columns: mixing", "minao", MIXINGS, mixed_width)
     if not options.guesses:
         return 0
-    dataset = Dataset.of([], read_frames(folder / SYSTEMS["ethanol"].file))
+    dataset = Dataset.of([], frames_of("ethanol"))
     trainers = {g: train(dataset, g, options.minutes, options.threads) for g in options.guesses}
     times: dict[str, list[float]] = {guess: [] for guess in trainers}
     for repeat in range(options.repeats):

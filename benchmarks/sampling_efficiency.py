@@ -28,7 +28,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -37,10 +37,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
+from _common import benchmark_parser, numbers_of, use_threads
 from ase import Atoms
 from ase.build import molecule as ase_molecule
 from ase.data import atomic_masses
-from side_by_side import use_threads
 
 from ase_srdft.common.structures import bond_matrix, same_connectivity
 from ase_srdft.common.units import (
@@ -362,11 +362,9 @@ HEADER = "\n".join(
 )
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; what it leaves out is as training samples by default."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--molecule", default="CH3CH2OH", help="name in ASE's collection")
     parser.add_argument("--model", help="model file, or the name of a shipped model")
     parser.add_argument("--force-calls", type=int, default=3000, help="per scheme, all walkers")
@@ -387,19 +385,19 @@ def chosen_model(options: argparse.Namespace, atoms: Atoms) -> ElectronicStateMo
     """The model of the command line, or one whose state is its guess's."""
     if options.model is not None:
         return load_model(model_path(Path(options.model))).model
-    elements = tuple(sorted({int(number) for number in atoms.numbers}))
+    elements = tuple(sorted(set(numbers_of(atoms))))
     # minao: on the surface of the guess "sap", which is cheaper, molecules fall apart
     config = {"features": 4, "layers": 1, "guess": "minao"}
     return build_model("fock", LevelOfTheory(basis="sto-3g"), elements, config).double()
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Simulate by every scheme, print the table."""
     options = parse(arguments)
     use_threads(1)
     atoms = ase_molecule(options.molecule)
     model = chosen_model(options, atoms).requires_grad_(False)
-    molecule = molecule_of(model, tuple(int(number) for number in atoms.numbers))
+    molecule = molecule_of(model, numbers_of(atoms))
     calls = surface(model, molecule, Workers(options.threads))
     reference = atoms.positions / ANGSTROM_PER_BOHR
     rng = np.random.default_rng(options.seed)

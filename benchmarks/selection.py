@@ -20,16 +20,15 @@ import argparse
 import csv
 import hashlib
 import json
-import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from _common import FILES, HELD_OUT, benchmark_parser, use_threads
 from ase.build import molecule
-from side_by_side import use_threads
 
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, MICROHARTREE
@@ -40,8 +39,6 @@ from ase_srdft.training.geometry_cache import GeometryStore
 from ase_srdft.training.optimiser_step import mean_bracket
 from ase_srdft.training.trainer import Trainer
 
-#: The frames asked about are spread over this many, the last of the file.
-LAST = 60
 #: What has to be reached: 0.1 millihartree, in microhartree.
 TARGET_uEh = 100.0
 
@@ -201,12 +198,9 @@ def print_table(rows: list[Row]) -> None:
         )
 
 
-def options_of() -> argparse.Namespace:
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    folder = Path(os.environ.get("ASE_SRDFT_DATA", "../shared/data"))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--every", type=int, default=50, help="steps between evaluations")
@@ -214,19 +208,21 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--uniform-share", type=float, default=SelectionConfig().uniform_share)
     parser.add_argument("--buffer-size", type=int, default=TrainingConfig().buffer_size)
     parser.add_argument("--nframes", type=int, default=20, help="to evaluate at")
-    parser.add_argument("--frames", type=Path, default=folder / "rmd17_ethanol_public.npz")
+    parser.add_argument("--frames", type=Path, default=FILES["ethanol"])
     parser.add_argument("--output", type=Path, default=Path("selection.csv"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not options.frames.is_file():
         parser.error(f"no {options.frames}: give --frames, or name their folder in ASE_SRDFT_DATA")
     return options
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Train what is missing, arm by arm, and print the table."""
-    options = options_of()
+    options = options_of(arguments)
     use_threads(1)
-    frames = read_frames(options.frames)[-LAST :: LAST // options.nframes][: options.nframes]
+    frames = read_frames(options.frames)[-HELD_OUT :: HELD_OUT // options.nframes][
+        : options.nframes
+    ]
     positions = np.array([atoms.positions for atoms in frames]) / ANGSTROM_PER_BOHR
     rows = read_rows(options.output, options)
     yardstick = None

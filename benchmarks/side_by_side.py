@@ -1,58 +1,10 @@
-"""What the benchmarks against PySCF share: frames, a model, equal threads, interleaved timing."""
+"""Timing of several sides in turn, and of the pieces of one."""
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-
-import numpy as np
-import torch
-from ase import Atoms
-from ase.build import molecule
-
-from ase_srdft.common.structures import read_frames
-from ase_srdft.common.units import ANGSTROM_PER_BOHR
-from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.models.model_file import build_model
-
-
-def ethanol(nframes: int) -> list[Atoms]:
-    """Frames of rMD17 from all over its file, or ASE's molecule rattled where it is not at hand."""
-    path = Path(os.environ.get("ASE_SRDFT_DATA", "../shared/data")) / "rmd17_ethanol_public.npz"
-    if path.is_file():
-        frames = read_frames(path)
-        return frames[:: len(frames) // nframes][:nframes]
-    return [rattled("CH3CH2OH", seed) for seed in range(nframes)]
-
-
-def rattled(name: str, seed: int) -> Atoms:
-    """A molecule of ASE's collection, every coordinate displaced by about 0.05 Angstrom."""
-    atoms: Atoms = molecule(name)
-    atoms.rattle(0.05, seed=seed)
-    return atoms
-
-
-def bohr(atoms: Atoms) -> torch.Tensor:
-    """Positions (1, natoms, 3) in Bohr."""
-    return torch.tensor(atoms.positions / ANGSTROM_PER_BOHR)[None]
-
-
-def untrained(level: LevelOfTheory, atoms: Atoms, guess: str) -> ElectronicStateModel:
-    """A model of the default size: what its weights are makes no difference to its speed."""
-    elements = tuple(sorted({int(number) for number in atoms.numbers}))
-    return build_model("fock", level, elements, {"guess": guess})
-
-
-def use_threads(nthreads: int) -> None:
-    """The same number for torch and for PySCF."""
-    from pyscf import lib
-
-    torch.set_num_threads(nthreads)
-    lib.num_threads(nthreads)
 
 
 def median_seconds(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -91,8 +43,3 @@ def print_seconds(title: str, seconds: Mapping[str, float]) -> None:
     print(f"\n{title}")
     for label, value in [*seconds.items(), ("sum", total)]:
         print(f"  {label:<44}{1e3 * value:9.1f} ms {100 * value / total:5.0f} %")
-
-
-def as_numpy(positions: torch.Tensor) -> np.ndarray:
-    """Positions (natoms, 3) of a batch of one."""
-    return positions[0].numpy()

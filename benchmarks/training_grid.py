@@ -23,19 +23,25 @@ The frames are looked for in the folder that ASE_SRDFT_DATA names.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from _common import (
+    as_numpy,
+    bohr,
+    ethanol,
+    frames_of,
+    numbers_of,
+    rattled,
+    timing_parser,
+    use_threads,
+)
 from ase import Atoms
-from runs import SYSTEMS
-from side_by_side import as_numpy, bohr, ethanol, median_seconds, rattled, use_threads
+from side_by_side import median_seconds
 
 from ase_srdft.common.elements import chemical_symbols
-from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
@@ -77,7 +83,7 @@ def converged(molecule: Molecule, positions: torch.Tensor, coarse: bool) -> tupl
     """Energy (Hartree) and density matrix of PySCF's SCF on one of the grids."""
     scf = mean_field(molecule, as_numpy(positions))
     if coarse:
-        # what grid_template.atomic_grid says of COARSE_GRID, for the first three periods
+        # what atomic_grid says of COARSE_GRID, for the first three periods
         scf.grids.atom_grid = {
             chemical_symbols[z]: (20, 50) if z <= 2 else (25 if z <= 10 else 30, 110)
             for z in molecule.numbers
@@ -144,8 +150,7 @@ def finished(share: float, frames: list[Atoms], steps: int) -> tuple[Accuracy, f
 
 def compare_shares(shares: list[float], steps: int) -> None:
     """Print the errors of a model for each share."""
-    folder = Path(os.environ.get("ASE_SRDFT_DATA", "../shared/data"))
-    frames = read_frames(folder / SYSTEMS["water"].file)
+    frames = frames_of("water")
     print(f"water, 6-31G, PBE, {steps} steps of 4; microhartree, last {HELD_OUT} frames")
     print(f"{'coarse share':>12}{'E':>8}{'bracket':>9}{'H':>8}{'e':>8}{'HOMO':>8}{'time':>8}")
     first = 0.0
@@ -160,17 +165,13 @@ def compare_shares(shares: list[float], steps: int) -> None:
         )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5, help="timings; the energies need one")
+    parser = timing_parser(__doc__)
     parser.add_argument("--frames", type=int, default=2, help="of ethanol")
     parser.add_argument("--shares", type=float, nargs="+", help="of training, coarse; trains")
     parser.add_argument("--steps", type=int, default=2000, help="of these trainings")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     use_threads(options.threads)
     if options.shares:
         compare_shares(options.shares, options.steps)
@@ -180,8 +181,8 @@ def main() -> int:
     worst = 0.0
     for xc in ("PBE", "B3LYP"):
         for name, atoms in structures(options.frames):
-            numbers = tuple(int(number) for number in atoms.numbers)
-            molecule = Molecule(numbers=numbers, level=LevelOfTheory(xc=xc), guess="sap")
+            level = LevelOfTheory(xc=xc)
+            molecule = Molecule(numbers=numbers_of(atoms), level=level, guess="sap")
             result = compare(molecule, bohr(atoms), options.repeats)
             worst = max(worst, result.state)
             points = f"{result.npoints[0]}/{result.npoints[1]}"

@@ -12,21 +12,22 @@ regression of the Hamiltonian, comes on top.  All sides have the same threads an
 
 from __future__ import annotations
 
-import argparse
 import copy
 import sys
+from collections.abc import Sequence
 
 import torch
-from side_by_side import (
-    Stopwatch,
+from _common import (
+    add_conv_tol,
     as_numpy,
     bohr,
     ethanol,
-    median_seconds,
-    print_seconds,
+    numbers_of,
+    timing_parser,
     untrained,
     use_threads,
 )
+from side_by_side import Stopwatch, median_seconds, print_seconds
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -91,22 +92,18 @@ def split(learner: Learner, molecule: Molecule, frames: list[torch.Tensor]) -> S
     return watch
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Time both sides, print the ratios and where our time goes."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = timing_parser(__doc__)
+    add_conv_tol(parser)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--guess", choices=GUESSES, default="roothaan")
-    parser.add_argument("--conv-tol", type=float, default=1e-9, help="PySCF's, in Hartree")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     use_threads(options.threads)
     structures = ethanol(options.batch_size)
     frames = [bohr(atoms) for atoms in structures]
     model = untrained(LevelOfTheory(), structures[0], options.guess)
-    molecule = molecule_of(model, tuple(int(number) for number in structures[0].numbers))
+    molecule = molecule_of(model, numbers_of(structures[0]))
     workers = Workers(options.threads)
     # A rate this small leaves the weights in place: every step is the same work.
     optimiser = OptimiserConfig(learning_rate=1e-9, final_learning_rate=1e-9)

@@ -4,10 +4,10 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import engines
 import pytest
 
 from ase_srdft.training.events import Event
-from tests.tools.campaigns import benchmark
 from tests.tools.small_training import sampling_trainer
 
 
@@ -19,18 +19,17 @@ def trainer_of(events):
 
 def test_rates_are_per_minute_and_from_the_first_sample_on():
     events = [(5, 1.0, 0), (10, 20.0, 4), (30, 40.0, 8), (50, 51.0, 24), (90, 90.0, 99)]
-    steps, samples = benchmark("engines").rates(trainer_of(events), 30.0)
+    steps, samples = engines.rates(trainer_of(events), 30.0)
     assert steps == pytest.approx(40 / 31 * 60)
     assert samples == pytest.approx(20 / 31 * 60)
 
 
 def test_a_run_that_ends_too_soon_has_no_rates():
     with pytest.raises(SystemExit, match="ended after 7 steps, before 30 s of sampling"):
-        benchmark("engines").rates(trainer_of([(7, 20.0, 4)]), 30.0)
+        engines.rates(trainer_of([(7, 20.0, 4)]), 30.0)
 
 
 def test_replayed_samplers_send_chunk_after_chunk():
-    engines = benchmark("engines")
     trainer = sampling_trainer(engine={"name": "local", "samplers": 2})
     sent = engines.recorded(trainer)
     assert sent.interval > 0

@@ -1,23 +1,14 @@
 """What ``benchmarks/sampling_efficiency.py`` measures is what it says."""
 
-import importlib
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
+import sampling_efficiency
 from ase.build import molecule
 
 from ase_srdft.common.structures import bond_matrix
 from ase_srdft.sampling.integrators import LeimkuhlerMatthews
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module("sampling_efficiency")
 
 
 def autoregressive(rho, nsteps, nwalkers=6):
@@ -29,31 +20,31 @@ def autoregressive(rho, nsteps, nwalkers=6):
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
-def test_inefficiency_of_an_autoregressive_process(benchmark, rho):
-    memory = benchmark.inefficiency(autoregressive(rho, 8000))
+def test_inefficiency_of_an_autoregressive_process(rho):
+    memory = sampling_efficiency.inefficiency(autoregressive(rho, 8000))
     assert memory.seen
     assert memory.calls == pytest.approx((1 + rho) / (1 - rho), rel=0.2)
 
 
-def test_a_run_too_short_says_so(benchmark):
-    memory = benchmark.inefficiency(autoregressive(0.98, 400))
+def test_a_run_too_short_says_so():
+    memory = sampling_efficiency.inefficiency(autoregressive(0.98, 400))
     assert not memory.seen
     assert str(memory).startswith(">")
     assert memory.per_thousand.startswith("<")
 
 
-def test_a_slow_amplitude_is_not_hidden_by_a_fast_swing(benchmark):
+def test_a_slow_amplitude_is_not_hidden_by_a_fast_swing():
     amplitude = 1.0 + 0.5 * autoregressive(0.95, 8000)
     swing = amplitude * np.cos(0.7 * np.arange(8000))[:, None]
-    assert benchmark.inefficiency(swing).calls < 5
-    assert benchmark.slower(swing).calls > 10
+    assert sampling_efficiency.inefficiency(swing).calls < 5
+    assert sampling_efficiency.slower(swing).calls > 10
 
 
-def test_torsions_are_those_of_ase(benchmark):
+def test_torsions_are_those_of_ase():
     atoms = molecule("CH3OH")
     atoms.rattle(0.1, seed=1)
     positions = atoms.positions[None, None]
-    phases = benchmark.torsions(positions, bond_matrix(atoms.numbers, atoms.positions))
+    phases = sampling_efficiency.torsions(positions, bond_matrix(atoms.numbers, atoms.positions))
     angles = sorted(np.degrees(np.angle(phase.item())) % 360 for phase in phases)
     hydrogens = [i for i in range(6) if i != 3 and atoms.numbers[i] == 1]
     assert len(angles) == len(hydrogens) == 3
@@ -61,8 +52,8 @@ def test_torsions_are_those_of_ase(benchmark):
     np.testing.assert_allclose(angles, expected, atol=1e-8)
 
 
-def test_the_table_has_a_row_for_every_scheme(benchmark, capsys):
-    benchmark.main(["--molecule", "H2O", "--force-calls", "24", "--walkers", "2"])
+def test_the_table_has_a_row_for_every_scheme(capsys):
+    sampling_efficiency.main(["--molecule", "H2O", "--force-calls", "24", "--walkers", "2"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[-4:]] == [
         "overdamped",
@@ -72,7 +63,7 @@ def test_the_table_has_a_row_for_every_scheme(benchmark, capsys):
     ]
 
 
-def test_a_scheme_is_made_anew_where_the_walkers_are(benchmark):
+def test_a_scheme_is_made_anew_where_the_walkers_are():
     made = []
 
     def integrator_at(positions):
@@ -80,15 +71,15 @@ def test_a_scheme_is_made_anew_where_the_walkers_are(benchmark):
         return LeimkuhlerMatthews(step_size=0.1, thermal_energy=1.0)
 
     start = np.zeros((2, 3, 3))
-    walk = partial(benchmark.walk, integrator_at, 2)
-    scheme = benchmark.Scheme(name="well", walk=walk)
+    walk = partial(sampling_efficiency.walk, integrator_at, 2)
+    scheme = sampling_efficiency.Scheme(name="well", walk=walk)
     ncalls = []
 
     def well(positions):
         ncalls.append(len(positions))
         return 0.5 * (positions**2).sum((1, 2)), -positions
 
-    run = benchmark.simulate(scheme, start, well, 5, seed=0)
+    run = sampling_efficiency.simulate(scheme, start, well, 5, seed=0)
     assert ncalls == [2] * 6  # one at the start
     assert run.positions.shape == (5, 2, 3, 3)
     assert run.acceptance == 1.0

@@ -1,31 +1,23 @@
 """A model's error along the simulation that it drives itself.
 
 Overdamped Langevin dynamics (Leimkuhler-Matthews, mobility of the model Hessian) on the model's
-energy from one frame; every few steps the SCF at the model's own level is converged there.  What
-is written: the steps, E - E_SCF and the bracket width at each (microhartree), and why the walker
-stopped if it did before the end.
-
-    python benchmarks/simulate.py run/model.srdft frames.npz --frame -1 --json walker.json
+energy; every few steps the SCF at the model's own level is converged where the walker is.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
-from campaign import write_json
 
 from ase_srdft import OverdampedLangevin, SRDFTCalculator
-from ase_srdft.cli.common import Parser, positive, run_command
 from ase_srdft.common.errors import ReferenceNotConverged
-from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, MICROHARTREE
 from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.single_point import molecule_of
 
 #: In units of the relaxation time that the model Hessian gives to every mode, as in training.
@@ -34,18 +26,14 @@ STEP_SIZE = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """What one walker met.
+    """The errors along one walk.
 
     Attributes:
-        steps: at which the SCF was converged.
-        errors_uEh: E - E_SCF there (microhartree).
-        widths_uEh: of the bracket there (microhartree).
+        points: step, E - E_SCF and the bracket's width (microhartree), where the SCF converged.
         failure: why it stopped before its end; None if it did not.
     """
 
-    steps: list[int]
-    errors_uEh: list[float]
-    widths_uEh: list[float]
+    points: list[tuple[int, float, float]]
     failure: str | None = None
 
 
@@ -75,48 +63,20 @@ def measured_errors(
 
 
 def simulate(
-    model: Path, start: Atoms, temperature_K: float, nsteps: int, every: int, seed: int
+    model: Path | ElectronicStateModel,
+    start: Atoms,
+    temperature_K: float,
+    nsteps: int,
+    every: int,
+    seed: int,
 ) -> Simulation:
-    """Drive a walker by a model file from a start geometry."""
+    """Drive a walker by a model from a start geometry."""
     atoms = start.copy()
     atoms.calc = SRDFTCalculator(model)
     points: list[tuple[int, float, float]] = []
-    failure = None
     try:
         for point in measured_errors(atoms, temperature_K, nsteps, every, seed):
             points.append(point)  # those before a failure count
     except (CalculationFailed, ReferenceNotConverged) as err:
-        failure = str(err)
-    return Simulation(
-        steps=[point[0] for point in points],
-        errors_uEh=[point[1] for point in points],
-        widths_uEh=[point[2] for point in points],
-        failure=failure,
-    )
-
-
-def _simulate(options: argparse.Namespace) -> int:
-    start = read_frames(options.frames)[options.frame]
-    result = simulate(
-        options.model, start, options.temperature, options.steps, options.every, options.seed
-    )
-    write_json(options.json, asdict(result))
-    return 0
-
-
-def main() -> int:
-    """Run the command; returns the exit code."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("frames", type=Path)
-    parser.add_argument("--frame", type=int, default=-1, help="to start from; -1 is the last")
-    parser.add_argument("--temperature", type=float, default=500.0, help="in K")
-    parser.add_argument("--steps", type=positive, default=30)
-    parser.add_argument("--every", type=positive, default=3, help="steps between two SCFs")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, required=True, metavar="FILE")
-    return run_command(parser, _simulate)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        return Simulation(points=points, failure=str(err))
+    return Simulation(points=points)
