@@ -99,7 +99,10 @@ def finished(settings: Settings, runs: Iterable[Run]) -> list[Row]:
 
 def _row(settings: Settings, run: Run) -> Row:
     folder = settings.folder(run)
-    found = Accuracy(**json.loads(settings.evaluation(run).read_text(encoding="utf-8")))
+    plain = json.loads(settings.evaluation(run).read_text(encoding="utf-8"))
+    if "frames_asked" in plain:
+        raise ValueError(f"{settings.evaluation(run)} lacks frames: remove it and run again")
+    found = Accuracy(**plain)
     orbitals = (found.orbital_energy_mae_uEh, found.homo_mae_uEh, found.lumo_mae_uEh)
     history = read_history(folder)
     start, end = history.start, history.end

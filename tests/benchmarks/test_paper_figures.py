@@ -189,7 +189,7 @@ def test_shipped_models_sample_and_repeat_whatever_else_the_machine_does(setting
         parsed = train._parser().parse_args(words[3:])
         assert (getattr(parsed, "engine.name"), parsed.threads, parsed.seed) == ("sync", 1, 0)
         assert (parsed.steps, parsed.minutes) == (shipped_models.SHIPPED[run.molecule][1], None)
-        assert not parsed.no_self_refine
+        assert parsed.self_refine is not False
 
 
 def test_a_model_is_installed_unless_it_is_too_large(tmp_path, monkeypatch):

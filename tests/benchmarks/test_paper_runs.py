@@ -62,7 +62,7 @@ def test_the_command_is_one_that_the_program_takes(tmp_path, changes):
     options = train._parser().parse_args(words[3:])
     assert getattr(options, "optimiser.batch_size") == 4
     assert (options.minutes, options.threads, options.steps) == (10.0, 1, run.steps)
-    assert options.no_self_refine is not run.self_refine
+    assert (options.self_refine is not False) is run.self_refine
     assert bool(options.structures) is (run.nframes == 0)
     assert bool(options.data) is (run.nframes > 0 and not run.supervised)
     assert (options.loss == "hamiltonian") is (options.labels is not None) is run.supervised
