@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace) -> None:
             for event in trainer.run()
             if event.training is not None
         ]
-        if ranks.leads:
+        if ranks.is_lead:
             (start, work), (middle, half), (end, whole) = ends[0], ends[_NEW], ends[-1]
             wall = [60.0 * _NEW / (middle - start), 60.0 * options.steps / (end - middle)]
             cpu = [1e3 * (half - work) / _NEW, 1e3 * (whole - half) / options.steps]

@@ -46,7 +46,7 @@ from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
 from ase_srdft.models.shipped_models import model_path
-from ase_srdft.models.single_point import evaluate, molecule_of
+from ase_srdft.models.single_point import molecule_of, single_point
 
 #: Of the models with fresh weights.
 GUESSES_TIMED = ("roothaan", "minao", "sap")
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "PySCF": partial(pyscf, reference, positions, options.conv_tol)
     }
     for name, model in names.items():
-        sides[name] = partial(evaluate, model, molecules[name], positions)
+        sides[name] = partial(single_point, model, molecules[name], positions)
     seconds = median_seconds(sides, options.repeats)
     print(f"{reference.formula}, {reference.level}, {options.threads} thread(s), medians")
     for name, value in seconds.items():

@@ -7,7 +7,7 @@ The first form trains ethanol (PBE/6-31G) for a while so that dynamics is safe, 
 engine train and sample from there for the same time, in turn and twice: training steps and new
 samples per minute.  One thread for the trainer, one for each sampler.
 
-The second asks how many samplers one trainer can be fed by.  Samplers are simulated: their chunks
+The second asks how many samplers one trainer can be fed by.  Samplers are simulated: their messages
 are those of a real sampler, recorded once, and arrive at its measured rate through the same files,
 without using any processor; what is measured is the trainer.
 """
@@ -29,10 +29,10 @@ from ase.build import molecule
 
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.child_process import WorkerProcess
-from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.parallel.mailbox import Mailbox
 from ase_srdft.sampling.config import EngineConfig, SamplingConfig
-from ase_srdft.sampling.workers.chunk import SamplerState, pack
-from ase_srdft.sampling.workers.process_pool import LocalEngine
+from ase_srdft.sampling.workers.process_pool import ProcessPool
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, to_message
 from ase_srdft.sampling.workers.supervised_pool import WorkerSampler
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
@@ -58,7 +58,7 @@ def new_trainer(
 def pretrained(options: argparse.Namespace) -> ElectronicStateModel:
     """A model that is safe for dynamics."""
     trainer = new_trainer(options, EngineConfig(name="sync"))
-    while trainer.learner.step < options.pretraining or not trainer.bracket_is_safe():
+    while trainer.updater.step < options.pretraining or not trainer.bracket_is_safe():
         trainer.train(0.0)
     return trainer.averaged_model()
 
@@ -74,7 +74,7 @@ def rates(trainer: Trainer, seconds: float) -> tuple[float, float]:
         elif event.elapsed - first.elapsed > seconds:
             minutes = (event.elapsed - first.elapsed) / 60
             return (event.step - first.step) / minutes, (event.nsamples - first.nsamples) / minutes
-    sys.exit(f"the run ended after {trainer.learner.step} steps, before {seconds:g} s of sampling")
+    sys.exit(f"the run ended after {trainer.updater.step} steps, before {seconds:g} s of sampling")
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -94,7 +94,7 @@ def compare(options: argparse.Namespace) -> None:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """A chunk as it is sent, and the seconds that a sampler needs for one."""
+    """A message as it is sent, and the seconds that a sampler needs for one."""
 
     tensors: dict[str, torch.Tensor]
     record: dict[str, Any]
@@ -102,9 +102,11 @@ class Recording:
 
 
 class ReplayedProcess(WorkerProcess):
-    """In the place of a sampler process: a thread that sends the same chunk again and again."""
+    """In the place of a sampler process: a thread that sends the same message again and again."""
 
-    def __init__(self, exchange: Exchange, name: str, state: SamplerState, sent: Recording) -> None:
+    def __init__(
+        self, exchange: Mailbox, name: str, state: SamplerCheckpoint, sent: Recording
+    ) -> None:
         # without WorkerProcess's own part, which starts a process
         self.stopped = threading.Event()
 
@@ -130,7 +132,7 @@ class ReplayedProcess(WorkerProcess):
         self.thread.join()
 
 
-class ReplayingEngine(LocalEngine):
+class ReplayingEngine(ProcessPool):
     """A local engine whose samplers are replayed.
 
     Args:
@@ -138,8 +140,8 @@ class ReplayingEngine(LocalEngine):
         sent: by every sampler.
     """
 
-    def __init__(self, engine: LocalEngine, sent: Recording) -> None:
-        super().__init__(engine.config, engine.recipe, engine.molecules, engine.device)
+    def __init__(self, engine: ProcessPool, sent: Recording) -> None:
+        super().__init__(engine.config, engine.blueprint, engine.molecules, engine.device)
         self.sent = sent
 
     def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
@@ -148,11 +150,11 @@ class ReplayingEngine(LocalEngine):
 
 
 def recorded(trainer: Trainer) -> Recording:
-    """The second chunk of a trainer's first sampler: the first takes longer, it places walkers."""
+    """The second message of the first sampler: the first takes longer, it places walkers."""
     producer = trainer._producer(trainer.sampler_states[0])
-    producer.chunk(0)
+    producer.advance(0)
     begun = time.monotonic()
-    tensors, record = pack(producer.chunk(1))
+    tensors, record = to_message(producer.advance(1))
     return Recording(tensors=tensors, record=record, interval=time.monotonic() - begun)
 
 
@@ -162,13 +164,15 @@ def simulate(options: argparse.Namespace) -> None:
     trainer = new_trainer(options, EngineConfig(name="sync"), copy.deepcopy(model))
     sent = recorded(trainer)
     megabytes = sum(t.numel() * t.element_size() for t in sent.tensors.values()) / 1e6
-    print(f"a chunk of 16 samples takes a sampler {sent.interval:.2f} s and is {megabytes:.0f} MB")
+    print(
+        f"a message of 16 samples takes a sampler {sent.interval:.2f} s and is {megabytes:.0f} MB"
+    )
     print("| samplers | samples per minute | training steps per minute |\n| --- | --- | --- |")
     for count in options.simulate:
         local = EngineConfig(name="local", samplers=count)
         trainer = new_trainer(options, local, copy.deepcopy(model))
-        assert isinstance(trainer.engine, LocalEngine)
-        trainer.engine = ReplayingEngine(trainer.engine, sent)
+        assert isinstance(trainer.pool, ProcessPool)
+        trainer.pool = ReplayingEngine(trainer.pool, sent)
         steps, samples = rates(trainer, options.seconds)
         print(f"| {count} | {samples:.0f} | {steps:.0f} |", flush=True)
 

@@ -29,9 +29,9 @@ from ase_srdft.models.electronic_state import FAMILIES, ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.orbital_tokens.rotated_axes import random_rotations
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.optimiser_step import Learner
+from ase_srdft.training.weight_updater import WeightUpdater
 
 
 def models(files: list[Path]) -> dict[str, ElectronicStateModel]:
@@ -81,9 +81,9 @@ def step_seconds(
     positions = torch.cat([bohr(atoms) for atoms in frames])
     sides = {}
     for name, model in candidates.items():
-        learner = Learner(model, rate, Workers())
+        updater = WeightUpdater(model, rate, ThreadMap())
         geometry = geometry_of(model, positions, frames[0])
-        sides[name] = lambda learner=learner, geometry=geometry: learner.update([geometry], 0.0)
+        sides[name] = lambda updater=updater, geometry=geometry: updater.update([geometry], 0.0)
     seconds = median_seconds(sides, repeats)
     for model in candidates.values():
         model.double().eval().requires_grad_(False)

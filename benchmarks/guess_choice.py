@@ -31,7 +31,7 @@ from ase_srdft.dft.molecule import GUESSES
 from ase_srdft.dft.prepared_geometry import Geometry, prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.single_point import evaluate
+from ase_srdft.models.single_point import single_point
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
@@ -101,7 +101,7 @@ def train(dataset: Dataset, choice: str, minutes: float, threads: int) -> Traine
 def seconds(trainer: Trainer, positions: np.ndarray) -> float:
     """One evaluation of energy and forces on the level's own grid."""
     start = time.perf_counter()
-    evaluate(trainer.best_model(), trainer.molecules[0], torch.as_tensor(positions)[None])
+    single_point(trainer.best_model(), trainer.molecules[0], torch.as_tensor(positions)[None])
     return time.perf_counter() - start
 
 
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for guess, trainer in trainers.items():
         width = MICROHARTREE * trainer.counters.best_width
         relative = statistics.median(times[guess]) / fastest
-        print(f"{guess:14s} {trainer.learner.step:5d}  {width:19.1f}  {relative:24.2f}")
+        print(f"{guess:14s} {trainer.updater.step:5d}  {width:19.1f}  {relative:24.2f}")
     return 0
 
 

@@ -56,8 +56,8 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.shipped_models import model_path
-from ase_srdft.models.single_point import evaluate, merged, molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.models.single_point import concatenate_single_points, molecule_of, single_point
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import (
     BAOAB,
@@ -142,14 +142,14 @@ class Memory:
         return f"{'' if self.seen else '<'}{1000 / self.calls:.1f}"
 
 
-def surface(model: ElectronicStateModel, molecule: Molecule, workers: Workers) -> EnergyAndForces:
+def surface(model: ElectronicStateModel, molecule: Molecule, workers: ThreadMap) -> EnergyAndForces:
     """The model's energy and forces (Hartree, Bohr) on the coarse grid."""
 
     def energy_and_forces(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tensor = torch.as_tensor(positions)
-        result = merged(
+        result = concatenate_single_points(
             workers.map(
-                lambda piece: evaluate(model, molecule, tensor[piece], grid_level=COARSE_GRID),
+                lambda piece: single_point(model, molecule, tensor[piece], grid_level=COARSE_GRID),
                 workers.slices(len(tensor)),
             )
         )
@@ -398,7 +398,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     atoms = ase_molecule(options.molecule)
     model = chosen_model(options, atoms).requires_grad_(False)
     molecule = molecule_of(model, numbers_of(atoms))
-    calls = surface(model, molecule, Workers(options.threads))
+    calls = surface(model, molecule, ThreadMap(options.threads))
     reference = atoms.positions / ANGSTROM_PER_BOHR
     rng = np.random.default_rng(options.seed)
     start = thermal_copies(molecule, reference, options.walkers, options.temperature, rng)

@@ -35,9 +35,9 @@ from ase_srdft.common.units import ANGSTROM_PER_BOHR, MICROHARTREE
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.training.config import SelectionConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.geometry_cache import GeometryStore
-from ase_srdft.training.optimiser_step import mean_bracket
+from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.weight_updater import mean_bracket
 
 #: What has to be reached: 0.1 millihartree, in microhartree.
 TARGET_uEh = 100.0
@@ -84,17 +84,17 @@ class Yardstick:
 
     def __init__(self, trainer: Trainer, positions: np.ndarray, cache: Path) -> None:
         self.reference = float(np.mean(references_of(trainer, positions, cache)))
-        self.store = GeometryStore(
-            trainer.molecules, 4_000_000_000, False, trainer.device, trainer.workers
+        self.cache = GeometryCache(
+            trainer.molecules, 4_000_000_000, False, trainer.device, trainer.threads
         )
-        self.keys = [self.store.add(0, each) for each in positions]
+        self.keys = [self.cache.add(0, each) for each in positions]
 
     def __call__(self, trainer: Trainer) -> tuple[float, float]:
         """Mean error and mean width (microhartree)."""
         totals = np.zeros(2)
         for key in self.keys:
-            batches = self.store.batches([key])
-            totals += mean_bracket(trainer.learner.averaged, batches, trainer.workers)
+            batches = self.cache.batches([key])
+            totals += mean_bracket(trainer.updater.averaged, batches, trainer.threads)
         energy, width = totals / len(self.keys)
         return MICROHARTREE * (energy - self.reference), MICROHARTREE * width
 

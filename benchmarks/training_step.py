@@ -34,22 +34,22 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES, Molecule
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.reference.label_file import Label, LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.reference.label_run import FrameTask, label_frame
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.losses import HamiltonianLoss
-from ase_srdft.training.optimiser_step import Learner
+from ase_srdft.training.weight_updater import WeightUpdater
 
 
 def filled_store(
-    molecule: Molecule, frames: list[torch.Tensor], workers: Workers
-) -> tuple[GeometryStore, list[int]]:
+    molecule: Molecule, frames: list[torch.Tensor], workers: ThreadMap
+) -> tuple[GeometryCache, list[int]]:
     """A replay buffer's store with nothing prepared yet, and the keys of the frames."""
     cpu = torch.device("cpu")
-    store = GeometryStore([molecule], 2**31, coarse_grid=True, device=cpu, workers=workers)
-    return store, [store.add(0, as_numpy(positions)) for positions in frames]
+    cache = GeometryCache([molecule], 2**31, coarse_grid=True, device=cpu, threads=workers)
+    return cache, [cache.add(0, as_numpy(positions)) for positions in frames]
 
 
 def pyscf(molecule: Molecule, frames: list[torch.Tensor], conv_tol: float) -> None:
@@ -74,20 +74,20 @@ def labels_of(molecule: Molecule, frames: list[torch.Tensor]) -> Labels:
     return Labels(origin=origin, labels=tuple(results))
 
 
-def split(learner: Learner, molecule: Molecule, frames: list[torch.Tensor]) -> Stopwatch:
+def split(updater: WeightUpdater, molecule: Molecule, frames: list[torch.Tensor]) -> Stopwatch:
     """One step on new geometries, in pieces, on the calling thread."""
-    store, keys = filled_store(molecule, frames, Workers())
+    cache, keys = filled_store(molecule, frames, ThreadMap())
     watch = Stopwatch()
-    (geometry,) = store.batches(keys)
+    (geometry,) = cache.batches(keys)
     watch.lap("integrals, grids, guesses (new geometries)")
-    state = learner.model([geometry])[0]
+    state = updater.model([geometry])[0]
     watch.lap("network and diagonalisation")
     energies, _ = kohn_sham(geometry, state.density_matrix)
     watch.lap("energies and Fock matrices")
-    learner.optimiser.zero_grad(set_to_none=True)
+    updater.optimiser.zero_grad(set_to_none=True)
     energies.total.mean().backward()
     watch.lap("backward through the network")
-    learner.optimiser.step()
+    updater.optimiser.step()
     watch.lap("optimiser")
     return watch
 
@@ -104,22 +104,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     frames = [bohr(atoms) for atoms in structures]
     model = untrained(LevelOfTheory(), structures[0], options.guess)
     molecule = molecule_of(model, numbers_of(structures[0]))
-    workers = Workers(options.threads)
+    workers = ThreadMap(options.threads)
     # A rate this small leaves the weights in place: every step is the same work.
     optimiser = OptimiserConfig(learning_rate=1e-9, final_learning_rate=1e-9)
-    learner = Learner(model, optimiser, workers)
+    updater = WeightUpdater(model, optimiser, workers)
     loss = HamiltonianLoss(labels_of(molecule, frames))
-    supervised = Learner(copy.deepcopy(model), optimiser, workers, loss=loss)
+    supervised = WeightUpdater(copy.deepcopy(model), optimiser, workers, loss=loss)
     buffer, known = filled_store(molecule, frames, workers)
 
     def new() -> None:
-        store, keys = filled_store(molecule, frames, workers)
-        learner.update(store.batches(keys), 0.0)
+        cache, keys = filled_store(molecule, frames, workers)
+        updater.update(cache.batches(keys), 0.0)
 
     sides = {
         f"PySCF, {options.batch_size} SCFs": lambda: pyscf(molecule, frames, options.conv_tol),
         "a step, new geometries": new,
-        "a step, geometries revisited": lambda: learner.update(buffer.batches(known), 0.0),
+        "a step, geometries revisited": lambda: updater.update(buffer.batches(known), 0.0),
         "a step on labels, revisited": lambda: supervised.update(buffer.batches(known), 0.0),
     }
     seconds = median_seconds(sides, options.repeats)
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     theirs = next(iter(seconds.values()))
     for name, value in seconds.items():
         print(f"  {name:<30}{1e3 * value:9.0f} ms {theirs / value:7.1f} times PySCF's speed")
-    watches = [split(learner, molecule, frames) for _ in range(options.repeats)]
+    watches = [split(updater, molecule, frames) for _ in range(options.repeats)]
     fastest = min(watches, key=lambda watch: sum(watch.seconds.values()))
     print_seconds("where the time of a step goes (one worker)", fastest.seconds)
     return 0

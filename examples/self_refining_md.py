@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     def show() -> None:
         energy = atoms.get_potential_energy()
-        ntrained = dynamics.companion.nsteps
+        ntrained = dynamics.background_trainer.nsteps
         print(f"{dynamics.nsteps:6d}   {ntrained:14d}   {energy:11.4f}   {bracket_width():19.3f}")
 
     print("  step   training steps   energy / eV   bracket width / meV")

@@ -8,10 +8,10 @@ import torch
 from ase_srdft.common import devices
 from ase_srdft.dft.grid import molecular_grid
 from ase_srdft.dft.xc import quadrature
-from ase_srdft.models.single_point import evaluate, molecule_of
-from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.parallel.mailbox import Mailbox
 from ase_srdft.runs.run_directory import RunDirectory
-from ase_srdft.sampling.workers.chunk import pack, unpack
+from ase_srdft.sampling.workers.sampler_message import from_message, to_message
 from ase_srdft.training.trainer import Trainer
 from tests.tools.pretend_device import PretendTensor, TwoDevices, pretend_device
 from tests.tools.small_models import ORBITAL_NETWORK, orbital_model, small_model, water
@@ -61,9 +61,9 @@ def positions_of(*shifts):
 def single_points(model, device):
     """The same two geometries here and there."""
     molecule, positions = molecule_of(model, (8, 1, 1)), positions_of(0.0, 0.1)
-    here = evaluate(model, molecule, positions)
+    here = single_point(model, molecule, positions)
     moved = copy.deepcopy(model).to(device)
-    there = evaluate(moved, molecule_of(moved, (8, 1, 1)), positions.to(device))
+    there = single_point(moved, molecule_of(moved, (8, 1, 1)), positions.to(device))
     return here, there
 
 
@@ -105,7 +105,7 @@ def test_training_steps(family, device):
     for (_, mine), (_, other) in zip(ours, theirs, strict=True):
         assert other.energy == pytest.approx(mine.energy, abs=1e-6)
         assert other.bracket_width == pytest.approx(mine.bracket_width, rel=1e-4)
-    assert {p.device.type for p in there.learner.model.parameters()} == {device}
+    assert {p.device.type for p in there.updater.model.parameters()} == {device}
 
 
 def test_sampling_and_training_with_checkpoints(device, tmp_path):
@@ -118,26 +118,26 @@ def test_sampling_and_training_with_checkpoints(device, tmp_path):
         directory.finish("steps done")
         directory.close()
         assert trainer.counters.nsamples > 2
-    samples = [t.store.positions_of(t.source.samples[-1]) for t in trainers.values()]
+    samples = [t.cache.positions_of(t.source.samples[-1]) for t in trainers.values()]
     torch.testing.assert_close(*map(torch.as_tensor, samples), rtol=0, atol=1e-5)
     for name in ("cpu", device):  # a checkpoint of either device goes on on the other
         other = Trainer(small_config(device=name, steps=9), small_dataset())
         assert RunDirectory(tmp_path / (device if name == "cpu" else "cpu"), other).resumed
-        assert other.learner.step == 9
+        assert other.updater.step == 9
 
 
 def test_samples_go_from_one_device_to_another(device, tmp_path):
     trainer = sampling_trainer(device=device)
     producer = trainer._producer(trainer.sampler_states[0])
-    chunk = producer.chunk(0)
-    assert len(chunk.round.samples) > 0
-    geometry = chunk.round.samples[0].geometry
+    message = producer.advance(0)
+    assert len(message.batch.samples) > 0
+    geometry = message.batch.samples[0].geometry
     assert isinstance(geometry.integrals.overlap, PretendTensor)
-    exchange = Exchange(tmp_path)
-    exchange.put("sampler", 0, *pack(chunk))
-    tensors, record = exchange.take(*exchange.waiting("sampler"))
+    mailbox = Mailbox(tmp_path)
+    mailbox.put("sampler", 0, *to_message(message))
+    tensors, record = mailbox.take(*mailbox.waiting("sampler"))
     for where in ("cpu", device):
-        back = unpack(tensors, record, trainer.molecules, torch.device(where))
-        overlap = back.round.samples[0].geometry.integrals.overlap
+        back = from_message(tensors, record, trainer.molecules, torch.device(where))
+        overlap = back.batch.samples[0].geometry.integrals.overlap
         assert overlap.device.type == where
         torch.testing.assert_close(overlap.cpu(), geometry.integrals.overlap.cpu(), rtol=0, atol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from ase_srdft.models.single_point import evaluate, molecule_of
+from ase_srdft.models.single_point import molecule_of, single_point
 from ase_srdft.training.trainer import Trainer
 from tests.tools.small_models import small_model
 from tests.tools.small_training import events_of, small_config, small_dataset
@@ -22,8 +22,8 @@ def test_energy_and_forces_agree_with_the_cpu(level):
     positions = torch.tensor(atoms.positions / 0.529177)[None].repeat(2, 1, 1)
     positions[1, 1, 2] += 0.1
     numbers = tuple(atoms.numbers.tolist())
-    here = evaluate(model, molecule_of(model, numbers), positions)
-    there = evaluate(model.to("cuda"), molecule_of(model, numbers), positions.to("cuda"))
+    here = single_point(model, molecule_of(model, numbers), positions)
+    there = single_point(model.to("cuda"), molecule_of(model, numbers), positions.to("cuda"))
     assert here.forces is not None
     assert there.forces is not None
     assert here.forces.abs().max() > 1e-3
@@ -43,7 +43,7 @@ def test_training_and_sampling_run_there_and_agree_at_first():
     assert first["cuda"] == pytest.approx(first["cpu"], abs=1e-7)
     assert records["cuda"][-1][1].energy < first["cuda"] - 1e-3
     assert runs["cuda"].counters.nsamples > 0
-    assert next(runs["cuda"].learner.model.parameters()).device.type == "cuda"
+    assert next(runs["cuda"].updater.model.parameters()).device.type == "cuda"
 
 
 def test_sampler_processes_run_there_beside_the_trainer():
@@ -57,5 +57,5 @@ def test_sampler_processes_run_there_beside_the_trainer():
         assert event.worker is None
         trainer.stop_requested = event.nsamples >= 16
     assert trainer.counters.nsamples >= 16
-    (geometry,) = trainer.store.batches([trainer.source.samples[-1]])
+    (geometry,) = trainer.cache.batches([trainer.buffer.samples[-1]])
     assert str(geometry.positions.device) == "cuda:0"

@@ -29,9 +29,9 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.single_point import Evaluation, evaluate, molecule_of
+from ase_srdft.models.single_point import SinglePoint, molecule_of, single_point
 
-__all__ = ["Answer", "Engine", "naming"]
+__all__ = ["Answer", "ModelRunner", "naming"]
 
 #: The results under ASE's names and in its units, and the electrons in atomic ones.
 Answer = tuple[dict[str, Any], ElectronicStructure]
@@ -50,7 +50,7 @@ def naming(index: int, images: Sequence[Atoms]) -> Iterator[None]:
         raise type(err)(f"image {index}: {err}") from err
 
 
-class Engine:
+class ModelRunner:
     """A model on a device, and the tables of the last molecules it met.
 
     Args:
@@ -121,7 +121,7 @@ class Engine:
         angstrom = np.stack([atoms.positions for atoms in images])
         positions = torch.as_tensor(angstrom / ANGSTROM_PER_BOHR, device=self.device)
         try:
-            evaluation = evaluate(self.model, molecule, positions, forces)
+            evaluation = single_point(self.model, molecule, positions, forces)
         except (BadInput, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
             raise CalculationFailed(str(err)) from err
         states = electronic_structures(evaluation)
@@ -143,15 +143,15 @@ class Engine:
 
 
 @undisturbed
-def _restored(recipe: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> Engine:
+def _restored(recipe: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> ModelRunner:
     with seeded():
         model = own_copy(build_model(*recipe))
     model.load_state_dict(weights)
-    return Engine(model, torch_device(device))
+    return ModelRunner(model, torch_device(device))
 
 
 def _results(
-    atoms: Atoms, evaluation: Evaluation, index: int, state: ElectronicStructure
+    atoms: Atoms, evaluation: SinglePoint, index: int, state: ElectronicStructure
 ) -> dict[str, Any]:
     molecule = evaluation.geometry.molecule
     # the origin matters for ions only

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
 
 from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
-from ase_srdft.calculator.model_runner import Answer, Engine, naming
+from ase_srdft.calculator.model_runner import Answer, ModelRunner, naming
 from ase_srdft.calculator.parameters import (
     as_input_error,
     check_atoms,
@@ -133,7 +133,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         grid_level: int | None = None,
     ) -> None:
         self.model_version = 0
-        self._engine: Engine | None = None
+        self._runner: ModelRunner | None = None
         self._state: ElectronicStructure | None = None
         self._asked: weakref.ref[Atoms] | None = None
         super().__init__(  # type: ignore[no-untyped-call]
@@ -170,7 +170,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         plain = plain_parameters(kwargs, known=self.default_parameters)
         wanted = {**self.parameters, **plain}
         with as_input_error():
-            current = None if self._engine is None else self._engine.model
+            current = None if self._runner is None else self._runner.model
             model = choose_model(kwargs, self.parameters, wanted, current)
             check_level(wanted, model)
             device = torch_device(wanted["device"])
@@ -178,7 +178,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         if changed or "model" in kwargs:
             self._forget()
             self.model_version += model is not current
-            self._engine = None if model is None else Engine(model, device)
+            self._runner = None if model is None else ModelRunner(model, device)
         return changed
 
     def _forget(self) -> None:
@@ -197,12 +197,12 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         """
         check_vacuum(atoms)
         charge = total_charge(atoms, self.parameters["charge"], self.parameters["multiplicity"])
-        if self._engine is None:
+        if self._runner is None:
             with as_input_error():
                 device = torch_device(self.parameters["device"])
-                self._engine = Engine(fresh_model(self.parameters, atoms, charge), device)
-        check_atoms(atoms, self._engine.model, charge)
-        return self._engine.model
+                self._runner = ModelRunner(fresh_model(self.parameters, atoms, charge), device)
+        check_atoms(atoms, self._runner.model, charge)
+        return self._runner.model
 
     @undisturbed
     def update_model(self, model: ElectronicStateModel) -> None:
@@ -214,7 +214,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         Raises:
             InputError: a model at another level of theory than the calculator's.
         """
-        engine = self._engine
+        engine = self._runner
         with as_input_error():
             if engine is not None and model.level != engine.model.level:
                 raise BadInput(
@@ -225,7 +225,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         if engine is not None and engine.fits(model):
             engine.model.load_state_dict(model.state_dict())
         else:
-            self._engine = Engine(own_copy(model), device)
+            self._runner = ModelRunner(own_copy(model), device)
         self._forget()
         self.model_version += 1
         self.parameters["model"] = memory_name(model)
@@ -322,7 +322,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         for index, atoms in enumerate(images):
             with naming(index, images):
                 self.model_for(atoms)
-        return [] if self._engine is None else self._engine.evaluate(images, forces, batch_size)
+        return [] if self._runner is None else self._runner.evaluate(images, forces, batch_size)
 
     @property
     def electronic_state(self) -> ElectronicStructure:

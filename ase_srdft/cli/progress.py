@@ -165,7 +165,7 @@ def progress_display(
     status = Status(
         trainer.config.steps,
         trainer.config.minutes,
-        trainer.learner.step,
+        trainer.updater.step,
         trainer.counters.elapsed,
     )
     if shows_bars(sys.stdout):

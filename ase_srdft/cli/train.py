@@ -164,7 +164,7 @@ def _train_with(ranks: Ranks, options: argparse.Namespace, stop: StopRequest) ->
         trainer, directory = _prepared(ranks, options, stop)
         code = _follow(trainer, stop) if directory is None else _lead(trainer, directory, stop)
     except BadInput:
-        if ranks.leads:
+        if ranks.is_lead:
             raise
         return 2
     except OSError as err:
@@ -192,18 +192,18 @@ def _prepared(
         return Trainer(config, dataset(options, config), ranks=ranks)
 
     def directory_of_lead() -> RunDirectory | None:
-        return RunDirectory(options.output, trainer) if ranks.leads else None
+        return RunDirectory(options.output, trainer) if ranks.is_lead else None
 
     def same_checkpoint() -> None:
-        if not ranks.leads and not load_checkpoint(options.output, trainer):
+        if not ranks.is_lead and not load_checkpoint(options.output, trainer):
             raise BadInput(f"no checkpoint in {options.output}: all ranks must see one directory")
 
-    trainer = ranks.together(new_trainer)
+    trainer = ranks.run_on_all(new_trainer)
     stop.ends(trainer)
     ranks.check_same(run_identity(trainer), "settings or data")
-    directory = ranks.together(directory_of_lead)
+    directory = ranks.run_on_all(directory_of_lead)
     if ranks.broadcast(directory is not None and directory.resumed):
-        ranks.together(same_checkpoint)
+        ranks.run_on_all(same_checkpoint)
     return trainer, directory
 
 
@@ -219,7 +219,7 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
     from ase_srdft.cli.progress import progress_display
     from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 
-    first = trainer.learner.step
+    first = trainer.updater.step
     for note in trainer.notes:
         print(f"{_PROGRAM}: {note}", file=sys.stderr, flush=True)
     try:
@@ -236,7 +236,7 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
         return 1
     finally:
         directory.close()
-    idle = trainer.learner.step == first
+    idle = trainer.updater.step == first
     _say_what_there_is(directory.path, trainer, reason, idle)
     return INTERRUPTED if reason == "interrupted" else 0
 
@@ -247,7 +247,7 @@ def _say_what_befell(event: Event) -> None:
         worker = event.worker
         words = f"{worker.worker} {worker.reason}: started again from its last samples "
         words += f"(restart {worker.nrestarts})"
-    elif event.training is not None and event.training.turned_back:
+    elif event.training is not None and event.training.rolled_back:
         error = event.training.hamiltonian_error
         what = "bracket" if error is None else "Hamiltonian error"
         width = event.training.bracket_width if error is None else error
@@ -275,7 +275,7 @@ def _reason(trainer: Trainer) -> str:
     config = trainer.config
     if trainer.target_is_reached:
         return "target reached"
-    if trainer.learner.step >= config.steps:
+    if trainer.updater.step >= config.steps:
         return "steps done"
     if config.minutes is not None and trainer.progress >= 1.0:
         return "time is up"
@@ -299,7 +299,7 @@ def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) 
             print(_of_a_target_that_was_missed(target, width))
     print(
         f"{'nothing left to do, ' if idle and reason != 'interrupted' else ''}"
-        f"{reason}: {trainer.learner.step} steps, {trainer.counters.nsamples} samples, "
+        f"{reason}: {trainer.updater.step} steps, {trainer.counters.nsamples} samples, "
         f"certified error {certified if math.isfinite(width) else 'not validated yet'}"
     )
     print(f"model: {output / 'model.srdft'}   report: {output / 'report.html'}")

@@ -80,11 +80,11 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
 
     from ase_srdft.cli.settings_file import read_settings
     from ase_srdft.common.devices import torch_device
-    from ase_srdft.training.presets import merged, preset
+    from ase_srdft.training.presets import overlaid, preset
 
     plain = preset(options.preset) if options.preset else {}
     if options.config:
-        plain = merged(plain, read_settings(options.config))
+        plain = overlaid(plain, read_settings(options.config))
     given = given_settings(options, _settings())
     if options.guess is not None:
         given["model_config.guess"] = options.guess

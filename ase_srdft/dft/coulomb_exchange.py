@@ -10,16 +10,16 @@ from torch import Tensor
 
 from ase_srdft.dft.integrals.provider import Integrals
 
-__all__ = ["coulomb_matrix", "exchange_matrix", "pack", "unpack"]
+__all__ = ["coulomb_matrix", "exchange_matrix", "from_lower_triangle", "lower_triangle"]
 
 
-def pack(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch npair"]:
+def lower_triangle(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch npair"]:
     """The lower triangle by rows."""
     rows, columns = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], device=matrix.device)
     return matrix[:, rows, columns]
 
 
-def unpack(packed: Tensor, n: int) -> Tensor:
+def from_lower_triangle(packed: Tensor, n: int) -> Tensor:
     """Symmetric matrices (batch, n, n, ...) from lower triangles (batch, npair, ...)."""
     index = torch.empty((n, n), dtype=torch.long, device=packed.device)
     rows, columns = torch.tril_indices(n, n, device=packed.device)
@@ -59,9 +59,9 @@ def coulomb_matrix(
     assert integrals.metric is not None
     # off the diagonal a packed element stands for two
     doubled = 2.0 * density_matrix - torch.diag_embed(density_matrix.diagonal(dim1=1, dim2=2))
-    projected = integrals.three_center.transpose(1, 2) @ pack(doubled)[..., None]
+    projected = integrals.three_center.transpose(1, 2) @ lower_triangle(doubled)[..., None]
     fitted = _MetricSolve.apply(integrals.metric, projected)  # type: ignore[no-untyped-call]
-    return unpack((integrals.three_center @ fitted)[..., 0], nao)
+    return from_lower_triangle((integrals.three_center @ fitted)[..., 0], nao)
 
 
 def exchange_matrix(
@@ -78,6 +78,6 @@ def exchange_matrix(
     assert integrals.metric is not None
     factor = torch.linalg.cholesky(integrals.metric).transpose(1, 2)
     packed = torch.linalg.solve_triangular(factor, integrals.three_center, upper=True, left=False)
-    fitted = unpack(packed, nao)  # B, (batch, nao, nao, naux)
+    fitted = from_lower_triangle(packed, nao)  # B, (batch, nao, nao, naux)
     half = density_matrix.transpose(1, 2)[:, None] @ fitted  # sum_l P_ls B_mlQ, m first
     return half.flatten(2) @ fitted.flatten(2).transpose(1, 2)

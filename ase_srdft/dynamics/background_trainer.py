@@ -19,14 +19,14 @@ import torch
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.child_process import WorkerProcess
-from ase_srdft.parallel.mailbox import Exchange
-from ase_srdft.sampling.workers.resumable_sampler import Recipe
+from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.optimiser_step import StepRecord
 from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.weight_updater import StepRecord
 
-__all__ = ["Companion", "LocalCompanion", "SyncCompanion", "pretrain"]
+__all__ = ["Companion", "InlineTrainer", "TrainerProcess", "pretrain"]
 
 #: Training steps after which a start that is still not safe is given up.
 LONGEST_PRETRAINING = 5000
@@ -91,9 +91,9 @@ def pretrain(
     limit = min(LONGEST_PRETRAINING, trainer.config.steps)
     trainer.begin()
     while not trainer.bracket_is_safe():
-        if trainer.learner.step >= limit:
+        if trainer.updater.step >= limit:
             raise SamplingFailed(
-                f"after {trainer.learner.step} training steps the bracket is still wider "
+                f"after {trainer.updater.step} training steps the bracket is still wider "
                 f"than {trainer.config.safe_width_mEh} millihartree: check the structure, "
                 "lower the temperature, or train with ase-srdft-train first"
             )
@@ -104,7 +104,7 @@ def pretrain(
     return record
 
 
-class SyncCompanion:
+class InlineTrainer:
     """Training in this process, so many steps for every geometry.
 
     Args:
@@ -116,12 +116,12 @@ class SyncCompanion:
         self.trainer = trainer
         self.train_steps = train_steps
         self.last_training: StepRecord | None = None
-        self._given = trainer.learner.step
+        self._given = trainer.updater.step
 
     @property
     def nsteps(self) -> int:
         """Training steps done."""
-        return self.trainer.learner.step
+        return self.trainer.updater.step
 
     def pretrain(self) -> None:
         """See `Companion`."""
@@ -129,7 +129,7 @@ class SyncCompanion:
 
     def learn_from(self, positions: np.ndarray) -> None:
         """See `Companion`; this is where the training is done."""
-        self.trainer.source.add_sample(0, positions, None)
+        self.trainer.buffer.add_sample(0, positions, None)
         self.trainer.counters.nsamples += 1
         for _ in range(self.train_steps):
             self.last_training = self.trainer.train(progress=0.0)
@@ -145,7 +145,7 @@ class SyncCompanion:
         """See `Companion`; there is nothing to end."""
 
 
-class LocalCompanion:
+class TrainerProcess:
     """Training in a process of its own, while the simulation goes on.
 
     A process that dies is started again from the newest weights and the latest geometries.
@@ -175,7 +175,7 @@ class LocalCompanion:
         self._recent: deque[np.ndarray] = deque(maxlen=_REMEMBERED)
         self._nsent = 0
         self._version, self._fresh = 0, False
-        self._exchange: Exchange | None = Exchange.create()
+        self._exchange: Mailbox | None = Mailbox.create()
         self.process: WorkerProcess | None = None
 
     def pretrain(self) -> None:
@@ -245,10 +245,12 @@ class LocalCompanion:
 
     def _launch(self) -> None:
         assert self._exchange is not None
-        recipe = Recipe.of(self._model, self.dataset.compositions, self.config.sampling, True)
+        blueprint = SamplerBlueprint.of(
+            self._model, self.dataset.compositions, self.config.sampling, True
+        )
         orders = {
             "config": self.config.to_plain(),
-            "recipe": asdict(recipe),
+            "blueprint": asdict(blueprint),
             "step": self._version,
             "train_steps": self.train_steps,
         }

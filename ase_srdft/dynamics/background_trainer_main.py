@@ -1,4 +1,4 @@
-"""The trainer beside a simulation, as a process: what `LocalCompanion` starts."""
+"""The trainer beside a simulation, as a process: what `TrainerProcess` starts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.dynamics.background_trainer import pretrain
-from ase_srdft.parallel.child_process import work_as_told
+from ase_srdft.parallel.child_process import worker_setup
 from ase_srdft.parallel.launch import parent_is_gone
-from ase_srdft.parallel.mailbox import Exchange
-from ase_srdft.sampling.workers.chunk import under
-from ase_srdft.sampling.workers.resumable_sampler import Recipe
+from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
+from ase_srdft.sampling.workers.sampler_message import under
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.optimiser_step import StepRecord
 from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["main"]
 
@@ -32,37 +32,37 @@ _PAUSE_SECONDS = 0.02
 
 def main() -> int:
     """Train and publish until there is no more simulation, or a signal ends it."""
-    exchange, name, parent = work_as_told()
+    mailbox, name, parent = worker_setup()
     torch.set_num_threads(1)
-    orders = exchange.read("orders")
-    start, _ = exchange.take(exchange.waiting("start")[0])
+    orders = mailbox.read("orders")
+    start, _ = mailbox.take(mailbox.waiting("start")[0])
     trainer = _new_trainer(orders, start)
 
     def alive() -> None:
         if parent_is_gone(parent):
-            exchange.remove()
+            mailbox.remove()
             raise SystemExit(0)
-        exchange.touch(name)
+        mailbox.touch(name)
 
     try:
         record = pretrain(trainer, alive)
     except SamplingFailed as err:
-        exchange.write("failure", str(err))
+        mailbox.write("failure", str(err))
         return 1
-    _publish(exchange, trainer, record)
-    _go_on(exchange, trainer, orders["train_steps"], alive)
+    _publish(mailbox, trainer, record)
+    _go_on(mailbox, trainer, orders["train_steps"], alive)
 
 
 def _go_on(
-    exchange: Exchange, trainer: Trainer, train_steps: int, alive: Callable[[], None]
+    mailbox: Mailbox, trainer: Trainer, train_steps: int, alive: Callable[[], None]
 ) -> NoReturn:
     """Train as geometries arrive."""
     since_news = 0
     while True:
         alive()
-        for path in exchange.waiting("geometry"):
-            tensors, _ = exchange.take(path)
-            trainer.source.add_sample(0, tensors["positions"].numpy(), None)
+        for path in mailbox.waiting("geometry"):
+            tensors, _ = mailbox.take(path)
+            trainer.buffer.add_sample(0, tensors["positions"].numpy(), None)
             trainer.counters.nsamples += 1
             since_news = 0
         if since_news >= _WITHOUT_NEWS * train_steps:
@@ -72,24 +72,24 @@ def _go_on(
             alive()
             record = trainer.train(progress=0.0)
         since_news += train_steps
-        _publish(exchange, trainer, record)
+        _publish(mailbox, trainer, record)
 
 
 def _new_trainer(orders: dict[str, Any], start: dict[str, Tensor]) -> Trainer:
-    recipe = Recipe(**orders["recipe"])
-    model = recipe.model()
+    blueprint = SamplerBlueprint(**orders["blueprint"])
+    model = blueprint.model()
     model.load_state_dict(under("weights.", start))
     dataset = Dataset(
-        compositions=tuple(tuple(numbers) for numbers in recipe.compositions),
+        compositions=tuple(tuple(numbers) for numbers in blueprint.compositions),
         references=(start["reference"].numpy(),),
         frames=(),
     )
     trainer = Trainer(from_plain(TrainingConfig, orders["config"]), dataset, model)
-    trainer.learner.step = orders["step"]  # versions rise, whoever publishes them
+    trainer.updater.step = orders["step"]  # versions rise, whoever publishes them
     return trainer
 
 
-def _publish(exchange: Exchange, trainer: Trainer, record: StepRecord | None) -> None:
+def _publish(mailbox: Mailbox, trainer: Trainer, record: StepRecord | None) -> None:
     training = None if record is None else asdict(record)
-    exchange.write("status", {"step": trainer.learner.step, "training": training})
-    exchange.publish(max(1, trainer.learner.step), trainer.learner.averaged.state_dict())
+    mailbox.write("status", {"step": trainer.updater.step, "training": training})
+    mailbox.publish(max(1, trainer.updater.step), trainer.updater.averaged.state_dict())

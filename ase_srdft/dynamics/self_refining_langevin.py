@@ -14,12 +14,12 @@ from ase_srdft.calculator.parameters import as_input_error
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.torch_state import plain_state, undisturbed
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
-from ase_srdft.dynamics.background_trainer import LocalCompanion, SyncCompanion
+from ase_srdft.dynamics.background_trainer import InlineTrainer, TrainerProcess
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.optimiser_step import StepRecord
 from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["SelfRefiningLangevin"]
 
@@ -97,7 +97,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
             raise InputError(
                 f"train_interval {train_interval} and train_steps {train_steps}: use at least 1"
             )
-        self.engine = engine
+        self.pool = engine
         self.train_interval, self.train_steps = train_interval, train_steps
         self.calculator = calculator
         base = replace(
@@ -105,21 +105,21 @@ class SelfRefiningLangevin(OverdampedLangevin):
             device=trainer_device or calculator.parameters["device"],
         )
         # before ASE opens a trajectory: this may refuse
-        self.companion = self._new_companion(atoms, temperature_K, base)
-        self._ending = weakref.finalize(self, self.companion.stop)
+        self.background_trainer = self._new_background_trainer(atoms, temperature_K, base)
+        self._ending = weakref.finalize(self, self.background_trainer.stop)
         try:
             super().__init__(atoms, timestep, temperature_K, **kwargs)
             with plain_state():
-                self.companion.pretrain()
+                self.background_trainer.pretrain()
             self._take_new_weights()
         except BaseException:
             self.close()
             raise
 
     @undisturbed
-    def _new_companion(
+    def _new_background_trainer(
         self, atoms: Atoms, temperature_K: float, base: TrainingConfig
-    ) -> SyncCompanion | LocalCompanion:
+    ) -> InlineTrainer | TrainerProcess:
         model = copy.deepcopy(self.calculator.model_for(atoms))
         settings = replace(
             base,
@@ -132,9 +132,9 @@ class SelfRefiningLangevin(OverdampedLangevin):
         dataset = Dataset.of([atoms])
         with as_input_error():
             trainer = Trainer(settings, dataset, model)
-        if self.engine == "sync":
-            return SyncCompanion(trainer, self.train_steps)
-        return LocalCompanion(settings, dataset, model, self.train_steps)
+        if self.pool == "sync":
+            return InlineTrainer(trainer, self.train_steps)
+        return TrainerProcess(settings, dataset, model, self.train_steps)
 
     def __enter__(self) -> SelfRefiningLangevin:
         return self
@@ -149,7 +149,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
     @property
     def last_training(self) -> StepRecord | None:
         """What the latest training step that is known of showed; None before the first."""
-        return self.companion.last_training
+        return self.background_trainer.last_training
 
     def step(self) -> None:
         """One step of dynamics; a geometry for the trainer and its new weights where due."""
@@ -158,19 +158,19 @@ class SelfRefiningLangevin(OverdampedLangevin):
             return
         if (self.nsteps + 1) % self.train_interval == 0:
             with plain_state():
-                self.companion.learn_from(self.atoms.positions / ANGSTROM_PER_BOHR)
+                self.background_trainer.learn_from(self.atoms.positions / ANGSTROM_PER_BOHR)
         self._take_new_weights()
 
     @undisturbed
     def _take_new_weights(self) -> None:
-        model = self.companion.newest()
+        model = self.background_trainer.newest()
         if model is not None:
             self.calculator.update_model(model)
 
     def todict(self) -> dict[str, Any]:
         """What a trajectory file keeps of these settings."""
         return super().todict() | {
-            "engine": self.engine,
+            "engine": self.pool,
             "train_interval": self.train_interval,
             "train_steps": self.train_steps,
         }

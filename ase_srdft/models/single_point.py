@@ -18,11 +18,11 @@ from ase_srdft.dft.prepared_geometry import Geometry, concatenate, detached, pre
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
 
-__all__ = ["Evaluation", "evaluate", "merged", "molecule_of"]
+__all__ = ["SinglePoint", "concatenate_single_points", "molecule_of", "single_point"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
+class SinglePoint:
     """A model's answer for a batch of geometries, detached.
 
     Attributes:
@@ -69,13 +69,13 @@ def molecule_of(model: ElectronicStateModel, numbers: tuple[int, ...]) -> Molecu
 
 
 @undisturbed
-def evaluate(
+def single_point(
     model: ElectronicStateModel,
     molecule: Molecule,
     positions: Float[Tensor, "batch natoms 3"],
     forces: bool = True,
     grid_level: int | None = None,
-) -> Evaluation:
+) -> SinglePoint:
     """Evaluate a model with fresh integrals.
 
     Args:
@@ -100,7 +100,7 @@ def evaluate(
     energy, density_matrix = total.detach(), state.density_matrix.detach()
     gap = torch.minimum(*(_smallest(gaps, energy) for gaps in (of_guess, of_state)))
     degenerate = ~(gap > DEGENERATE_GAP)[:, None, None]
-    return Evaluation(
+    return SinglePoint(
         energy=energy,
         forces=None if gradient is None else -gradient.masked_fill(degenerate, torch.nan),
         bracket=energy_bracket(geometry, energy, density_matrix, fock),
@@ -126,14 +126,14 @@ def _smallest(gaps: Sequence[Tensor], like: Float[Tensor, " batch"]) -> Float[Te
     return table.detach().amin(1)
 
 
-def merged(parts: Sequence[Evaluation]) -> Evaluation:
+def concatenate_single_points(parts: Sequence[SinglePoint]) -> SinglePoint:
     """One evaluation from those of consecutive pieces of a batch."""
     if len(parts) == 1:
         return parts[0]
     forces = [part.forces for part in parts if part.forces is not None]
     levels = [part.state.mo_energy for part in parts if part.state.mo_energy is not None]
     gaps = [part.frontier_gap for part in parts if part.frontier_gap is not None]
-    return Evaluation(
+    return SinglePoint(
         energy=torch.cat([part.energy for part in parts]),
         forces=torch.cat(forces) if forces else None,
         bracket=EnergyBracket(

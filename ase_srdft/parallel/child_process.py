@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from ase_srdft.parallel.launch import python_command, same_settings
-from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.parallel.mailbox import Mailbox
 
-__all__ = ["STARTING_SECONDS", "WorkerProcess", "work_as_told"]
+__all__ = ["STARTING_SECONDS", "WorkerProcess", "worker_setup"]
 
 #: Seconds between being told to end and being made to.
 _PATIENCE_SECONDS = 2.0
@@ -25,21 +25,21 @@ STARTING_SECONDS = 300.0
 
 
 class WorkerProcess:
-    """A process that runs a module and talks through an exchange.
+    """A process that runs a module and talks through an mailbox.
 
     Args:
-        name: of the worker, unique in the exchange.
+        name: of the worker, unique in the mailbox.
         module: whose ``main`` it runs, with our ``sys.path``.
-        exchange: where it reads its orders and leaves its signs of life.
+        mailbox: where it reads its orders and leaves its signs of life.
     """
 
-    def __init__(self, name: str, module: str, exchange: Exchange) -> None:
+    def __init__(self, name: str, module: str, mailbox: Mailbox) -> None:
         self.name = name
-        self.exchange = exchange
-        self._log = exchange.path / f"{name}.log"
+        self.mailbox = mailbox
+        self._log = mailbox.path / f"{name}.log"
         self._started = time.time()
         self._end_requested = 0.0
-        arguments = [str(exchange.path), name, str(os.getpid())]
+        arguments = [str(mailbox.path), name, str(os.getpid())]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 python_command(f"{module}:main", arguments),
@@ -61,7 +61,7 @@ class WorkerProcess:
             if code < 0:
                 return f"killed by {signal.Signals(-code).name}"
             return f"ended with exit code {code}"
-        touched = self.exchange.last_touched(self.name)
+        touched = self.mailbox.last_touched(self.name)
         if touched is not None and touched > self._started:
             silent, limit = time.time() - touched, silence_seconds
         else:
@@ -93,8 +93,8 @@ class WorkerProcess:
             self._process.wait(_PATIENCE_SECONDS)
 
 
-def work_as_told() -> tuple[Exchange, str, int]:
-    """In a worker: its exchange, its name and its parent.
+def worker_setup() -> tuple[Mailbox, str, int]:
+    """In a worker: its mailbox, its name and its parent.
 
     Signals that are sent to a whole group of processes (Ctrl-C, a batch system's warning) are the
     parent's to answer; it ends the workers by SIGTERM.
@@ -102,4 +102,4 @@ def work_as_told() -> tuple[Exchange, str, int]:
     for ignored in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     path, name, parent = sys.argv[1:]
-    return Exchange(Path(path)), name, int(parent)
+    return Mailbox(Path(path)), name, int(parent)

@@ -19,12 +19,12 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["Exchange"]
+__all__ = ["Mailbox"]
 
 _WEIGHTS = "weights.safetensors"
 
 
-class Exchange:
+class Mailbox:
     """The directory.
 
     Args:
@@ -35,7 +35,7 @@ class Exchange:
         self.path = path
 
     @classmethod
-    def create(cls) -> Exchange:
+    def create(cls) -> Mailbox:
         """A fresh directory among the temporary ones."""
         return cls(Path(tempfile.mkdtemp(prefix="ase-srdft-")))
 

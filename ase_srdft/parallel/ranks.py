@@ -96,7 +96,7 @@ class Ranks:
             dist.destroy_process_group()
 
     @property
-    def leads(self) -> bool:
+    def is_lead(self) -> bool:
         """Whether this one samples, writes and speaks for all."""
         return self.rank == 0
 
@@ -165,7 +165,7 @@ class Ranks:
         """The lead's value of something small."""
         if self.size == 1:
             return value
-        box = [value if self.leads else None]
+        box = [value if self.is_lead else None]
         with self.waiting():
             dist.broadcast_object_list(box, src=0)
         return cast(_Result, box[0])
@@ -188,7 +188,7 @@ class Ranks:
         parts = self.gather(numbers)
         return parts[0] if self.size == 1 else np.sum(parts, axis=0)
 
-    def joined(self, values: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+    def gather_pairs(self, values: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
         """Two lists of numbers, each with those of the other ranks, the lead's first.
 
         Of several ranks they are on the CPU and without gradient.
@@ -222,7 +222,7 @@ class Ranks:
                 "with the same command and the same files"
             )
 
-    def together(self, work: Callable[[], _Result]) -> _Result:
+    def run_on_all(self, work: Callable[[], _Result]) -> _Result:
         """The result of what every rank does; what one refuses as bad input, all do.
 
         Raises:
@@ -241,7 +241,7 @@ class Ranks:
                 raise BadInput(f"rank {rank}: {reason}" if rank > 0 else reason) from error
         return result
 
-    def from_lead(
+    def run_on_lead(
         self,
         work: Callable[[], _Result],
         sent: Callable[[_Result], _Result] = lambda result: result,
@@ -254,7 +254,7 @@ class Ranks:
         """
         if self.size == 1:
             return work()
-        if not self.leads:
+        if not self.is_lead:
             result, error = self.broadcast(cast(tuple[_Result, Exception | None], None))
             if error is not None:
                 raise error

@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from ase_srdft.common.torch_state import in_forked_process
 
-__all__ = ["Workers"]
+__all__ = ["ThreadMap"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class Workers:
+class ThreadMap:
     """Maps a function over items with ``nthreads`` threads; results keep their order.
 
     Args:

@@ -20,7 +20,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import Reference, reference_scf
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.models.single_point import Evaluation, evaluate, molecule_of
+from ase_srdft.models.single_point import SinglePoint, molecule_of, single_point
 from ase_srdft.reference.label_file import Failure
 
 __all__ = [
@@ -194,7 +194,7 @@ def _errors_at(
     forces: bool,
 ) -> FrameErrors:
     device = next(model.parameters()).device
-    evaluation = evaluate(model, molecule, torch.as_tensor(bohr, device=device)[None], forces)
+    evaluation = single_point(model, molecule, torch.as_tensor(bohr, device=device)[None], forces)
     degeneracy = evaluation.degeneracy(0)
     if forces and degeneracy is not None:
         raise _NoNumber(f"no forces, {degeneracy}; leave the frame or the forces out")
@@ -205,7 +205,7 @@ def _errors_at(
     return compare(state, reference, own)
 
 
-def _check_finite(evaluation: Evaluation) -> None:
+def _check_finite(evaluation: SinglePoint) -> None:
     found = {
         "energy": evaluation.energy,
         "forces": evaluation.forces,

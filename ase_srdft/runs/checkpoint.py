@@ -25,12 +25,12 @@ from torch import Tensor
 
 from ase_srdft.common.atomic_files import destination, replace_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
-from ase_srdft.sampling.workers.chunk import SamplerState, under
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, under
 from ase_srdft.training.events import Counters
-from ase_srdft.training.geometry_cache import GeometryStore
-from ase_srdft.training.optimiser_step import Pace
+from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation import note_new_target
+from ase_srdft.training.weight_updater import DivergenceGuard
 
 __all__ = ["CHECKPOINT", "load_checkpoint", "run_identity", "save_checkpoint"]
 
@@ -66,21 +66,21 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
         OSError: it cannot be written; the last one is still there.
     """
     arrays = _weights(trainer) | _optimiser_arrays(trainer)
-    arrays |= _geometries("buffer", trainer.source.samples, trainer.store)
-    arrays["buffer/bracket_width"] = np.asarray(trainer.source.widths)
-    arrays |= _geometries("validation", trainer.held_out.keys, trainer.held_out.store)
+    arrays |= _geometries("buffer", trainer.buffer.samples, trainer.cache)
+    arrays["buffer/bracket_width"] = np.asarray(trainer.buffer.widths)
+    arrays |= _geometries("validation", trainer.held_out.keys, trainer.held_out.cache)
     for state in trainer.sampler_states:
         arrays |= {f"samplers/{state.sampler}/{n}": array for n, array in state.arrays.items()}
     record = {
         "identity": run_identity(trainer),
         "target_error_uEh": trainer.config.target_error_uEh,
-        "step": trainer.learner.step,
-        "pace": asdict(trainer.learner.pace),
+        "step": trainer.updater.step,
+        "pace": asdict(trainer.updater.guard),
         "counters": trainer.counters_to_plain(),
         "batch_rng": trainer.batch_rng.bit_generator.state,
         "sampler_rng": trainer.sampler_rng.bit_generator.state,
-        "pass_left": trainer.source.pass_left,
-        "carried": trainer.source.carried,
+        "pass_left": trainer.buffer.pass_left,
+        "carried": trainer.buffer.carried,
         "samplers": [state.record for state in trainer.sampler_states],
     }
     content = _to_bytes(arrays, json.dumps(record))
@@ -114,27 +114,27 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
         return False
     arrays, record = _read_first(present)
     _check_identity(directory, record["identity"], run_identity(trainer))
-    learner = trainer.learner
-    learner.model.load_state_dict(_tensors("weights/model/", arrays))
-    learner.averaged.load_state_dict(_tensors("weights/averaged/", arrays))
+    updater = trainer.updater
+    updater.model.load_state_dict(_tensors("weights/model/", arrays))
+    updater.averaged.load_state_dict(_tensors("weights/averaged/", arrays))
     trainer.best = _tensors("weights/best/", arrays)
-    learner.kept = _tensors("weights/kept/", arrays)
-    learner.pace = Pace(**record["pace"])
+    updater.rollback_weights = _tensors("weights/kept/", arrays)
+    updater.guard = DivergenceGuard(**record["pace"])
     _restore_optimiser(trainer, _tensors("optimiser/", arrays))
-    learner.step = record["step"]
+    updater.step = record["step"]
     trainer.counters = _counters_of(record)
     target = trainer.config.target_error_uEh
     note_new_target(target, record.get("target_error_uEh"), trainer.counters)
     trainer.batch_rng.bit_generator.state = record["batch_rng"]
     trainer.sampler_rng.bit_generator.state = record["sampler_rng"]
-    trainer.source.pass_left = record["pass_left"]
-    trainer.source.carried = record["carried"]
+    trainer.buffer.pass_left = record["pass_left"]
+    trainer.buffer.carried = record["carried"]
     buffer = _geometries_of("buffer", arrays)
     for (molecule, positions), width in zip(buffer, arrays["buffer/bracket_width"], strict=True):
-        trainer.source.add_sample(molecule, positions, None, float(width))
+        trainer.buffer.add_sample(molecule, positions, None, float(width))
     trainer.held_out.restore(_geometries_of("validation", arrays))
     trainer.sampler_states = [
-        SamplerState(**plain, arrays=under(f"samplers/{plain['sampler']}/", arrays))
+        SamplerCheckpoint(**plain, arrays=under(f"samplers/{plain['sampler']}/", arrays))
         for plain in record["samplers"]
     ]
     return True
@@ -150,12 +150,12 @@ def _counters_of(record: dict[str, Any]) -> Counters:
 
 
 def _weights(trainer: Trainer) -> _Arrays:
-    learner = trainer.learner
+    updater = trainer.updater
     states = {
-        "model": learner.model.state_dict(),
-        "averaged": learner.averaged.state_dict(),
+        "model": updater.model.state_dict(),
+        "averaged": updater.averaged.state_dict(),
         "best": trainer.best,
-        "kept": learner.kept,
+        "kept": updater.rollback_weights,
     }
     return {
         f"weights/{which}/{name}": _array(tensor)
@@ -165,7 +165,7 @@ def _weights(trainer: Trainer) -> _Arrays:
 
 
 def _optimiser_arrays(trainer: Trainer) -> _Arrays:
-    state = trainer.learner.optimiser.state_dict()["state"]
+    state = trainer.updater.optimiser.state_dict()["state"]
     return {
         f"optimiser/{index}/{name}": _array(torch.as_tensor(value))
         for index, values in state.items()
@@ -174,7 +174,7 @@ def _optimiser_arrays(trainer: Trainer) -> _Arrays:
 
 
 def _restore_optimiser(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
-    optimiser = trainer.learner.optimiser
+    optimiser = trainer.updater.optimiser
     full = optimiser.state_dict()
     full["state"] = {}
     for name, tensor in tensors.items():
@@ -183,11 +183,11 @@ def _restore_optimiser(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
     optimiser.load_state_dict(full)
 
 
-def _geometries(group: str, keys: Sequence[int], store: GeometryStore) -> _Arrays:
+def _geometries(group: str, keys: Sequence[int], cache: GeometryCache) -> _Arrays:
     """Geometries one after the other: molecule, number of atoms, positions of all atoms."""
-    positions = [store.positions_of(key) for key in keys]
+    positions = [cache.positions_of(key) for key in keys]
     return {
-        f"{group}/molecule": np.array([store.molecule_of(key) for key in keys], dtype=np.int64),
+        f"{group}/molecule": np.array([cache.molecule_of(key) for key in keys], dtype=np.int64),
         f"{group}/natoms": np.array([len(p) for p in positions], dtype=np.int64),
         f"{group}/positions": np.concatenate([np.zeros((0, 3)), *positions]),
     }

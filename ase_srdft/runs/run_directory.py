@@ -33,7 +33,7 @@ from ase_srdft.common.units import (
 from ase_srdft.models.model_file import save_model
 from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.runs.report.page import write_report
-from ase_srdft.sampling.sampler import Sample, SamplingRound
+from ase_srdft.sampling.sampler import Sample, SampleBatch
 from ase_srdft.training.events import Event, Validation
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.version import __version__
@@ -92,7 +92,7 @@ class RunDirectory:
         """Write down what happened."""
         if event.training is not None:
             self._recent.append(event)
-            if event.training.turned_back:
+            if event.training.rolled_back:
                 width = _finite(event.training.bracket_width * MICROHARTREE)
                 record = _common("turned_back", event) | {"bracket_width_uEh": width}
                 self._log(record | _hamiltonian_record([event.training.hamiltonian_error]))
@@ -116,7 +116,7 @@ class RunDirectory:
         Samplers in other processes are given only such weights, so that no version of them that
         made a sample can be lost.
         """
-        step = self.trainer.learner.step
+        step = self.trainer.updater.step
         if self._saved_step != step and time.monotonic() >= self._next_checkpoint:
             self.checkpoint()
         return self._saved_step == step
@@ -129,7 +129,7 @@ class RunDirectory:
         """
         started = time.monotonic()
         save_checkpoint(self.path, self.trainer)
-        ended, self._saved_step = time.monotonic(), self.trainer.learner.step
+        ended, self._saved_step = time.monotonic(), self.trainer.updater.step
         self._next_checkpoint = ended + (ended - started) / _CHECKPOINT_SHARE
 
     def finish(self, reason: str) -> None:
@@ -151,17 +151,17 @@ class RunDirectory:
 
     def _start_record(self) -> dict[str, Any]:
         trainer = self.trainer
-        parameters = trainer.learner.model.parameters()
+        parameters = trainer.updater.model.parameters()
         return {
             "kind": "start",
-            "step": trainer.learner.step,
+            "step": trainer.updater.step,
             "elapsed_s": trainer.counters.elapsed,
             "molecules": trainer.names,
             "nstructures": trainer.dataset.nstructures,
             "notes": trainer.notes,
             "level": str(trainer.config.level),
             "nparameters": sum(p.numel() for p in parameters),
-            "nframes": len(trainer.source.frames),
+            "nframes": len(trainer.buffer.frames),
             "nvalidation": len(trainer.held_out),
             "version": __version__,
         }
@@ -173,7 +173,7 @@ class RunDirectory:
         return {
             "config": config,
             "molecules": self.trainer.names,
-            "steps": self.trainer.learner.step,
+            "steps": self.trainer.updater.step,
             "samples": self.trainer.counters.nsamples,
             "seconds": round(self.trainer.elapsed, 1),
             "bracket_width_uEh": _micro(counters.best_width),
@@ -263,7 +263,7 @@ class RunDirectory:
             return
         if metrics.exists():
             lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines()
-            step, nsamples = self.trainer.learner.step, self.trainer.counters.nsamples
+            step, nsamples = self.trainer.updater.step, self.trainer.counters.nsamples
             kept = [line for line in lines if _up_to(line, step, nsamples)]
             text = "".join(line + "\n" for line in kept)
             replace_atomically(metrics, lambda p: _write_text(p, text))
@@ -294,7 +294,7 @@ def end_record(trainer: Trainer, reason: str) -> dict[str, Any]:
     counters, target = trainer.counters, trainer.config.target_error_uEh
     record: dict[str, Any] = {
         "kind": "end",
-        "step": trainer.learner.step,
+        "step": trainer.updater.step,
         "elapsed_s": trainer.elapsed,
         "reason": reason,
         "best_bracket_width_uEh": _micro(counters.best_width),
@@ -330,7 +330,7 @@ def _hamiltonian_record(errors: Sequence[float | None]) -> dict[str, Any]:
     return {"hamiltonian_mae_uEh": MICROHARTREE * sum(known) / len(known)}
 
 
-def _sampling_record(event: Event, sampling: SamplingRound) -> dict[str, Any]:
+def _sampling_record(event: Event, sampling: SampleBatch) -> dict[str, Any]:
     temperature = sampling.temperature_K
     return _common("sampling", event) | {
         "nsamples": event.nsamples,

@@ -21,7 +21,7 @@ from ase_srdft.common.units import (
 )
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, select
-from ase_srdft.models.single_point import Evaluation
+from ase_srdft.models.single_point import SinglePoint
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import (
     BAOAB,
@@ -35,10 +35,10 @@ from ase_srdft.sampling.integrators import (
 )
 from ase_srdft.sampling.lindh_mobility import mobility_square_root, rigid_motions
 
-__all__ = ["Sample", "Sampler", "SamplingRound", "Surface", "WalkerGroup", "thermal_copies"]
+__all__ = ["EnergySurface", "Sample", "SampleBatch", "Sampler", "WalkerGroup", "thermal_copies"]
 
 #: Evaluates (molecule index, positions (nwalkers, natoms, 3) in Bohr) with the current weights.
-Surface = Callable[[int, np.ndarray], Evaluation]
+EnergySurface = Callable[[int, np.ndarray], SinglePoint]
 
 #: Steps that walkers stay with a structure where others wait for a walker.
 _TURN_STEPS = 64
@@ -84,7 +84,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SamplingRound:
+class SampleBatch:
     """What a round of sampling gave.
 
     Attributes:
@@ -197,7 +197,7 @@ class Sampler:
     """
 
     def __init__(
-        self, config: SamplingConfig, molecules: Sequence[Molecule], surface: Surface
+        self, config: SamplingConfig, molecules: Sequence[Molecule], surface: EnergySurface
     ) -> None:
         self.config = config
         self.molecules = tuple(molecules)
@@ -205,7 +205,7 @@ class Sampler:
         self.groups: list[WalkerGroup] = []
         self.version = 0
         self._thermal_energy = HARTREE_PER_KELVIN * config.temperature_K
-        self._last: Evaluation | None = None
+        self._last: SinglePoint | None = None
 
     def init(
         self,
@@ -257,7 +257,7 @@ class Sampler:
             group.state = group.state.refresh(self._calls(group))
             group.note_lowest_energy()
 
-    def sample(self, nsteps: int, rng: np.random.Generator) -> SamplingRound:
+    def sample(self, nsteps: int, rng: np.random.Generator) -> SampleBatch:
         """Advance every walker; each step of each walker that passes the guards is a sample."""
         samples: list[Sample] = []
         resets: Counter[str] = Counter()
@@ -278,7 +278,7 @@ class Sampler:
                 accepted.append(float(np.mean(moved)))
                 samples += _collect(group, evaluation, good & moved, self.version)
                 self._start_again(group, integrator, ~good | group.turn_is_over, rng)
-        return SamplingRound(
+        return SampleBatch(
             samples=samples,
             acceptance=float(np.mean(accepted)),
             temperature_K=_ratio(temperature) / HARTREE_PER_KELVIN,
@@ -416,7 +416,7 @@ class Sampler:
 
 
 def _collect(
-    group: WalkerGroup, evaluation: Evaluation, good: np.ndarray, version: int
+    group: WalkerGroup, evaluation: SinglePoint, good: np.ndarray, version: int
 ) -> list[Sample]:
     assert evaluation.forces is not None
     return [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ase_srdft.sampling.sampler import SamplingRound
+from ase_srdft.sampling.sampler import SampleBatch
 from ase_srdft.sampling.workers.sampler_pool import WorkerReport
-from ase_srdft.training.optimiser_step import StepRecord
+from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["Counters", "Event", "Validation"]
 
@@ -63,7 +63,7 @@ class Event:
     progress: float
     nsamples: int
     training: StepRecord | None = None
-    sampling: SamplingRound | None = None
+    sampling: SampleBatch | None = None
     validation: Validation | None = None
     worker: WorkerReport | None = None
 

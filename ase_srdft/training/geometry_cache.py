@@ -12,12 +12,12 @@ from jaxtyping import Float
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate, copied, on_grid, prepare
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 
-__all__ = ["GeometryStore"]
+__all__ = ["GeometryCache"]
 
 
-class GeometryStore:
+class GeometryCache:
     """Remembers positions for ever and integrals as long as there is room.
 
     Args:
@@ -25,7 +25,7 @@ class GeometryStore:
         memory_bytes: of integrals, grids and guesses; the least recently used go first.
         coarse_grid: prepare on the coarse training grid, until :meth:`refine`.
         device: where the tensors are.
-        workers: threads over geometries to be prepared.
+        threads: threads over geometries to be prepared.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class GeometryStore:
         memory_bytes: int,
         coarse_grid: bool,
         device: torch.device,
-        workers: Workers,
+        threads: ThreadMap,
     ) -> None:
-        self.workers = workers
+        self.threads = threads
         self.molecules = tuple(molecules)
         self.memory_bytes = memory_bytes
         self.grid_level = COARSE_GRID if coarse_grid else None
@@ -77,7 +77,7 @@ class GeometryStore:
         kept = list(self._prepared.items())
         self._prepared.clear()
         self.nbytes = 0
-        refined = self.workers.map(self._refined, [geometry for _, geometry in kept])
+        refined = self.threads.map(self._refined, [geometry for _, geometry in kept])
         for (key, _), geometry in zip(kept, refined, strict=True):
             self._keep(key, geometry)
 
@@ -104,7 +104,7 @@ class GeometryStore:
     def batches(self, keys: Sequence[int]) -> list[Geometry]:
         """The geometries, one batch for each molecule among them; missing integrals are made."""
         missing = [key for key in dict.fromkeys(keys) if key not in self._prepared]
-        fresh = dict(zip(missing, self.workers.map(self._prepare, missing), strict=True))
+        fresh = dict(zip(missing, self.threads.map(self._prepare, missing), strict=True))
         grouped = [
             [fresh.get(key) or self._prepared[key] for key in group]
             for group in self.by_molecule(keys)

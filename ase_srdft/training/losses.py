@@ -16,7 +16,7 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.prepared_geometry import Geometry, select
 from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
@@ -38,7 +38,7 @@ class StepRecord:
         hamiltonian_error: mean |dH| over the batch (Hartree); None without labels.
         gradient_norm: before clipping (Hartree).
         learning_rate: used.
-        turned_back: whether the weights had gone astray and were put back instead.
+        rolled_back: whether the weights had gone astray and were put back instead.
     """
 
     energy: float
@@ -47,7 +47,7 @@ class StepRecord:
     hamiltonian_error: float | None = None
     gradient_norm: float = 0.0
     learning_rate: float = 0.0
-    turned_back: bool = False
+    rolled_back: bool = False
 
 
 @runtime_checkable
@@ -55,12 +55,12 @@ class Loss(Protocol):
     """What the learner needs of a loss.
 
     Attributes:
-        integrates: whether it needs the quadrature of the geometries.
+        needs_grid: whether it needs the quadrature of the geometries.
     """
 
-    integrates: bool
+    needs_grid: bool
 
-    def module(self, model: ElectronicStateModel) -> nn.Module:
+    def predictor(self, model: ElectronicStateModel) -> nn.Module:
         """What maps batches to the predictions that :meth:`evaluate` looks at.
 
         It holds the model's weights, so that ranks can average their gradients over it.
@@ -70,8 +70,8 @@ class Loss(Protocol):
         """
         ...
 
-    def evaluate(
-        self, module: nn.Module, batches: Sequence[Geometry], workers: Workers
+    def losses_of(
+        self, module: nn.Module, batches: Sequence[Geometry], threads: ThreadMap
     ) -> _PerGeometry:
         """The loss of each geometry, differentiable by the weights, and its error, detached.
 
@@ -91,20 +91,20 @@ class EnergyLoss:
     The error is the width of the bracket around the SCF energy.
     """
 
-    integrates = True
+    needs_grid = True
 
-    def module(self, model: ElectronicStateModel) -> nn.Module:
+    def predictor(self, model: ElectronicStateModel) -> nn.Module:
         """The model itself, which gives states."""
         return model
 
-    def evaluate(
-        self, module: nn.Module, batches: Sequence[Geometry], workers: Workers
+    def losses_of(
+        self, module: nn.Module, batches: Sequence[Geometry], threads: ThreadMap
     ) -> _PerGeometry:
         """E, differentiable by the weights, and bracket widths of all geometries, in order."""
         pieces = [
             (select(geometry, piece), state.density_matrix[piece])
             for geometry, state in zip(batches, module(batches), strict=True)
-            for piece in workers.slices(len(geometry))
+            for piece in threads.slices(len(geometry))
         ]
         grad = torch.is_grad_enabled()  # threads do not inherit it
 
@@ -116,7 +116,7 @@ class EnergyLoss:
             bracket = energy_bracket(geometry, energy.detach(), density_matrix.detach(), fock)
             return energy, bracket.width
 
-        results = workers.map(work, pieces)
+        results = threads.map(work, pieces)
         return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
 
     def record(self, losses: Tensor, errors: Tensor) -> StepRecord:
@@ -150,12 +150,12 @@ class HamiltonianLoss:
         labels: with one for every geometry that this will be asked about.
     """
 
-    integrates = False
+    needs_grid = False
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
 
-    def module(self, model: ElectronicStateModel) -> nn.Module:
+    def predictor(self, model: ElectronicStateModel) -> nn.Module:
         """The model as a map to Hamiltonians.
 
         Raises:
@@ -165,8 +165,8 @@ class HamiltonianLoss:
             model.hamiltonian([])
         return _Hamiltonians(model)
 
-    def evaluate(
-        self, module: nn.Module, batches: Sequence[Geometry], workers: Workers
+    def losses_of(
+        self, module: nn.Module, batches: Sequence[Geometry], threads: ThreadMap
     ) -> _PerGeometry:
         """Loss and mean |dH| of all geometries, in order."""
         differences = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from ase_srdft.common.errors import BadInput
 
-__all__ = ["PRESETS", "merged", "preset"]
+__all__ = ["PRESETS", "overlaid", "preset"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     # arXiv 2506.01225: training on given frames, then refining on samples beside them.  Its
@@ -39,13 +39,13 @@ def preset(name: str) -> dict[str, Any]:
     return copy.deepcopy(PRESETS[name])
 
 
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Nested settings with others laid over them, value by value."""
     result = dict(below)
     for name, value in above.items():
         under = result.get(name)
         if isinstance(value, dict) and isinstance(under, dict):
-            result[name] = merged(under, value)
+            result[name] = overlaid(under, value)
         else:
             result[name] = value
     return result

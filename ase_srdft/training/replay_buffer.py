@@ -11,13 +11,13 @@ from jaxtyping import Float, Int
 
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.training.config import SelectionConfig
-from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.prioritised_draws import draw_probabilities, index_to_evict
 
-__all__ = ["BatchSource"]
+__all__ = ["ReplayBuffer"]
 
 
-class BatchSource:
+class ReplayBuffer:
     """Draws batches with a fixed share of given frames.
 
     Given frames are drawn in shuffled passes (each once before any twice).  Sampled ones are
@@ -30,7 +30,7 @@ class BatchSource:
     :meth:`add_sample`, in order.
 
     Args:
-        store: keeps the geometries.
+        cache: keeps the geometries.
         frames: keys of the given frames.
         frames_share: share of given frames while there are samples too.
         capacity: of the buffer.
@@ -43,13 +43,13 @@ class BatchSource:
 
     def __init__(
         self,
-        store: GeometryStore,
+        cache: GeometryCache,
         frames: Sequence[int],
         frames_share: float,
         capacity: int,
         selection: SelectionConfig | None = None,
     ) -> None:
-        self.store = store
+        self.cache = cache
         self.frames = list(frames)
         self.frames_share = frames_share
         self.capacity = capacity
@@ -81,7 +81,7 @@ class BatchSource:
         """
         if len(self.samples) >= self.capacity:
             self._evict()
-        key = self.store.add(molecule, positions, geometry)
+        key = self.cache.add(molecule, positions, geometry)
         self.samples.append(key)
         self._widths[key] = math.nan if width is None else float(width)
         return key
@@ -97,7 +97,7 @@ class BatchSource:
         key = self.samples[index]
         del self.samples[index]
         del self._widths[key]
-        self.store.remove(key)
+        self.cache.remove(key)
 
     def draw(self, size: int, rng: np.random.Generator) -> list[int]:
         """Keys of a batch."""

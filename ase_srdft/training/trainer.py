@@ -21,28 +21,27 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel, family
 from ase_srdft.models.model_file import build_model
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.parallel.threads import Workers
-from ase_srdft.sampling.sampler import Sample, Sampler, SamplingRound, Surface
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
-from ase_srdft.sampling.workers.lead_rank_pool import LedEngine
-from ase_srdft.sampling.workers.process_pool import LocalEngine
-from ase_srdft.sampling.workers.ray_pool import RayEngine
+from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.sampling.sampler import EnergySurface, Sample, SampleBatch, Sampler
+from ase_srdft.sampling.workers.lead_rank_pool import LeadRankPool
+from ase_srdft.sampling.workers.process_pool import ProcessPool
+from ase_srdft.sampling.workers.ray_pool import RayPool
 from ase_srdft.sampling.workers.resumable_sampler import (
-    ChunkProducer,
-    Recipe,
-    model_surface,
+    ResumableSampler,
+    SamplerBlueprint,
+    model_energy_surface,
     starting_state,
 )
-from ase_srdft.sampling.workers.sampler_pool import Engine, SyncEngine
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
+from ase_srdft.sampling.workers.sampler_pool import InlinePool, SamplerPool
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset, evenly_spaced
 from ase_srdft.training.events import Counters, Event, Validation
-from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.isomers import names_of
 from ase_srdft.training.losses import StepRecord, loss_of
 from ase_srdft.training.moved_on import moved_on, number_of_steps
-from ase_srdft.training.optimiser_step import Learner
-from ase_srdft.training.replay_buffer import BatchSource
+from ase_srdft.training.replay_buffer import ReplayBuffer
 from ase_srdft.training.starts import (
     notes_on,
     placed,
@@ -55,7 +54,8 @@ from ase_srdft.training.validation import (
     target_may_be_reached,
     validated,
 )
-from ase_srdft.training.validation_set import HeldOut, is_held_out, which_are_held_out
+from ase_srdft.training.validation_set import ValidationSet, is_held_out, which_are_held_out
+from ase_srdft.training.weight_updater import WeightUpdater
 
 __all__ = ["Trainer", "evenly_spaced", "initial_model"]
 
@@ -115,41 +115,41 @@ class Trainer:
             model.check_elements(molecule.numbers)
             _ = molecule.provider  # an unknown auxiliary basis shows here
         # the samplers' cores are ours until there is anything to sample with
-        self.workers = Workers(config.threads + config.sampler_cores)
-        self.learner = Learner(
+        self.threads = ThreadMap(config.threads + config.sampler_cores)
+        self.updater = WeightUpdater(
             model.to(self.device),
             config.optimiser,
-            self.workers,
+            self.threads,
             self.ranks,
             loss_of(config, dataset),
         )
-        self.best = copy.deepcopy(self.learner.averaged.state_dict())
+        self.best = copy.deepcopy(self.updater.averaged.state_dict())
         self.counters = Counters()
         seeds = np.random.SeedSequence(config.seed).spawn(2)
         self.batch_rng, self.sampler_rng = (np.random.default_rng(seed) for seed in seeds)
-        self.store = self._new_store(0.8 * config.memory_gb, config.coarse_sampling)
-        self.held_out = HeldOut(
+        self.cache = self._new_store(0.8 * config.memory_gb, config.coarse_sampling)
+        self.held_out = ValidationSet(
             self._new_store(0.2 * config.memory_gb, False), self.ranks, dataset.labels
         )
-        self.source = BatchSource(
-            self.store,
+        self.buffer = ReplayBuffer(
+            self.cache,
             self._given_frames(),
             config.frames_share,
             config.buffer_size,
             config.selection,
         )
-        self.sampler_states: list[SamplerState] = []
+        self.sampler_states: list[SamplerCheckpoint] = []
         alone = self.ranks.size == 1
-        self.engine = self._new_engine() if alone else LedEngine(self.ranks, self._new_engine)
-        self._engine_runs = False
+        self.pool = self._new_pool() if alone else LeadRankPool(self.ranks, self._new_pool)
+        self._pool_runs = False
         self.stop_requested = False
         #: Asked before weights leave this process: whether they are where they cannot be lost.
         self.weights_are_safe: Callable[[], bool] = lambda: True
         self._started = time.monotonic()
 
-    def _new_store(self, memory_gb: float, coarse: bool) -> GeometryStore:
-        return GeometryStore(
-            self.molecules, int(memory_gb * 1e9), coarse, self.device, self.workers
+    def _new_store(self, memory_gb: float, coarse: bool) -> GeometryCache:
+        return GeometryCache(
+            self.molecules, int(memory_gb * 1e9), coarse, self.device, self.threads
         )
 
     def _given_frames(self) -> list[int]:
@@ -161,33 +161,33 @@ class Trainer:
         self.held_out.add_frames(frames[index] for index in held)
         trained = sorted(set(range(len(frames))).difference(held))
         chosen = evenly_spaced(trained, self.config.data_fraction)
-        return [self.store.add(*frames[index]) for index in chosen]
+        return [self.cache.add(*frames[index]) for index in chosen]
 
-    def _new_engine(self) -> Engine:
+    def _new_pool(self) -> SamplerPool:
         settings = self.config.engine
         if settings.name == "sync":
-            return SyncEngine(self._producer)
-        recipe = Recipe.of(
-            self.learner.averaged,
+            return InlinePool(self._producer)
+        blueprint = SamplerBlueprint.of(
+            self.updater.averaged,
             self.dataset.compositions,
             self.config.sampling,
             self.config.coarse_sampling,
         )
         if settings.name == "ray":
-            return RayEngine(settings, recipe, self.molecules, self.device)
+            return RayPool(settings, blueprint, self.molecules, self.device)
         for name in settings.sampler_devices:
             torch_device(name)
-        return LocalEngine(settings, recipe, self.molecules, self.device)
+        return ProcessPool(settings, blueprint, self.molecules, self.device)
 
-    def _surface(self) -> Surface:
+    def _surface(self) -> EnergySurface:
         """The energy of the averaged model, as dynamics in this process sees it."""
         coarse = self.config.coarse_sampling
-        averaged = self.learner.averaged
-        return model_surface(averaged, self.molecules, coarse, self.device, self.workers)
+        averaged = self.updater.averaged
+        return model_energy_surface(averaged, self.molecules, coarse, self.device, self.threads)
 
-    def _producer(self, state: SamplerState) -> ChunkProducer:
+    def _producer(self, state: SamplerCheckpoint) -> ResumableSampler:
         """A sampler in this process, on the averaged model."""
-        return ChunkProducer(self.config.sampling, self.molecules, self._surface(), state)
+        return ResumableSampler(self.config.sampling, self.molecules, self._surface(), state)
 
     @property
     def elapsed(self) -> float:
@@ -197,7 +197,7 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
-        shares = [self.learner.step / self.config.steps]
+        shares = [self.updater.step / self.config.steps]
         if self.config.minutes is not None:
             shares.append(self.elapsed / (60.0 * self.config.minutes))
         return min(1.0, max(shares))
@@ -205,12 +205,12 @@ class Trainer:
     @undisturbed
     def averaged_model(self) -> ElectronicStateModel:
         """The averaged weights of now, double precision."""
-        return copy.deepcopy(self.learner.averaged).double()
+        return copy.deepcopy(self.updater.averaged).double()
 
     @undisturbed
     def best_model(self) -> ElectronicStateModel:
         """The averaged weights of the narrowest validated bracket, double precision."""
-        model = copy.deepcopy(self.learner.averaged)
+        model = copy.deepcopy(self.updater.averaged)
         model.load_state_dict(self.best)
         return model.double()
 
@@ -234,8 +234,8 @@ class Trainer:
                 yield from self._validate_if_due()
             yield from self._validate_if_due(last=True)
         finally:
-            self.engine.stop()
-            self._engine_runs = False
+            self.pool.stop()
+            self._pool_runs = False
 
     def _next_turn(self) -> float | None:
         """The progress by the lead's clock; None if the run ends, or any rank is to stop."""
@@ -249,10 +249,10 @@ class Trainer:
     @undisturbed
     def begin(self) -> None:
         """What given frames do not cover starts from rattled copies, unless samples are there."""
-        if self.source.samples or not self.config.self_refine:
+        if self.buffer.samples or not self.config.self_refine:
             return
-        held = {self.held_out.store.molecule_of(key) for key in self.held_out.keys}
-        frames = self._positions_by_molecule(self.source.frames)
+        held = {self.held_out.cache.molecule_of(key) for key in self.held_out.keys}
+        frames = self._positions_by_molecule(self.buffer.frames)
         bare = structures_to_rattle(self.dataset, frames, held)
         copies = self.ranks.broadcast(  # another machine might round otherwise
             rattled_copies(self.molecules, bare, self.config, self.sampler_rng)
@@ -261,30 +261,30 @@ class Trainer:
             for positions in held_out:
                 self.held_out.add(index, positions)
             for positions in trained:
-                self.source.add_sample(index, positions, None)
+                self.buffer.add_sample(index, positions, None)
 
     def _positions_by_molecule(self, keys: Iterable[int]) -> list[list[np.ndarray]]:
         positions: list[list[np.ndarray]] = [[] for _ in self.molecules]
         for key in keys:
-            positions[self.store.molecule_of(key)].append(self.store.positions_of(key))
+            positions[self.cache.molecule_of(key)].append(self.cache.positions_of(key))
         return positions
 
     @undisturbed
     def train(self, progress: float) -> StepRecord:
         """One training step at this share of the schedule."""
-        if progress >= self.config.coarse_share and self.learner.loss.integrates:
-            self.store.refine()
-        keys = self.source.draw(self.config.optimiser.batch_size, self.batch_rng)
-        shares = self.ranks.shares(keys, self.store.positions_of)
-        record = self.learner.update(self.store.batches(shares[self.ranks.rank]), progress)
-        groups = [group for share in shares for group in self.store.by_molecule(share)]
+        if progress >= self.config.coarse_share and self.updater.loss.needs_grid:
+            self.cache.refine()
+        keys = self.buffer.draw(self.config.optimiser.batch_size, self.batch_rng)
+        shares = self.ranks.shares(keys, self.cache.positions_of)
+        record = self.updater.update(self.cache.batches(shares[self.ranks.rank]), progress)
+        groups = [group for share in shares for group in self.cache.by_molecule(share)]
         order = [key for group in groups for key in group]
-        self.source.note_widths(order, record.widths)
+        self.buffer.note_widths(order, record.widths)
         return record
 
     def _event(self, **what: Any) -> Event:
         return Event(
-            step=self.learner.step,
+            step=self.updater.step,
             elapsed=self.elapsed,
             progress=self.progress,
             nsamples=self.counters.nsamples,
@@ -293,14 +293,14 @@ class Trainer:
 
     def bracket_is_safe(self) -> bool:
         """Whether dynamics on the averaged model may start, by held-out frames."""
-        width = self.held_out.bracket_of_a_few(self.learner.averaged)
+        width = self.held_out.bracket_of_a_few(self.updater.averaged)
         return width < self.config.safe_width_mEh * 1e-3
 
     def _place_walkers(self) -> None:
         """Walkers start from what there is to train on, spread over molecules and samplers."""
         sampling = self.config.sampling
         structures = [self.dataset.structures_of(index) for index in range(len(self.molecules))]
-        found = self._positions_by_molecule([*self.source.frames, *self.source.samples])
+        found = self._positions_by_molecule([*self.buffer.frames, *self.buffer.samples])
         if not sampling.allow_reactions:
             found = with_own_bonds(self.molecules, self.dataset.references, found)
         walkers, returns = placed(structures, found, sampling.walkers, self.sampler_rng)
@@ -317,46 +317,46 @@ class Trainer:
 
     def _sample(self) -> Iterator[Event]:
         """New weights to the samplers where they are due, and what the samplers have sent."""
-        counters, step = self.counters, self.learner.step
+        counters, step = self.counters, self.updater.step
         if not self.config.self_refine:
             return
         looks = step % _LOOK_EVERY == 0 and step >= max(1, self.config.pretraining_steps)
         if looks and not counters.sampling:
-            counters.sampling = self.ranks.from_lead(self.bracket_is_safe)
+            counters.sampling = self.ranks.run_on_lead(self.bracket_is_safe)
             if counters.sampling:
                 self._place_walkers()
         if not counters.sampling:
             return
         elsewhere = self.config.engine.name != "sync"
         due = step % self.config.train_steps_per_round == 0
-        if not self._engine_runs:
-            self.workers.resize(self.config.threads)
-            self.engine.start(self.sampler_states)
-            self._engine_runs = True
+        if not self._pool_runs:
+            self.threads.resize(self.config.threads)
+            self.pool.start(self.sampler_states)
+            self._pool_runs = True
             due = due or elsewhere
         if due and (self.weights_are_safe() or not elsewhere):
-            self.engine.publish(step, self.learner.averaged.state_dict())
-        for chunk in self.engine.collect():
-            yield self._event(sampling=self.take(chunk))
-        for report in self.engine.reports():
+            self.pool.publish(step, self.updater.averaged.state_dict())
+        for message in self.pool.collect():
+            yield self._event(sampling=self.take(message))
+        for report in self.pool.reports():
             counters.nrestarts += 1
             yield self._event(worker=report)
 
-    def take(self, chunk: Chunk) -> SamplingRound:
-        """Put the samples of a chunk into the buffer, but for those that must be refused.
+    def take(self, message: SamplerMessage) -> SampleBatch:
+        """Put the samples of a message into the buffer, but for those that must be refused.
 
         Returns:
             The round with the samples that were accepted.
 
         Raises:
-            SamplingFailed: there was none in many chunks.
+            SamplingFailed: there was none in many messages.
         """
         counters = self.counters
-        self.sampler_states[chunk.state.sampler] = chunk.state
-        staleness = self.learner.step - chunk.state.version
+        self.sampler_states[message.checkpoint.sampler] = message.checkpoint
+        staleness = self.updater.step - message.checkpoint.version
         accepted: list[Sample] = []
         refused: Counter[str] = Counter()
-        for sample in chunk.round.samples:
+        for sample in message.batch.samples:
             if staleness > self.config.engine.max_staleness:
                 refused["too stale"] += 1
             elif not sample.is_finite:
@@ -370,10 +370,10 @@ class Trainer:
             counters.nsamples += 1
             if self._hold_out(sample.molecule, sample.positions):
                 continue
-            self.source.add_sample(
+            self.buffer.add_sample(
                 sample.molecule, sample.positions, sample.geometry, sample.bracket_width
             )
-        counters.resets = dict(Counter(counters.resets) + chunk.round.resets + refused)
+        counters.resets = dict(Counter(counters.resets) + message.batch.resets + refused)
         counters.fruitless = 0 if accepted else counters.fruitless + 1
         if counters.fruitless >= _FRUITLESS_ROUNDS:
             reasons = ", ".join(f"{n} times {why}" for why, n in counters.resets.items())
@@ -382,10 +382,10 @@ class Trainer:
                 "temperature or the step size, allow reactions, or allow staler samples"
             )
         return replace(
-            chunk.round,
+            message.batch,
             samples=accepted,
-            resets=chunk.round.resets + refused,
-            sampler=chunk.state.sampler,
+            resets=message.batch.resets + refused,
+            sampler=message.checkpoint.sampler,
             staleness=staleness,
         )
 
@@ -402,7 +402,7 @@ class Trainer:
 
     def _validate_if_due(self, last: bool = False) -> Iterator[Event]:
         """A validation at the steps that ask for one, and of the ``last`` step."""
-        step, done = self.learner.step, self.counters.validated_step
+        step, done = self.updater.step, self.counters.validated_step
         due = (
             last
             or step % self.config.validate_every == 0
@@ -419,19 +419,19 @@ class Trainer:
         """Where dynamics has not replaced all rattled copies by the end: take these along."""
         counters, config = self.counters, self.config
         copies = self.held_out.copies(counters.replaced)
-        nsteps = number_of_steps(len(copies), self.learner.step, config)
+        nsteps = number_of_steps(len(copies), self.updater.step, config)
         if not counters.sampling or not copies or nsteps == 0:
             return
 
         inertial = replace(config.sampling, dynamics="langevin")
         sampler = Sampler(inertial, self.molecules, self._surface())
-        rng = np.random.default_rng([config.seed, self.learner.step])
+        rng = np.random.default_rng([config.seed, self.updater.step])
         at = self.dataset.references
 
         def moved() -> list[np.ndarray] | None:
             return moved_on(copies, at, sampler, nsteps, rng, lambda: self.stop_requested)
 
-        positions = self.ranks.from_lead(moved)
+        positions = self.ranks.run_on_lead(moved)
         if positions is not None:
             self.held_out.move_copies(positions, counters.replaced)
             counters.set_has_changed = True
@@ -439,12 +439,12 @@ class Trainer:
 
     def _validate(self) -> Validation | None:
         """Averaged weights on held-out geometries; None if it was asked to stop meanwhile."""
-        averaged = self.learner.averaged
+        averaged = self.updater.averaged
         validation = validated(
             averaged, self.best, self.held_out, self.counters, lambda: self.stop_requested
         )
         if validation is not None:
-            self.counters.validated_step = self.learner.step
+            self.counters.validated_step = self.updater.step
         if validation is not None and validation.best:
             self.best = copy.deepcopy(averaged.state_dict())
         return validation

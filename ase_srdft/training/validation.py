@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.training.events import Counters, Validation
-from ase_srdft.training.validation_set import HeldOut
+from ase_srdft.training.validation_set import ValidationSet
 
 __all__ = ["note_new_target", "target_is_reached", "target_may_be_reached", "validated"]
 
@@ -18,7 +18,7 @@ __all__ = ["note_new_target", "target_is_reached", "target_may_be_reached", "val
 def validated(
     averaged: ElectronicStateModel,
     best: Mapping[str, Tensor],
-    held_out: HeldOut,
+    held_out: ValidationSet,
     counters: Counters,
     stopped: Callable[[], bool],
 ) -> Validation | None:
@@ -69,7 +69,9 @@ def validated(
     )
 
 
-def target_is_reached(target_uEh: float | None, held_out: HeldOut, counters: Counters) -> bool:
+def target_is_reached(
+    target_uEh: float | None, held_out: ValidationSet, counters: Counters
+) -> bool:
     """Whether the best weights are as good as asked for, where dynamics goes.
 
     Rattled copies of a structure do not count while dynamics has yet to replace them; but for a
@@ -86,7 +88,9 @@ def target_is_reached(target_uEh: float | None, held_out: HeldOut, counters: Cou
     return final or counters.met_target_uEh == target_uEh
 
 
-def target_may_be_reached(target_uEh: float | None, held_out: HeldOut, counters: Counters) -> bool:
+def target_may_be_reached(
+    target_uEh: float | None, held_out: ValidationSet, counters: Counters
+) -> bool:
     """Whether there is no rattled copy any more, since the last validation, to wait for."""
     nplaces = held_out.nreplaceable
     return target_uEh is not None and counters.nheld_out == nplaces > counters.validated_nsampled

@@ -20,11 +20,11 @@ from jaxtyping import Float
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.reference.label_file import Labels
-from ase_srdft.training.geometry_cache import GeometryStore
+from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.losses import EnergyLoss
-from ase_srdft.training.optimiser_step import mean_bracket, mean_hamiltonian_error
+from ase_srdft.training.weight_updater import mean_bracket, mean_hamiltonian_error
 
-__all__ = ["HeldOut", "HeldOutMeans", "is_held_out", "which_are_held_out"]
+__all__ = ["ValidationMeans", "ValidationSet", "is_held_out", "which_are_held_out"]
 
 #: One in so many accepted samples is held out at most.
 _HOLD_OUT_EVERY = 12
@@ -33,7 +33,7 @@ _TOGETHER = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutMeans:
+class ValidationMeans:
     """Means over held-out geometries, and the worst of them.
 
     Attributes:
@@ -51,11 +51,11 @@ class HeldOutMeans:
     hamiltonian_error: float
 
 
-class HeldOut:
+class ValidationSet:
     """Held-out geometries, evaluated on the level's own grid.
 
     Args:
-        store: where they are kept, on that grid; theirs alone.
+        cache: where they are kept, on that grid; theirs alone.
         ranks: that share the work.
         labels: of the geometries; None where the Hamiltonian's error is not wanted.
 
@@ -64,8 +64,8 @@ class HeldOut:
         nframes: how many of them, the first ones, are given frames.
     """
 
-    def __init__(self, store: GeometryStore, ranks: Ranks, labels: Labels | None) -> None:
-        self.store = store
+    def __init__(self, cache: GeometryCache, ranks: Ranks, labels: Labels | None) -> None:
+        self.cache = cache
         self.ranks = ranks
         self.labels = labels
         self.keys: list[int] = []
@@ -81,7 +81,7 @@ class HeldOut:
 
     def add(self, molecule: int, positions: Float[np.ndarray, "natoms 3"]) -> None:
         """One more geometry (Bohr)."""
-        self.keys.append(self.store.add(molecule, positions))
+        self.keys.append(self.cache.add(molecule, positions))
 
     def add_frames(self, frames: Iterable[tuple[int, np.ndarray]]) -> None:
         """Given frames (molecule, Bohr), before all else; they stay."""
@@ -92,7 +92,7 @@ class HeldOut:
     def restore(self, geometries: Iterable[tuple[int, np.ndarray]]) -> None:
         """These geometries, and none of those of before."""
         for key in self.keys:
-            self.store.remove(key)
+            self.cache.remove(key)
         self.keys = []
         for molecule, positions in geometries:
             self.add(molecule, positions)
@@ -114,16 +114,16 @@ class HeldOut:
         taken = set(replaced)
         fresh = [place for place in range(self.nframes, len(self.keys)) if place not in taken]
         for place in [*fresh, *replaced]:
-            if self.store.molecule_of(self.keys[place]) == molecule:
-                self.store.remove(self.keys[place])
-                self.keys[place] = self.store.add(molecule, positions)
+            if self.cache.molecule_of(self.keys[place]) == molecule:
+                self.cache.remove(self.keys[place])
+                self.keys[place] = self.cache.add(molecule, positions)
                 return place
         return None
 
     def copies(self, replaced: Collection[int]) -> list[tuple[int, np.ndarray]]:
         """Molecule and positions (Bohr) of those that are neither frames nor samples."""
         return [
-            (self.store.molecule_of(key), self.store.positions_of(key))
+            (self.cache.molecule_of(key), self.cache.positions_of(key))
             for place, key in enumerate(self.keys)
             if place >= self.nframes and place not in replaced
         ]
@@ -132,18 +132,18 @@ class HeldOut:
         """Put what is neither frame nor sample elsewhere (Bohr), in order."""
         places = [p for p in range(self.nframes, len(self.keys)) if p not in replaced]
         for place, at in zip(places, positions, strict=True):
-            molecule = self.store.molecule_of(self.keys[place])
-            self.store.remove(self.keys[place])
-            self.keys[place] = self.store.add(molecule, at)
+            molecule = self.cache.molecule_of(self.keys[place])
+            self.cache.remove(self.keys[place])
+            self.keys[place] = self.cache.add(molecule, at)
 
     def bracket_of_a_few(self, model: ElectronicStateModel) -> float:
         """Mean bracket width (Hartree) of a few geometries, spread over all."""
         few = self.keys[:: max(1, len(self.keys) // _TOGETHER)]
-        return mean_bracket(model, self.store.batches(few), self.store.workers)[1]
+        return mean_bracket(model, self.cache.batches(few), self.cache.threads)[1]
 
     def means(
         self, model: ElectronicStateModel, stopped: Callable[[], bool]
-    ) -> HeldOutMeans | None:
+    ) -> ValidationMeans | None:
         """What a model is worth here; every rank does its share.
 
         Args:
@@ -153,7 +153,7 @@ class HeldOut:
         Returns:
             None if any rank left off.
         """
-        shares = self.ranks.shares(self.keys, self.store.positions_of)
+        shares = self.ranks.shares(self.keys, self.cache.positions_of)
         own, left_off = shares[self.ranks.rank], False
         energies: list[float] = []
         widths: list[float] = []
@@ -162,13 +162,13 @@ class HeldOut:
             left_off = stopped()
             if left_off:
                 break
-            batches = self.store.batches(own[start : start + _TOGETHER])
+            batches = self.cache.batches(own[start : start + _TOGETHER])
             with torch.no_grad():
-                some = EnergyLoss().evaluate(model, batches, self.store.workers)
+                some = EnergyLoss().losses_of(model, batches, self.cache.threads)
             energies += some[0].tolist()
             widths += some[1].tolist()
             if self.labels is not None:
-                error = mean_hamiltonian_error(model, batches, self.labels, self.store.workers)
+                error = mean_hamiltonian_error(model, batches, self.labels, self.cache.threads)
                 errors += sum(map(len, batches)) * [error]
         if self.ranks.any(left_off):
             return None
@@ -177,8 +177,8 @@ class HeldOut:
         all_energies, all_widths, all_errors = (
             np.array([number for part in parts for number in part[index]]) for index in range(3)
         )
-        nmolecules = len(self.store.molecules)
-        return HeldOutMeans(
+        nmolecules = len(self.cache.molecules)
+        return ValidationMeans(
             energy=float(all_energies.mean()),
             bracket_width=float(all_widths.mean()),
             largest_width=float(all_widths.max()),
@@ -189,9 +189,9 @@ class HeldOut:
     def _kinds(self, keys: Sequence[int]) -> list[int]:
         """The molecules of keys, in the order in which these are evaluated."""
         return [
-            self.store.molecule_of(key)
+            self.cache.molecule_of(key)
             for start in range(0, len(keys), _TOGETHER)
-            for group in self.store.by_molecule(keys[start : start + _TOGETHER])
+            for group in self.cache.by_molecule(keys[start : start + _TOGETHER])
             for key in group
         ]
 

@@ -38,8 +38,8 @@ def test_replayed_samplers_send_chunk_after_chunk():
     numbers, end = {0: [], 1: []}, time.monotonic() + 60
     try:
         while min(len(own) for own in numbers.values()) < 3 and time.monotonic() < end:
-            for chunk in engine.collect():
-                numbers[chunk.state.sampler].append(chunk.state.nchunks)
+            for message in engine.collect():
+                numbers[message.checkpoint.sampler].append(message.checkpoint.nchunks)
     finally:
         engine.stop()
     for own in numbers.values():

@@ -32,7 +32,7 @@ from ase_srdft import SRDFTCalculator
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.model_file import save_model
-from ase_srdft.models.single_point import evaluate
+from ase_srdft.models.single_point import single_point
 from tests.tools.small_models import LEVEL, small_model, water
 
 
@@ -65,7 +65,7 @@ def counted(calc, monkeypatch):
     calls = []
     original = calc._evaluate
 
-    def evaluate(images, forces, batch_size=1):
+    def single_point(images, forces, batch_size=1):
         calls.append(forces)
         return original(images, forces, batch_size)
 
@@ -79,7 +79,7 @@ def counted(calc, monkeypatch):
 def test_results_are_the_models_in_units_of_ase(atoms, model):
     numbers = tuple(atoms.numbers.tolist())
     positions = torch.tensor(atoms.positions / units.Bohr)[None]
-    direct = evaluate(model.double(), Molecule(numbers=numbers, level=model.level), positions)
+    direct = single_point(model.double(), Molecule(numbers=numbers, level=model.level), positions)
     forces = direct.forces[0].numpy() * units.Hartree / units.Bohr
     assert abs(forces).max() > 0.1
     assert atoms.get_potential_energy() == pytest.approx(float(direct.energy) * units.Hartree)

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ase_srdft.cli.progress import Status, progress_display
 from ase_srdft.cli.progress_line import Part, ProgressLine, duration
-from ase_srdft.sampling.sampler import SamplingRound
+from ase_srdft.sampling.sampler import SampleBatch
 from ase_srdft.training.events import Event, Validation
 from ase_srdft.training.losses import StepRecord
 
@@ -40,7 +40,7 @@ def validated(width=1.3e-5):
 
 
 def sampled(acceptance):
-    return SamplingRound(samples=[], acceptance=acceptance, temperature_K=300.0, resets=Counter())
+    return SampleBatch(samples=[], acceptance=acceptance, temperature_K=300.0, resets=Counter())
 
 
 def status(step=0, elapsed=0.0, steps=1000, minutes=None):

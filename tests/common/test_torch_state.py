@@ -278,10 +278,10 @@ def test_a_forked_process_computes(variables):
         import torch
         from ase.build import molecule
         from ase_srdft import SRDFTCalculator
-        from ase_srdft.parallel.threads import Workers
+        from ase_srdft.parallel.threads import ThreadMap
         warnings.simplefilter("ignore")
         torch.set_num_threads(2)
-        workers = Workers(2)
+        workers = ThreadMap(2)
         atoms = molecule("CH3CH2OH")
         atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g", grid_level=0)
 

@@ -6,7 +6,12 @@ import torch
 from pyscf import df
 from pyscf.scf import hf
 
-from ase_srdft.dft.coulomb_exchange import coulomb_matrix, exchange_matrix, pack, unpack
+from ase_srdft.dft.coulomb_exchange import (
+    coulomb_matrix,
+    exchange_matrix,
+    from_lower_triangle,
+    lower_triangle,
+)
 from ase_srdft.dft.integrals.provider import Integrals, evaluate_integrals
 from ase_srdft.dft.reference_scf import mean_field
 from tests.tools.molecules import assert_gradient, symmetric, system
@@ -112,7 +117,7 @@ def test_fitted_matrices_pass_gradcheck():
 
 def test_pack_and_unpack_are_inverse():
     matrix = symmetric(2, 5, 5)
-    packed = pack(matrix)
+    packed = lower_triangle(matrix)
     assert packed.shape == (2, 15)
     assert packed[0].tolist() == [float(matrix[0, i, j]) for i in range(5) for j in range(i + 1)]
-    torch.testing.assert_close(unpack(packed, 5), matrix, rtol=0, atol=0)
+    torch.testing.assert_close(from_lower_triangle(packed, 5), matrix, rtol=0, atol=0)

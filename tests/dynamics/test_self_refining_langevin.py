@@ -61,13 +61,13 @@ def test_the_calculator_improves_as_the_run_goes():
     second, before = width(atoms), atoms.calc.model_version
     assert first > 0.5  # eV
     assert second < 0.3 * first  # safe for dynamics: 5 mEh on average
-    assert dyn.companion.trainer.learner.step % 25 == 0
-    assert dyn.companion.trainer.learner.step > 0
+    assert dyn.background_trainer.trainer.updater.step % 25 == 0
+    assert dyn.background_trainer.trainer.updater.step > 0
     dyn.attach(lambda: versions.append(atoms.calc.model_version))
-    steps_before = dyn.companion.trainer.learner.step
+    steps_before = dyn.background_trainer.trainer.updater.step
     dyn.run(20)
     assert dyn.nsteps == 20
-    assert dyn.companion.trainer.learner.step == steps_before + 10 * 3
+    assert dyn.background_trainer.trainer.updater.step == steps_before + 10 * 3
     assert atoms.calc.model_version == before + 10
     assert versions == sorted(versions)
     atoms.get_potential_energy()
@@ -85,13 +85,16 @@ def test_geometries_of_the_run_are_what_is_trained_on():
     dyn = dynamics(atoms)
     visited = []
     dyn.attach(lambda: visited.append(atoms.positions / units.Bohr))
-    ncopies = len(dyn.companion.trainer.source.samples)
+    ncopies = len(dyn.background_trainer.trainer.buffer.samples)
     assert ncopies == small_config().pretraining_frames
     dyn.run(6)
-    store, keys = dyn.companion.trainer.store, list(dyn.companion.trainer.source.samples)[ncopies:]
-    assert dyn.companion.trainer.counters.nsamples == len(keys) == 3
+    cache, keys = (
+        dyn.background_trainer.trainer.cache,
+        list(dyn.background_trainer.trainer.buffer.samples)[ncopies:],
+    )
+    assert dyn.background_trainer.trainer.counters.nsamples == len(keys) == 3
     # observers see the start and each step; every second step joined
-    np.testing.assert_allclose([store.positions_of(key) for key in keys], visited[2::2])
+    np.testing.assert_allclose([cache.positions_of(key) for key in keys], visited[2::2])
 
 
 def test_forces_are_those_of_the_new_weights():
@@ -100,7 +103,7 @@ def test_forces_are_those_of_the_new_weights():
     dyn.run(2)
     fresh = molecule("H2O")
     fresh.positions = atoms.positions
-    fresh.calc = SRDFTCalculator(dyn.companion.trainer.averaged_model())
+    fresh.calc = SRDFTCalculator(dyn.background_trainer.trainer.averaged_model())
     forces = fresh.get_forces()
     assert np.abs(forces).max() > 0.01
     np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-5)
@@ -145,11 +148,11 @@ def test_the_calculators_weights_change_only_by_training():
     # safe as it is: nothing was trained, and the trainer has a copy of its own
     assert dyn.last_training is None
     assert atoms.calc.model_version == 0
-    dyn.companion.trainer.train(0.0)
+    dyn.background_trainer.trainer.train(0.0)
     assert torch.equal(weights_of(atoms.calc.model_for(atoms)), before)
     dyn.run(2)
     assert not torch.equal(weights_of(atoms.calc.model_for(atoms)), before)
-    average = weights_of(dyn.companion.trainer.averaged_model())
+    average = weights_of(dyn.background_trainer.trainer.averaged_model())
     torch.testing.assert_close(weights_of(atoms.calc.model_for(atoms)), average)
 
 
@@ -157,7 +160,7 @@ def test_level_and_temperature_are_those_of_the_run():
     atoms = untrained_water(level={"xc": "PBE"})
     odd = small_config(level={"xc": "LDA", "basis": "6-31g"}, self_refine=False, safe_width_mEh=1e3)
     dyn = dynamics(atoms, config=odd)
-    config = dyn.companion.trainer.config
+    config = dyn.background_trainer.trainer.config
     assert (config.level.xc, config.level.basis) == ("PBE", "sto-3g")
     assert config.sampling.temperature_K == 300.0
     assert config.sampling.walkers == odd.sampling.walkers
@@ -172,8 +175,8 @@ def test_a_calculator_without_a_model_makes_one():
         atoms, 0.5 * units.fs, 300.0, engine="sync", config=small_config(safe_width_mEh=1e3), rng=0
     )
     dyn.run(1)
-    assert dyn.companion.trainer.config.level == atoms.calc.model_for(atoms).level
-    assert dyn.companion.trainer.config.level.basis == "6-31g"
+    assert dyn.background_trainer.trainer.config.level == atoms.calc.model_for(atoms).level
+    assert dyn.background_trainer.trainer.config.level.basis == "6-31g"
 
 
 def test_settings_in_a_trajectory():
@@ -233,7 +236,7 @@ def is_gone(pid):
 
 def test_no_new_weights_are_passed_over_when_the_status_is_ahead_of_them():
     model = initial_model(small_config(), small_dataset())
-    local = background_trainer.LocalCompanion(small_config(), small_dataset(), model, train_steps=1)
+    local = background_trainer.TrainerProcess(small_config(), small_dataset(), model, train_steps=1)
     try:
         local.process = SimpleNamespace(trouble=lambda seconds: None, end=lambda: None)
         local._exchange.write("status", {"step": 2, "training": None})
@@ -254,7 +257,7 @@ def test_a_trainer_process_improves_the_calculator_of_the_dynamics(tmp_path):
     first = width(atoms)
     path = tmp_path / "run.traj"
     with dynamics(atoms, engine="local", trajectory=str(path)) as dyn:
-        companion, pid = dyn.companion, dyn.companion.process.pid
+        companion, pid = dyn.background_trainer, dyn.background_trainer.process.pid
         assert width(atoms) < 0.3 * first
         trained, versions = companion.nsteps, [atoms.calc.model_version]
         assert trained % 25 == 0
@@ -288,7 +291,7 @@ def test_an_exception_and_ctrl_c_end_the_trainer():
         atoms = untrained_water()
         config = small_config(safe_width_mEh=1e3)
         dyn = dynamics(atoms, engine="local", config=config)
-        pid = dyn.companion.process.pid
+        pid = dyn.background_trainer.process.pid
         dyn.attach(fail, interval=2)
         with pytest.raises(error, match="in the middle"), dyn:
             dyn.run(5)
@@ -299,7 +302,7 @@ def test_an_exception_and_ctrl_c_end_the_trainer():
 @pytest.mark.slow
 def test_dynamics_that_is_forgotten_ends_its_trainer():
     dyn = dynamics(untrained_water(), engine="local", config=small_config(safe_width_mEh=1e3))
-    pid = dyn.companion.process.pid
+    pid = dyn.background_trainer.process.pid
     del dyn
     gc.collect()
     assert is_gone(pid)
@@ -309,7 +312,7 @@ def test_dynamics_that_is_forgotten_ends_its_trainer():
 def test_a_killed_trainer_is_replaced_and_knows_what_the_last_one_learnt():
     atoms = untrained_water()
     with dynamics(atoms, engine="local") as dyn:
-        companion = dyn.companion
+        companion = dyn.background_trainer
         wait_for(lambda: dyn.run(2) and companion.nleft_out + companion._nsent > 5)
         known, before = companion.nsteps, width(atoms)
         os.kill(companion.process.pid, signal.SIGKILL)
@@ -331,8 +334,8 @@ def test_a_trainer_that_pauses_with_the_dynamics():
 
         def still():
             time.sleep(2.0)
-            dyn.companion.newest()
-            last.append(dyn.companion.nsteps)
+            dyn.background_trainer.newest()
+            last.append(dyn.background_trainer.nsteps)
             return last[-1] == last[-2] > 0
 
         wait_for(still)

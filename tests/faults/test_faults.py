@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import yaml
 
-from ase_srdft.parallel.mailbox import Exchange
-from ase_srdft.sampling.workers.chunk import pack
+from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.sampling.workers.sampler_message import to_message
 from tests.tools.processes import PATIENCE, Run, checkpoint, wait_for
 from tests.tools.small_training import plain_with, sampling_trainer
 
@@ -118,11 +118,11 @@ def test_nan_from_a_sampler_is_refused_and_counted(run):
     wait_for(lambda: len(one.metrics("sampling")) > 3, PATIENCE, "sampling")
     (sampler,) = one.pids("sampler")
     one.kill([sampler], signal.SIGSTOP)
-    exchange = Exchange(Path(Path(f"/proc/{sampler}/cmdline").read_text().split("\0")[-4]))
+    mailbox = Mailbox(Path(Path(f"/proc/{sampler}/cmdline").read_text().split("\0")[-4]))
     time.sleep(1.0)  # what it had sent is taken
     number = one.metrics("sampling")[-1]["nsamples"]
-    broken, record = broken_chunk(exchange, one)
-    exchange.put("sampler-0", record["state"]["nchunks"], broken, record)
+    broken, record = broken_chunk(mailbox, one)
+    mailbox.put("sampler-0", record["state"]["nchunks"], broken, record)
     wait_for(
         lambda: any("a number that is not finite" in r["resets"] for r in one.metrics("sampling")),
         PATIENCE,
@@ -143,10 +143,10 @@ def test_nan_from_a_sampler_is_refused_and_counted(run):
     assert all(np.isfinite(f.get_potential_energy()) for f in frames)
 
 
-def broken_chunk(exchange, one):
-    """A chunk of the same run with NaN in every number, next in the sampler's order."""
+def broken_chunk(mailbox, one):
+    """A message of the same run with NaN in every number, next in the sampler's order."""
     trainer = sampling_trainer()
-    tensors, record = pack(trainer._producer(trainer.sampler_states[0]).chunk(0))
+    tensors, record = to_message(trainer._producer(trainer.sampler_states[0]).advance(0))
     taken = len(one.metrics("sampling"))
     record["state"]["nchunks"] = taken + 1
     record["state"]["version"] = one.last_step()

@@ -13,12 +13,12 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps, occupied_projector
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.single_point import evaluate, molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.reference.accuracy import frame_errors
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.sampler import Sampler
-from ase_srdft.sampling.workers.resumable_sampler import model_surface
+from ase_srdft.sampling.workers.resumable_sampler import model_energy_surface
 from ase_srdft.training.losses import EnergyLoss
 from tests.dft.test_projector import with_eigenvalues
 from tests.tools.molecules import symmetric
@@ -100,10 +100,10 @@ def test_forces_near_a_degenerate_state_are_the_derivative_of_the_energy(angle, 
     model = calculator().model_for(atoms)
     ours = molecule_of(model, tuple(atoms.numbers.tolist()))
     positions = torch.tensor(atoms.positions / units.Bohr)[None]
-    there = evaluate(model, ours, positions)
+    there = single_point(model, ours, positions)
     direction = torch.tensor(np.random.default_rng(0).standard_normal(positions.shape))
     energies = [
-        float(evaluate(model, ours, positions + k * step * direction, forces=False).energy)
+        float(single_point(model, ours, positions + k * step * direction, forces=False).energy)
         for k in (-2, -1, 1, 2)
     ]
     slope = (8.0 * (energies[2] - energies[1]) - (energies[3] - energies[0])) / (12.0 * step)
@@ -123,7 +123,7 @@ def test_the_gap_of_every_projector_counts(family, guess):
         model = orbital_model(family, elements=(1, 6), **config)
     numbers = tuple(ethylene(0.0).numbers.tolist())
     positions = [torch.tensor(ethylene(a).positions / units.Bohr) for a in (90.0, 40.0)]
-    there = evaluate(model, molecule_of(model, numbers), torch.stack(positions))
+    there = single_point(model, molecule_of(model, numbers), torch.stack(positions))
     assert bool(torch.isfinite(there.forces[1]).all())
     assert there.degeneracy(1) is None
     finite = bool(torch.isfinite(there.forces[0]).all())
@@ -180,7 +180,7 @@ def test_a_degenerate_geometry_does_not_poison_a_training_step():
         positions = np.stack([ethylene(angle).positions / units.Bohr for angle in angles])
         with torch.no_grad():
             geometry = prepare(molecule, torch.tensor(positions))
-        energies, _ = EnergyLoss().evaluate(model, [geometry], Workers())
+        energies, _ = EnergyLoss().evaluate(model, [geometry], ThreadMap())
         model.zero_grad()
         energies.mean().backward()
         gradients.append(
@@ -194,7 +194,7 @@ def test_the_sampler_loses_the_degenerate_walker_alone():
     model = small_model(elements=(1, 6), grid_level=0).double().eval().requires_grad_(False)
     numbers = tuple(ethylene(0.0).numbers.tolist())
     molecules = [molecule_of(model, numbers)]
-    surface = model_surface(model, molecules, False, torch.device("cpu"), Workers())
+    surface = model_energy_surface(model, molecules, False, torch.device("cpu"), ThreadMap())
     config = SamplingConfig(temperature_K=100.0, energy_spike=1e3, allow_reactions=True)
     sampler = Sampler(config, molecules, surface)
     starts, reference = (

@@ -8,10 +8,10 @@ from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.electronic_state import FAMILIES, family
 from ase_srdft.models.model_file import load_model, save_model
-from ase_srdft.models.single_point import evaluate, merged, molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.models.single_point import concatenate_single_points, molecule_of, single_point
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.optimiser_step import Learner
+from ase_srdft.training.weight_updater import WeightUpdater
 from tests.tools.molecules import assert_gradient, prepared, system
 from tests.tools.small_models import orbital_model, small_model
 
@@ -92,7 +92,7 @@ def test_forces_by_finite_differences_of_the_models_own_energy(kind, xc, config)
     model = model_of(kind, {"xc": xc}, **config)
     molecule = molecule_of(model, (8, 1, 1))
     positions = system("H2O", basis="sto-3g")[1]
-    forces = evaluate(model, molecule, positions).forces
+    forces = single_point(model, molecule, positions).forces
 
     @torch.no_grad()
     def value(x):
@@ -118,8 +118,8 @@ def test_a_saved_model_gives_the_same_state(kind, tmp_path):
 def test_pieces_of_an_evaluation_are_put_together(kind):
     model = model_of(kind)
     molecule = molecule_of(model, (8, 1, 1))
-    parts = [evaluate(model, molecule, system("H2O", seed=seed)[1]) for seed in (0, 1)]
-    whole = merged(parts)
+    parts = [single_point(model, molecule, system("H2O", seed=seed)[1]) for seed in (0, 1)]
+    whole = concatenate_single_points(parts)
     assert torch.equal(whole.energy, torch.cat([part.energy for part in parts]))
     levels = whole.state.mo_energy
     assert (levels is None) == (kind == "coefficient")
@@ -142,8 +142,8 @@ def test_training_lowers_the_energy(kind, config):
     geometry = geometry_of(model)
     rate = 3e-3
     optimiser = OptimiserConfig(warmup_steps=1, learning_rate=rate, final_learning_rate=rate)
-    learner = Learner(model, optimiser, Workers())
-    energies = [learner.update([geometry], 0.0).energy for _ in range(30)]
+    updater = WeightUpdater(model, optimiser, ThreadMap())
+    energies = [updater.update([geometry], 0.0).energy for _ in range(30)]
     if not config:  # in other axes it is another state
         assert energies[1] < energies[0] - 1e-6
     assert sum(energies[-3:]) / 3 < energies[0] - 1e-4

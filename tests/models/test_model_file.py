@@ -13,7 +13,7 @@ from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.model_file import build_model, load_model, save_model
 from ase_srdft.models.shipped_models import list_models, model_path
-from ase_srdft.models.single_point import evaluate, molecule_of
+from ase_srdft.models.single_point import molecule_of, single_point
 from tests.tools.small_models import small_model, water
 
 
@@ -60,7 +60,7 @@ def test_the_same_answers_again(model, path):
     positions = torch.tensor(water().positions / units.Bohr)[None]
     molecule = molecule_of(model, (8, 1, 1))
     energies = [
-        evaluate(m.double(), molecule, positions, forces=False).energy
+        single_point(m.double(), molecule, positions, forces=False).energy
         for m in (model, load_model(path).model)
     ]
     assert torch.equal(*energies)

@@ -10,14 +10,14 @@ import pytest
 
 from ase_srdft.parallel import child_process
 from ase_srdft.parallel.child_process import WorkerProcess
-from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.parallel.mailbox import Mailbox
 
 WORKER = """
 import os, signal, sys, time
-from ase_srdft.parallel.child_process import work_as_told
+from ase_srdft.parallel.child_process import worker_setup
 
 def main():
-    mailbox, name, parent = work_as_told()
+    mailbox, name, parent = worker_setup()
     orders = mailbox.read("orders") or {}
     if orders.get("stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -36,7 +36,7 @@ def main():
 def mailbox(tmp_path, monkeypatch):
     (tmp_path / "worker_of_the_test.py").write_text(WORKER)
     monkeypatch.syspath_prepend(tmp_path)
-    return Exchange(tmp_path)
+    return Mailbox(tmp_path)
 
 
 def wait_for(condition, seconds=60.0):
@@ -105,7 +105,7 @@ def test_silence_is_noticed_and_ended(mailbox):
 def test_before_its_first_sign_it_has_time_to_import(mailbox, monkeypatch):
     process = started(mailbox)
     try:
-        monkeypatch.setattr(process.exchange, "last_touched", lambda name: None)
+        monkeypatch.setattr(process.mailbox, "last_touched", lambda name: None)
         assert process.trouble(0.0) is None
         monkeypatch.setattr(child_process, "STARTING_SECONDS", 0.0)
         time.sleep(0.05)

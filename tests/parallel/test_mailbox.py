@@ -8,16 +8,16 @@ import time
 import pytest
 import torch
 
-from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.parallel.mailbox import Mailbox
 
 
 @pytest.fixture
 def mailbox(tmp_path):
-    return Exchange(tmp_path)
+    return Mailbox(tmp_path)
 
 
 def test_a_fresh_one_is_its_own_and_goes_away():
-    first, second = Exchange.create(), Exchange.create()
+    first, second = Mailbox.create(), Mailbox.create()
     try:
         assert first.path != second.path
         assert first.path.stat().st_mode & 0o077 == 0  # nobody else's business
@@ -103,9 +103,9 @@ def test_signs_of_life(mailbox):
 
 WRITER = """
 import sys, torch
-from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.parallel.mailbox import Mailbox
 from pathlib import Path
-mailbox, number = Exchange(Path(sys.argv[1])), 0
+mailbox, number = Mailbox(Path(sys.argv[1])), 0
 while True:
     mailbox.put("a", number, {"x": torch.full((200_000,), number)}, {"number": number})
     number += 1

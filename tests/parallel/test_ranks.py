@@ -122,15 +122,15 @@ def steps_done():
 def test_one_rank_is_handed_back_what_it_gives(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     ranks = Ranks.from_environment()
-    assert (ranks.rank, ranks.size, ranks.leads) == (0, 1, True)
+    assert (ranks.rank, ranks.size, ranks.is_lead) == (0, 1, True)
     items, value, model = [3, 1, 2], object(), torch.nn.Linear(1, 1)
     assert ranks.shares(items, lambda item: pytest.fail("not needed")) == [items]
     assert ranks.broadcast(value) is value
     assert ranks.gather(value) == [value]
     assert ranks.parallel(model) is model
-    assert ranks.joined(None) is None
-    assert ranks.from_lead(lambda: value) is value
-    assert ranks.together(lambda: value) is value
+    assert ranks.gather_pairs(None) is None
+    assert ranks.run_on_lead(lambda: value) is value
+    assert ranks.run_on_all(lambda: value) is value
     assert ranks.device_name("cuda:1") == "cuda:1"
     ranks.check_same(value := {"a": 1}, "settings")
     ranks.close()
@@ -284,7 +284,7 @@ def test_each_prepares_a_part(probed, alone):
 def test_buffers_counters_and_generators_are_the_same_on_both(probed):
     first, second = (found["sampled"] for found in probed)
     arrays, plain = first
-    assert plain["counters"]["nsamples"] == 3 * 2 * 2  # chunks, steps, walkers
+    assert plain["counters"]["nsamples"] == 3 * 2 * 2  # messages, steps, walkers
     assert len(plain["counters"]["replaced"]) == 2
     assert plain["samplers"][0][1] == 3
     assert len(plain["molecules"]) == 20
@@ -314,8 +314,8 @@ def test_what_fails_on_one_fails_on_both(scenario, kind, message, probed):
 
 def test_small_exchanges(probed):
     first, second = (found["words"] for found in probed)
-    assert first.pop("from_lead") == 0
-    assert second.pop("from_lead") == 10
+    assert first.pop("run_on_lead") == 0
+    assert second.pop("run_on_lead") == 10
     assert [words.pop("device") for words in (first, second)] == ["cuda:0", "cuda:1"]
     assert first == second
     assert first == {

@@ -4,15 +4,15 @@ import threading
 
 import pytest
 
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 
 NTHREADS = [1, 2, 3]
 
 
 @pytest.mark.parametrize("nthreads", NTHREADS)
 def test_results_keep_their_order(nthreads):
-    assert Workers(nthreads).map(lambda x: x * x, range(20)) == [x * x for x in range(20)]
-    assert Workers(nthreads).map(lambda x: x, []) == []
+    assert ThreadMap(nthreads).map(lambda x: x * x, range(20)) == [x * x for x in range(20)]
+    assert ThreadMap(nthreads).map(lambda x: x, []) == []
 
 
 @pytest.mark.parametrize("nthreads", [2, 3])
@@ -23,20 +23,20 @@ def test_items_are_worked_on_at_the_same_time(nthreads):
         meeting.wait(timeout=60)
         return threading.get_ident()
 
-    threads = Workers(nthreads).map(wait_for_the_others, range(nthreads))
+    threads = ThreadMap(nthreads).map(wait_for_the_others, range(nthreads))
     assert len(set(threads)) == nthreads
     assert threading.get_ident() not in threads
 
 
 @pytest.mark.parametrize(("nthreads", "nitems"), [(1, 5), (4, 1)])
 def test_one_thread_or_one_item_stays_on_the_calling_thread(nthreads, nitems):
-    threads = Workers(nthreads).map(lambda _: threading.get_ident(), range(nitems))
+    threads = ThreadMap(nthreads).map(lambda _: threading.get_ident(), range(nitems))
     assert threads == [threading.get_ident()] * nitems
 
 
 @pytest.mark.parametrize("nthreads", NTHREADS)
 def test_exceptions_reach_the_caller(nthreads):
-    workers = Workers(nthreads)
+    workers = ThreadMap(nthreads)
 
     def fail_on_two(item):
         if item == 2:
@@ -51,7 +51,7 @@ def test_exceptions_reach_the_caller(nthreads):
 @pytest.mark.parametrize("nthreads", NTHREADS)
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 8])
 def test_slices_cover_everything_once_and_nearly_evenly(nthreads, length):
-    slices = Workers(nthreads).slices(length)
+    slices = ThreadMap(nthreads).slices(length)
     items = list(range(length))
     assert [item for piece in slices for item in items[piece]] == items
     sizes = [piece.stop - piece.start for piece in slices]

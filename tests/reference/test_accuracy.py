@@ -1,4 +1,4 @@
-"""Evaluation: errors against the SCF, frame by frame, and the table made of them."""
+"""SinglePoint: errors against the SCF, frame by frame, and the table made of them."""
 
 import json
 from dataclasses import replace
@@ -14,7 +14,7 @@ from ase_srdft.common.errors import BadInput, ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.models.single_point import evaluate
+from ase_srdft.models.single_point import single_point
 from ase_srdft.reference import accuracy as evaluation_module
 from ase_srdft.reference.accuracy import (
     Accuracy,
@@ -56,7 +56,7 @@ def errors(model):
 def test_errors_are_those_of_the_model_against_the_scf(model, errors):
     positions = water(0.1).positions / units.Bohr
     water_molecule = Molecule(numbers=(8, 1, 1), level=model.level)
-    evaluation = evaluate(model, water_molecule, torch.tensor(positions)[None])
+    evaluation = single_point(model, water_molecule, torch.tensor(positions)[None])
     scf = reference_scf(water_molecule, positions, forces=True)
     found = errors[1]
     assert found.reference_energy == pytest.approx(scf.energy, abs=1e-9)
@@ -80,7 +80,7 @@ def test_errors_are_those_of_the_model_against_the_scf(model, errors):
 def test_the_scf_state_itself_has_no_error(model):
     positions = water().positions / units.Bohr
     water_molecule = Molecule(numbers=(8, 1, 1), level=model.level)
-    evaluation = evaluate(model, water_molecule, torch.tensor(positions)[None], forces=False)
+    evaluation = single_point(model, water_molecule, torch.tensor(positions)[None], forces=False)
     scf = reference_scf(water_molecule, positions, forces=True)
     state = ElectronicStructure(
         density_matrix=scf.density_matrix,
@@ -256,7 +256,7 @@ def test_the_start_of_the_reference_changes_nothing(model):
     positions = water().positions / units.Bohr
     water_molecule = Molecule(numbers=(8, 1, 1), level=model.level)
     plain = reference_scf(water_molecule, positions)
-    rough = evaluate(model, water_molecule, torch.tensor(positions)[None], forces=False)
+    rough = single_point(model, water_molecule, torch.tensor(positions)[None], forces=False)
     started = reference_scf(
         water_molecule, positions, density_matrix=rough.state.density_matrix[0].numpy()
     )

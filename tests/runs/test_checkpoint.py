@@ -30,35 +30,35 @@ def run_until(trainer, step):
     trainer.stop_requested = False
     for event in trainer.run():
         trainer.stop_requested = event.step >= step
-    assert trainer.learner.step == step
+    assert trainer.updater.step == step
     return trainer
 
 
 def everything(trainer):
     """All that decides how a run goes on, as arrays and plain values."""
-    learner, source = trainer.learner, trainer.source
-    arrays = {f"model.{n}": t for n, t in learner.model.state_dict().items()}
-    arrays |= {f"averaged.{n}": t for n, t in learner.averaged.state_dict().items()}
+    updater, source = trainer.updater, trainer.buffer
+    arrays = {f"model.{n}": t for n, t in updater.model.state_dict().items()}
+    arrays |= {f"averaged.{n}": t for n, t in updater.averaged.state_dict().items()}
     arrays |= {f"best.{n}": t for n, t in trainer.best.items()}
-    arrays |= {f"kept.{n}": t for n, t in learner.kept.items()}
-    for index, entries in learner.optimiser.state_dict()["state"].items():
+    arrays |= {f"kept.{n}": t for n, t in updater.kept.items()}
+    for index, entries in updater.optimiser.state_dict()["state"].items():
         arrays |= {f"optimiser.{index}.{n}": t for n, t in entries.items()}
     for state in trainer.sampler_states:
         arrays |= {f"{state.sampler}.{n}": array for n, array in state.arrays.items()}
     for i, key in enumerate(source.samples):
-        arrays[f"sample.{i}"] = trainer.store.positions_of(key)
+        arrays[f"sample.{i}"] = trainer.cache.positions_of(key)
     for i, key in enumerate(trainer.held_out.keys):
-        arrays[f"validation.{i}"] = trainer.held_out.store.positions_of(key)
+        arrays[f"validation.{i}"] = trainer.held_out.cache.positions_of(key)
     arrays["widths"] = np.asarray(source.widths)
     counters = trainer.counters_to_plain()
     plain = {
         "counters": {name: value for name, value in counters.items() if name != "elapsed"},
-        "step": learner.step,
-        "pace": asdict(learner.pace),
+        "step": updater.step,
+        "pace": asdict(updater.pace),
         "pass_left": source.pass_left,
         "carried": source.carried,
-        "molecules": [trainer.store.molecule_of(key) for key in source.samples],
-        "held": [trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys],
+        "molecules": [trainer.cache.molecule_of(key) for key in source.samples],
+        "held": [trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys],
         "samplers": [(s.sampler, s.nchunks, s.version, s.rng) for s in trainer.sampler_states],
         "batch_rng": trainer.batch_rng.bit_generator.state,
         "sampler_rng": trainer.sampler_rng.bit_generator.state,
@@ -138,10 +138,10 @@ def test_restart_draws_the_axes_that_it_would_have_drawn(family, tmp_path):
             save_checkpoint(tmp_path, whole)
     resumed = trainer()
     assert load_checkpoint(tmp_path, resumed)
-    assert int(resumed.learner.model.tokens.ndrawn) == 3
+    assert int(resumed.updater.model.tokens.ndrawn) == 3
     for _ in resumed.run():
         pass
-    assert int(whole.learner.model.tokens.ndrawn) == 6
+    assert int(whole.updater.model.tokens.ndrawn) == 6
     assert_identical(everything(resumed), everything(whole))
 
 
@@ -156,7 +156,7 @@ def test_a_checkpoint_before_the_first_step(tmp_path):
 def test_no_checkpoint(tmp_path):
     trainer = small_trainer()
     assert not load_checkpoint(tmp_path, trainer)
-    assert trainer.learner.step == 0
+    assert trainer.updater.step == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -219,7 +219,7 @@ def test_limits_and_the_machine_may_change(tmp_path):
     }
     other = small_trainer(**changes)
     assert load_checkpoint(tmp_path, other)
-    assert (other.learner.step, other.config.steps) == (2, 50)
+    assert (other.updater.step, other.config.steps) == (2, 50)
 
 
 def test_a_new_target_that_is_met_already_is_reached_at_once(tmp_path):
@@ -323,7 +323,7 @@ def test_damage_is_found_and_the_previous_checkpoint_taken(damage, checkpointed,
     trainer = small_trainer()
     with pytest.raises(DamagedFile, match=r"damaged checkpoint: .*: restore it, or train in"):
         load_checkpoint(tmp_path, trainer)
-    assert trainer.learner.step == 0
+    assert trainer.updater.step == 0
 
     (tmp_path / PREVIOUS).write_bytes(good)
     assert load_checkpoint(tmp_path, trainer)
@@ -362,7 +362,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
         save_checkpoint(tmp_path, checkpointed)
     trainer = small_trainer()
     assert load_checkpoint(tmp_path, trainer)
-    assert trainer.learner.step == 0
+    assert trainer.updater.step == 0
 
 
 def test_only_one_file_remains(checkpointed, tmp_path):

@@ -123,7 +123,7 @@ def test_metrics(run):
     start = records[0]
     assert start["molecules"] == ["H2O"]
     assert start["level"].startswith("LDA/sto-3g")
-    assert start["nparameters"] == sum(p.numel() for p in trainer.learner.model.parameters())
+    assert start["nparameters"] == sum(p.numel() for p in trainer.updater.model.parameters())
     assert (start["step"], start["nframes"]) == (0, 0)
     for event, record in zip(
         [e for e in events if e.sampling], metrics_of(path, "sampling"), strict=True
@@ -265,7 +265,7 @@ def test_finished_run_goes_on_where_it_stopped(tmp_path):
     directory = RunDirectory(tmp_path, again)
     assert directory.resumed
     record_all(directory, again)
-    assert again.learner.step == 6
+    assert again.updater.step == 6
     assert [r["step"] for r in metrics_of(tmp_path, "start")] == [0, 4]
     assert [r["step"] for r in metrics_of(tmp_path, "end")] == [6]  # only one end
     assert [r["step"] for r in metrics_of(tmp_path, "training")] == [4, 6]
@@ -313,10 +313,10 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(until, share, run, tmp_path
     if (tmp_path / "samples.traj").exists():
         assert len(ase.io.read(tmp_path / "samples.traj", ":")) == trainer.counters.nsamples
     steps = [r["step"] for r in metrics_of(tmp_path)]
-    assert max(steps) <= trainer.learner.step
+    assert max(steps) <= trainer.updater.step
     record_all(directory, trainer)
 
-    assert torch.equal(weights_of(trainer.learner.model), weights_of(whole.learner.model))
+    assert torch.equal(weights_of(trainer.updater.model), weights_of(whole.updater.model))
     assert torch.equal(weights_of(trainer.best_model()), weights_of(whole.best_model()))
     frames, expected = (ase.io.read(p / "samples.traj", ":") for p in (tmp_path, path))
     assert len(frames) == len(expected) == len(samples_in(events))
@@ -459,9 +459,9 @@ def test_two_runs_at_once_in_one_directory_are_refused(tmp_path, monkeypatch):
 
 def test_files_by_links_to_another_disk(tmp_path):
     """Made by the user before the run: each stays a link, and the run goes on through it."""
-    run, store = tmp_path / "run", tmp_path / "store"
+    run, cache = tmp_path / "run", tmp_path / "store"
     run.mkdir()
-    store.mkdir()
+    cache.mkdir()
     for name in FILES:
         (run / name).symlink_to(store / f"my-{name}")
     trainer = sampling_trainer(**SETTINGS)
@@ -473,8 +473,8 @@ def test_files_by_links_to_another_disk(tmp_path):
     record_all(RunDirectory(run, resumed := sampling_trainer(**SETTINGS)), resumed)
     assert sorted(p.name for p in run.iterdir()) == sorted(FILES)
     assert all(path.is_symlink() for path in run.iterdir())
-    assert sorted(p.name for p in store.iterdir()) == sorted(f"my-{name}" for name in FILES)
-    assert not any(path.is_symlink() for path in store.iterdir())
+    assert sorted(p.name for p in cache.iterdir()) == sorted(f"my-{name}" for name in FILES)
+    assert not any(path.is_symlink() for path in cache.iterdir())
     assert metrics_of(run)[-1]["step"] == 30
     assert len(ase.io.read(run / "samples.traj", ":")) == resumed.counters.nsamples > 0
     torch.testing.assert_close(
@@ -486,9 +486,9 @@ def test_files_by_links_to_another_disk(tmp_path):
 
 
 def test_the_checkpoint_before_is_found_beside_the_file_that_a_link_leads_to(tmp_path):
-    run, store = tmp_path / "run", tmp_path / "store"
+    run, cache = tmp_path / "run", tmp_path / "store"
     run.mkdir()
-    store.mkdir()
+    cache.mkdir()
     (run / "checkpoint.h5").symlink_to(store / "mine.h5")
     trainer = small_trainer(**SETTINGS)
     RunDirectory(run, trainer).close()
@@ -497,4 +497,4 @@ def test_the_checkpoint_before_is_found_beside_the_file_that_a_link_leads_to(tmp
     assert directory.resumed
     directory.close()
     assert (run / "checkpoint.h5").is_symlink()
-    assert [p.name for p in store.iterdir()] == ["mine.h5"]
+    assert [p.name for p in cache.iterdir()] == ["mine.h5"]

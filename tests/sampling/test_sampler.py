@@ -17,7 +17,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.models.electronic_state import ElectronicState
-from ase_srdft.models.single_point import Evaluation, evaluate
+from ase_srdft.models.single_point import SinglePoint, single_point
 from ase_srdft.sampling.config import DYNAMICS, SamplingConfig
 from ase_srdft.sampling.integrators import WalkerState
 from ase_srdft.sampling.lindh_mobility import mobility, rigid_motions
@@ -57,7 +57,7 @@ def answer(geometry, energy, forces):
     matrix = torch.zeros((len(energy), nao, nao), dtype=torch.float64)
     widths = 1e-3 * torch.arange(1.0, len(energy) + 1, dtype=torch.float64)
     state = ElectronicState(density_matrix=matrix, mo_coeff=matrix, mo_energy=matrix[:, 0])
-    return Evaluation(
+    return SinglePoint(
         energy=energy,
         forces=torch.tensor(forces),
         bracket=EnergyBracket(lower=energy - widths, upper=energy, aufbau_gap=widths),
@@ -318,7 +318,7 @@ def test_samples_are_what_the_surface_says_of_them():
     model = small_model(xc="LDA", grid_level=0).double()
 
     def surface(index, positions):
-        return evaluate(model, WATER, torch.tensor(positions), grid_level=-1)
+        return single_point(model, WATER, torch.tensor(positions), grid_level=-1)
 
     sampler = Sampler(SamplingConfig(), [WATER], surface)
     rng = np.random.default_rng(0)

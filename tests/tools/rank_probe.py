@@ -36,15 +36,15 @@ def two_molecules():
 def trained(ranks, folder):
     """Weights before, after, of the average, and records."""
     trainer = small_trainer(two_molecules(), ranks=ranks, **TRAINING)
-    before = weights_of(trainer.learner.model)
+    before = weights_of(trainer.updater.model)
     events = list(trainer.run())
     return {
         "before": before,
-        "after": weights_of(trainer.learner.model),
-        "averaged": weights_of(trainer.learner.averaged),
+        "after": weights_of(trainer.updater.model),
+        "averaged": weights_of(trainer.updater.averaged),
         "training": [event.training for event in events if event.training],
         "validations": [event.validation for event in events if event.validation],
-        "prepared": len(trainer.store._prepared),
+        "prepared": len(trainer.cache._prepared),
     }
 
 
@@ -53,7 +53,7 @@ def supervised(ranks, folder):
     settings = TRAINING | {"loss": "hamiltonian", "self_refine": False}
     trainer = small_trainer(Dataset.of([], labels=small_labels(9)), ranks=ranks, **settings)
     errors = [event.training.hamiltonian_error for event in trainer.run() if event.training]
-    return {"after": weights_of(trainer.learner.model), "errors": errors}
+    return {"after": weights_of(trainer.updater.model), "errors": errors}
 
 
 def sampled(ranks, folder):
@@ -68,13 +68,13 @@ def gone_on(ranks, folder):
     """The same with a restart at step 7, from the lead's checkpoint."""
     trainer = sampling_trainer(two_molecules(), ranks=ranks, **SAMPLING)
     for event in trainer.run():
-        trainer.stop_requested = event.step >= 7 and ranks.leads
-    if ranks.leads:
+        trainer.stop_requested = event.step >= 7 and ranks.is_lead
+    if ranks.is_lead:
         save_checkpoint(folder, trainer)
     ranks.gather(None)
     trainer = small_trainer(two_molecules(), ranks=ranks, **SAMPLING)
     assert load_checkpoint(folder, trainer)
-    assert trainer.learner.step == 7
+    assert trainer.updater.step == 7
     for _ in trainer.run():
         pass
     return everything(trainer)
@@ -84,15 +84,15 @@ def astray(ranks, folder):
     """One rank alone has no orbitals."""
     trainer = small_trainer(ranks=ranks)
     trainer.begin()
-    if not ranks.leads:
-        prepare = trainer.store._prepare
+    if not ranks.is_lead:
+        prepare = trainer.cache._prepare
 
         def spoilt(key):
             geometry = prepare(key)
             geometry.guess_fock.fill_(torch.nan)
             return geometry
 
-        trainer.store._prepare = spoilt
+        trainer.cache._prepare = spoilt
     trainer.train(0.0)
 
 
@@ -103,8 +103,8 @@ def no_samples(ranks, folder):
     def fail():
         raise SamplingFailed("of the lead")
 
-    if ranks.leads:
-        trainer.engine.engine.collect = fail
+    if ranks.is_lead:
+        trainer.pool.engine.collect = fail
     for _ in trainer.run():
         pass
 
@@ -116,7 +116,7 @@ def refused(ranks, folder):
         if ranks.rank == 1:
             raise BadInput("no such file")
 
-    ranks.together(work)
+    ranks.run_on_all(work)
 
 
 def differing(ranks, folder):
@@ -130,9 +130,9 @@ def words(ranks, folder):
         "gather": ranks.gather(ranks.rank),
         "any": [ranks.any(ranks.rank == 1), ranks.any(False)],
         "sum": ranks.sum(torch.tensor([1.0, float(ranks.rank)]).numpy()).tolist(),
-        "joined": [t.tolist() for t in ranks.joined(_two_lists(ranks))],
-        "joined with none": ranks.joined(None if ranks.leads else _two_lists(ranks)),
-        "from_lead": ranks.from_lead(lambda: ranks.rank, lambda result: result + 10),
+        "joined": [t.tolist() for t in ranks.gather_pairs(_two_lists(ranks))],
+        "joined with none": ranks.gather_pairs(None if ranks.is_lead else _two_lists(ranks)),
+        "run_on_lead": ranks.run_on_lead(lambda: ranks.rank, lambda result: result + 10),
         "device": ranks.device_name("cuda"),
     }
 

@@ -14,15 +14,15 @@ from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.xc import quadrature
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, loss_of
-from ase_srdft.training.optimiser_step import Learner, mean_hamiltonian_error
+from ase_srdft.training.weight_updater import WeightUpdater, mean_hamiltonian_error
 from tests.tools.small_labels import LEVEL, label, plain_frames, small_labels
 from tests.tools.small_models import small_model
 from tests.tools.small_training import small_config, small_dataset
-from tests.training.test_optimiser_step import gradients_of
+from tests.training.test_weight_updater import gradients_of
 
 SUPERVISED = {"loss": "hamiltonian", "self_refine": False}
 
@@ -46,8 +46,8 @@ def predicting(model, hamiltonians):
     return model
 
 
-def evaluate(loss, model, batches):
-    return loss.evaluate(loss.module(model), batches, Workers())
+def single_point(loss, model, batches):
+    return loss.evaluate(loss.predictor(model), batches, ThreadMap())
 
 
 def test_zero_at_the_label():
@@ -55,7 +55,7 @@ def test_zero_at_the_label():
     batch = labelled_batch(model)
     focks = torch.tensor(np.array([label(frame).fock for frame in range(3)]))
     loss = HamiltonianLoss(small_labels(3))
-    losses, errors = evaluate(loss, predicting(model, [focks]), [batch])
+    losses, errors = single_point(loss, predicting(model, [focks]), [batch])
     assert float(losses.max()) < 1e-12
     assert float(errors.max()) < 1e-12
 
@@ -67,7 +67,7 @@ def test_mean_absolute_and_mean_squared_difference_of_the_elements():
     signs = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)[:, None, None]
     size = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)[:, None, None]
     shifted = predicting(model, [focks + signs * size])
-    losses, errors = evaluate(HamiltonianLoss(small_labels(3)), shifted, [batch])
+    losses, errors = single_point(HamiltonianLoss(small_labels(3)), shifted, [batch])
     torch.testing.assert_close(errors, size.flatten(), rtol=0, atol=1e-12)
     torch.testing.assert_close(losses, (size + size**2).flatten(), rtol=0, atol=1e-12)
 
@@ -75,13 +75,13 @@ def test_mean_absolute_and_mean_squared_difference_of_the_elements():
 def test_gradient_is_the_slope_of_the_loss():
     loss = HamiltonianLoss(small_labels(3))
     unclipped = OptimiserConfig(gradient_clip=1e3)
-    learner = Learner(water_model(), unclipped, Workers(), loss=loss)
-    learner.model.double()  # single precision would drown the finite differences
-    learner.averaged.double()
-    before = copy.deepcopy(learner.model)
+    updater = WeightUpdater(water_model(), unclipped, ThreadMap(), loss=loss)
+    updater.model.double()  # single precision would drown the finite differences
+    updater.averaged.double()
+    before = copy.deepcopy(updater.model)
     batches = [labelled_batch(before)]
-    learner.update(batches, 0.0)
-    gradients = gradients_of(learner.model)
+    updater.update(batches, 0.0)
+    gradients = gradients_of(updater.model)
     largest = sorted(gradients, key=lambda name: -float(gradients[name].abs().max()))
     for name in largest[:8]:
         index = int(gradients[name].abs().argmax())
@@ -89,17 +89,17 @@ def test_gradient_is_the_slope_of_the_loss():
         for step in (1e-6, -1e-6):
             changed = copy.deepcopy(before)
             dict(changed.named_parameters())[name].data.view(-1)[index] += step
-            means.append(float(evaluate(loss, changed, batches)[0].mean().detach()))
+            means.append(float(single_point(loss, changed, batches)[0].mean().detach()))
         slope = float(gradients[name].view(-1)[index])
         assert abs(slope) > 1e-3
         assert slope == pytest.approx((means[0] - means[1]) / 2e-6, rel=1e-5)
 
 
 def test_a_step_builds_no_fock_matrix_and_needs_no_quadrature(monkeypatch):
-    learner = Learner(
-        water_model(), OptimiserConfig(), Workers(), loss=HamiltonianLoss(small_labels(3))
+    updater = WeightUpdater(
+        water_model(), OptimiserConfig(), ThreadMap(), loss=HamiltonianLoss(small_labels(3))
     )
-    batches = [labelled_batch(learner.model)]
+    batches = [labelled_batch(updater.model)]
 
     def fail(*arguments, **options):
         raise AssertionError("no energy was asked for")
@@ -107,21 +107,21 @@ def test_a_step_builds_no_fock_matrix_and_needs_no_quadrature(monkeypatch):
     monkeypatch.setattr(energy, "coulomb_matrix", fail)
     monkeypatch.setattr("ase_srdft.training.losses.kohn_sham", fail)
     monkeypatch.setattr(quadrature.Quadrature, "__init__", fail)
-    assert learner.update(batches, 0.0).hamiltonian_error > 1e-3
+    assert updater.update(batches, 0.0).hamiltonian_error > 1e-3
 
 
 def test_record_has_the_error_and_no_energy():
     loss = HamiltonianLoss(small_labels(3))
-    learner = Learner(water_model(), OptimiserConfig(), Workers(), loss=loss)
-    batches = [labelled_batch(learner.model)]
-    expected = mean_hamiltonian_error(learner.averaged, batches, loss.labels, learner.workers)
-    record = learner.update(batches, 0.0)
+    updater = WeightUpdater(water_model(), OptimiserConfig(), ThreadMap(), loss=loss)
+    batches = [labelled_batch(updater.model)]
+    expected = mean_hamiltonian_error(updater.averaged, batches, loss.labels, updater.threads)
+    record = updater.update(batches, 0.0)
     assert record.hamiltonian_error == pytest.approx(expected, rel=1e-6)
     assert record.gradient_norm > 0.0
     assert math.isnan(record.energy)
     assert math.isnan(record.bracket_width)
     assert len(record.widths) == 3
-    energies = Learner(water_model(), OptimiserConfig(), Workers()).update(batches, 0.0)
+    energies = WeightUpdater(water_model(), OptimiserConfig(), ThreadMap()).update(batches, 0.0)
     assert energies.hamiltonian_error is None
     assert energies.energy < -70.0
 
@@ -129,14 +129,14 @@ def test_record_has_the_error_and_no_energy():
 def test_a_geometry_without_a_label_is_refused():
     model = water_model()
     with pytest.raises(BadInput, match="a geometry of H2O has no label"):
-        evaluate(HamiltonianLoss(small_labels(2)), model, [labelled_batch(model, 3)])
+        single_point(HamiltonianLoss(small_labels(2)), model, [labelled_batch(model, 3)])
 
 
 def test_a_family_without_a_hamiltonian_is_refused_before_the_first_step(monkeypatch):
     model = water_model()
     monkeypatch.setattr(type(model), "hamiltonian", ElectronicStateModel.hamiltonian)
     with pytest.raises(BadInput, match="the family 'fock' predicts no Hamiltonian"):
-        Learner(model, OptimiserConfig(), Workers(), loss=HamiltonianLoss(small_labels(2)))
+        WeightUpdater(model, OptimiserConfig(), ThreadMap(), loss=HamiltonianLoss(small_labels(2)))
 
 
 def test_what_is_chosen():

@@ -4,7 +4,7 @@ import pytest
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.training.config import TrainingConfig, from_plain
-from ase_srdft.training.presets import PRESETS, merged, preset
+from ase_srdft.training.presets import PRESETS, overlaid, preset
 
 
 def test_the_papers_schedule():
@@ -34,7 +34,7 @@ def test_what_lies_above_wins_value_by_value():
         "model": "fock",
         "seed": 3,
     }
-    assert merged(below, above) == expected
+    assert overlaid(below, above) == expected
     assert below["optimiser"]["learning_rate"] == 0.1
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from ase_srdft.training.config import SelectionConfig
-from ase_srdft.training.geometry_cache import GeometryStore
-from ase_srdft.training.replay_buffer import BatchSource
+from ase_srdft.training.geometry_cache import GeometryCache
+from ase_srdft.training.replay_buffer import ReplayBuffer
 from tests.tools.molecules import prepared
 
 HERE = np.zeros((3, 3))
 
 
-class Keys(GeometryStore):
+class Keys(GeometryCache):
     """Stands in for the store: hands out keys, remembers which are alive and what they hold."""
 
     def __init__(self):
@@ -31,7 +31,7 @@ class Keys(GeometryStore):
 
 def source_of(nframes=0, frames_share=0.5, capacity=5, **selection):
     settings = SelectionConfig(**selection) if selection else None
-    return BatchSource(Keys(), list(range(nframes)), frames_share, capacity, settings)
+    return ReplayBuffer(Keys(), list(range(nframes)), frames_share, capacity, settings)
 
 
 def drawn(source, nbatches, size, seed=0):
@@ -43,7 +43,7 @@ def test_first_in_first_out():
     source = source_of(capacity=3)
     keys = [source.add_sample(7, HERE, None) for _ in range(5)]
     assert list(source.samples) == keys[2:]
-    assert list(source.store.alive) == keys[2:]
+    assert list(source.cache.alive) == keys[2:]
     assert {key for batch in drawn(source, 50, 4) for key in batch} == set(keys[2:])
 
 
@@ -51,7 +51,7 @@ def test_samples_carry_their_molecule_and_their_integrals():
     source = source_of()
     geometry = prepared("H2", xc="LDA", basis="sto-3g", grid_level=0)
     key = source.add_sample(7, HERE, geometry)
-    assert source.store.alive[key] == (7, geometry)
+    assert source.cache.alive[key] == (7, geometry)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.25, 0.3, 1 / 3, 0.5, 0.7, 0.9, 1.0])
@@ -187,7 +187,7 @@ def test_hard_geometries_stay_longer():
     # of the two oldest the narrower one leaves; the widest is the oldest and stays
     assert [keys.index(key) for key in left] == [1, 2, 3, 4, 5, 6]
     assert list(source.samples)[:2] == [keys[0], keys[7]]
-    assert set(source.store.alive) == set(source.samples)
+    assert set(source.cache.alive) == set(source.samples)
     source.note_widths([keys[0]], [1e-4])  # learned at last
     source.add_sample(0, HERE, None)
     assert source.samples[0] == keys[7]

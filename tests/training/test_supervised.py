@@ -43,8 +43,8 @@ def test_held_out_error_falls_and_with_it_the_bracket():
 
 def test_trains_on_all_but_the_last_frames():
     trainer = supervised_trainer()
-    assert len(trainer.source.frames) == 8
-    held = [trainer.held_out.store.positions_of(key) for key in trainer.held_out.keys]
+    assert len(trainer.buffer.frames) == 8
+    held = [trainer.held_out.cache.positions_of(key) for key in trainer.held_out.keys]
     for positions, label in zip(held, small_labels(12).labels[8:], strict=True):
         np.testing.assert_array_equal(positions, label.positions)
 
@@ -54,7 +54,7 @@ def test_training_on_labels_stays_on_the_coarse_grid_which_it_does_not_use():
     for _ in trainer.run():
         pass
     assert trainer.progress == 1.0 > trainer.config.coarse_share
-    assert trainer.store.grid_level == COARSE_GRID
+    assert trainer.cache.grid_level == COARSE_GRID
 
 
 def test_frames_choose_among_the_labels():
@@ -73,7 +73,7 @@ def test_restart_equals_the_uninterrupted_run(tmp_path):
             save_checkpoint(tmp_path, whole)
     resumed = supervised_trainer()
     assert load_checkpoint(tmp_path, resumed)
-    assert resumed.learner.step == 13
+    assert resumed.updater.step == 13
     for _ in resumed.run():
         pass
     assert_identical(everything(resumed), everything(whole))

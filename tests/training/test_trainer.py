@@ -15,14 +15,14 @@ from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.common.structures import same_connectivity
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import prepare
-from ase_srdft.models.single_point import evaluate
+from ase_srdft.models.single_point import single_point
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.losses import EnergyLoss
-from ase_srdft.training.optimiser_step import mean_bracket
 from ase_srdft.training.starts import distances
 from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model
 from ase_srdft.training.validation_set import is_held_out
+from ase_srdft.training.weight_updater import mean_bracket
 from tests.tools.small_models import small_model
 from tests.tools.small_training import (
     HCN,
@@ -45,7 +45,7 @@ def weights_of(model):
 
 
 def held_positions(trainer):
-    return [trainer.held_out.store.positions_of(key) for key in trainer.held_out.keys]
+    return [trainer.held_out.cache.positions_of(key) for key in trainer.held_out.keys]
 
 
 # Without data
@@ -54,7 +54,7 @@ def held_positions(trainer):
 def test_begins_with_thermal_copies_some_held_out():
     trainer = small_trainer(pretraining_frames=6, validation_frames=3)
     trainer.begin()
-    copies = [trainer.store.positions_of(key) for key in trainer.source.samples]
+    copies = [trainer.cache.positions_of(key) for key in trainer.buffer.samples]
     held = held_positions(trainer)
     assert (len(copies), len(held)) == (6, 3)
     everything = np.array([*copies, *held])
@@ -63,25 +63,25 @@ def test_begins_with_thermal_copies_some_held_out():
     assert moved.min() > 1e-3
     assert moved.max() < 1.0
     trainer.begin()  # there is something to train on now
-    assert len(trainer.source.samples) == 6
+    assert len(trainer.buffer.samples) == 6
 
 
 def test_copies_of_every_molecule():
     trainer = small_trainer(small_dataset("H2O", "H2"), pretraining_frames=5, validation_frames=4)
     trainer.begin()
-    molecules = Counter(trainer.store.molecule_of(key) for key in trainer.source.samples)
-    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
+    molecules = Counter(trainer.cache.molecule_of(key) for key in trainer.buffer.samples)
+    held = Counter(trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys)
     assert molecules == {0: 5, 1: 5}
     assert held == {0: 2, 1: 2}
-    keys = list(trainer.source.samples)
-    assert {len(trainer.store.batches(keys))} == {2}
+    keys = list(trainer.buffer.samples)
+    assert {len(trainer.cache.batches(keys))} == {2}
     assert len(events_of(small_trainer(trainer.dataset, steps=2), "training")) == 2
 
 
 def test_training_lowers_the_energy_and_narrows_the_bracket():
     trainer = small_trainer(steps=40)
     records = [record for _, record in events_of(trainer, "training")]
-    assert len(records) == trainer.learner.step == 40
+    assert len(records) == trainer.updater.step == 40
     assert records[0].bracket_width > 0.02
     assert records[-1].bracket_width < 0.02 * records[0].bracket_width
     assert trainer.counters.best_width < 0.02 * records[0].bracket_width
@@ -116,12 +116,12 @@ def test_samples_join_the_buffer_with_their_integrals(sampled):
     assert len(samples) == trainer.counters.nsamples >= 18
     assert events[-1].nsamples == len(samples)
     kept = [s.positions for i, s in enumerate(samples, start=1) if not is_held_out(0, i)]
-    buffer = [trainer.store.positions_of(key) for key in trainer.source.samples][8:]
+    buffer = [trainer.cache.positions_of(key) for key in trainer.buffer.samples][8:]
     np.testing.assert_array_equal(buffer, kept)
-    key = trainer.source.samples[-1]
-    assert key in trainer.store._prepared
-    (remembered,) = trainer.store.batches([key])
-    fresh = trainer.store._prepare(key)
+    key = trainer.buffer.samples[-1]
+    assert key in trainer.cache._prepared
+    (remembered,) = trainer.cache.batches([key])
+    fresh = trainer.cache._prepare(key)
     torch.testing.assert_close(remembered.guess_fock, fresh.guess_fock, atol=1e-12, rtol=0)
     assert remembered.grid.points.shape == fresh.grid.points.shape
     assert not remembered.guess_fock.requires_grad
@@ -139,7 +139,7 @@ def test_held_out_copies_are_replaced_by_samples(sampled):
 def test_every_walker_is_held_out_and_about_one_sample_in_twelve():
     numbers = [number for number in range(1, 12_001) if is_held_out(3, number)]
     assert abs(len(numbers) - 1000) < 4 * np.sqrt(1000)
-    for period in (4, 12, 16):  # samples come in such chunks
+    for period in (4, 12, 16):  # samples come in such messages
         counts = np.bincount([number % period for number in numbers], minlength=period)
         assert counts.min() > 0.5 * counts.mean()
     assert numbers != [number for number in range(1, 12_001) if is_held_out(4, number)]
@@ -148,7 +148,7 @@ def test_every_walker_is_held_out_and_about_one_sample_in_twelve():
 def test_samples_take_the_places_of_their_own_molecule():
     trainer = small_trainer(small_dataset("H2O", "H2"), validation_frames=4)
     trainer.begin()
-    kinds = [trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys]
+    kinds = [trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys]
     assert kinds == [0, 0, 1, 1]
     at = trainer.dataset.references[1]
     taken = []
@@ -158,7 +158,7 @@ def test_samples_take_the_places_of_their_own_molecule():
     assert sorted(trainer.counters.replaced) == [2, 3]  # and none of the others
     assert taken == [number for number in range(1, 200) if is_held_out(0, number, 4)]
     assert len(taken) > 4
-    assert [trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys] == kinds
+    assert [trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys] == kinds
 
 
 def test_samples_held_out_are_spread_over_the_last_part_of_the_dynamics():
@@ -193,13 +193,13 @@ def test_weights_are_compared_on_the_same_geometries():
         trainer.held_out.replace(0, reference * (1.0 + 1e-3 * place), range(place))
         trainer.counters.hold_out(place)
     with torch.no_grad():
-        for parameter in trainer.learner.averaged.parameters():
+        for parameter in trainer.updater.averaged.parameters():
             parameter.add_(0.01)
     second = trainer._validate()
     again = mean_bracket(
         trainer.best_model().float(),
-        trainer.held_out.store.batches(trainer.held_out.keys),
-        trainer.workers,
+        trainer.held_out.cache.batches(trainer.held_out.keys),
+        trainer.threads,
     )[1]
     assert abs(again - first.bracket_width) > 0.05 * first.bracket_width
     assert not second.best
@@ -214,9 +214,9 @@ def test_the_widest_bracket_is_told_beside_the_mean():
     trainer.begin()
     trainer.train(0.0)
     found = trainer._validate()
-    batches = trainer.held_out.store.batches(trainer.held_out.keys)
+    batches = trainer.held_out.cache.batches(trainer.held_out.keys)
     with torch.no_grad():
-        _, widths = EnergyLoss().evaluate(trainer.learner.averaged, batches, trainer.workers)
+        _, widths = EnergyLoss().evaluate(trainer.updater.averaged, batches, trainer.threads)
     assert found.bracket_width == pytest.approx(float(widths.mean()))
     assert found.largest_width == pytest.approx(float(widths.max()))
     assert found.largest_width > 1.5 * found.bracket_width
@@ -283,15 +283,17 @@ def test_walkers_move_on_the_averaged_model(sampled):
     trainer, events = sampled
     last = [event.sampling for event in events if event.sampling][-1].samples[-1]
     average = trainer.averaged_model()
-    again = evaluate(average, trainer.molecules[0], torch.tensor(last.positions)[None], False, -1)
-    own = evaluate(
-        trainer.learner.model.double(),
+    again = single_point(
+        average, trainer.molecules[0], torch.tensor(last.positions)[None], False, -1
+    )
+    own = single_point(
+        trainer.updater.model.double(),
         trainer.molecules[0],
         torch.tensor(last.positions)[None],
         False,
         -1,
     )
-    trainer.learner.model.float()
+    trainer.updater.model.float()
     # two steps of a tiny learning rate later it is still nearly what the walker saw
     assert abs(last.energy - float(again.energy)) < 1e-5
     assert float(own.energy) != float(again.energy)
@@ -302,17 +304,17 @@ def test_each_geometry_of_a_mixed_batch_gets_its_own_bracket():
         small_dataset("H2O", "NH3"), pretraining_frames=3, selection={"exponent": 1.0}
     )
     trainer.begin()
-    assert np.isnan(trainer.source.widths).all()
-    samples = list(trainer.source.samples)
+    assert np.isnan(trainer.buffer.widths).all()
+    samples = list(trainer.buffer.samples)
     keys = [samples[i] for i in (4, 0, 3, 2, 0)]  # of both molecules in turn
     expected = {
-        key: mean_bracket(trainer.learner.model, trainer.store.batches([key]), trainer.workers)[1]
+        key: mean_bracket(trainer.updater.model, trainer.cache.batches([key]), trainer.threads)[1]
         for key in keys
     }
     assert len(set(expected.values())) == 4
-    trainer.source.draw = lambda size, rng: keys
+    trainer.buffer.draw = lambda size, rng: keys
     trainer.train(0.0)
-    found = dict(zip(samples, trainer.source.widths, strict=True))
+    found = dict(zip(samples, trainer.buffer.widths, strict=True))
     assert {key for key, width in found.items() if np.isfinite(width)} == set(keys)
     for key, width in expected.items():
         assert found[key] == pytest.approx(width, rel=1e-4)
@@ -324,7 +326,7 @@ def test_samples_bring_the_bracket_that_they_were_sampled_with():
     kept = [sample.bracket_width for sample in event.sampling.samples]
     assert len(kept) == 4
     assert min(kept) > 0.0
-    np.testing.assert_array_equal(trainer.source.widths[-4:], kept)
+    np.testing.assert_array_equal(trainer.buffer.widths[-4:], kept)
 
 
 # Isomers and conformers
@@ -340,12 +342,12 @@ def test_isomers_are_trained_on_held_out_and_sampled_each_with_its_own_bonds():
         Dataset.of([HCN, HNC]), pretraining_frames=5, validation_frames=6, steps=17
     )
     assert trainer.names == ["CHN (isomer 1)", "CHN (isomer 2)"]
-    for store, keys, count in (
-        (trainer.store, list(trainer.source.samples), 5),
-        (trainer.held_out.store, trainer.held_out.keys, 3),
+    for cache, keys, count in (
+        (trainer.cache, list(trainer.buffer.samples), 5),
+        (trainer.held_out.cache, trainer.held_out.keys, 3),
     ):
         for index, atoms in enumerate((HCN, HNC)):
-            own = [store.positions_of(key) for key in keys if store.molecule_of(key) == index]
+            own = [cache.positions_of(key) for key in keys if cache.molecule_of(key) == index]
             assert len(own) == count
             assert bonded(atoms, own).all()
     samples = [s for _, r in events_of(trainer, "sampling") for s in r.samples]
@@ -367,7 +369,7 @@ def test_conformers_are_trained_on_held_out_and_have_a_walker_each():
     trainer = small_trainer(Dataset.of(conformers), pretraining_frames=6, validation_frames=3)
     assert trainer.notes == ["3 structures are given: 3 walkers instead of 2"]
     trainer.begin()
-    copies = [trainer.store.positions_of(key) for key in trainer.source.samples]
+    copies = [trainer.cache.positions_of(key) for key in trainer.buffer.samples]
     assert nearest(copies, conformers) == {0: 2, 1: 2, 2: 2}
     assert nearest(held_positions(trainer), conformers) == {0: 1, 1: 1, 2: 1}
     trainer._place_walkers()
@@ -381,7 +383,7 @@ def test_many_structures_of_a_molecule_take_turns():
     trainer = small_trainer(Dataset.of(many), pretraining_frames=8, validation_frames=4)
     assert trainer.notes == ["40 structures are given: the 2 walkers go from one to the next"]
     trainer.begin()
-    assert len(trainer.source.samples) == 40  # each is trained on
+    assert len(trainer.buffer.samples) == 40  # each is trained on
     assert len(trainer.held_out) == 4
     trainer._place_walkers()
     (state,) = trainer.sampler_states
@@ -395,9 +397,9 @@ def test_frames_of_one_isomer_and_a_structure_of_the_other():
         frame.rattle(0.02, seed=seed)
     trainer = small_trainer(Dataset.of([HCN], frames), pretraining_frames=3, validation_frames=2)
     trainer.begin()
-    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
+    held = Counter(trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys)
     assert held == {1: 2, 0: 1}
-    copies = [trainer.store.positions_of(key) for key in trainer.source.samples]
+    copies = [trainer.cache.positions_of(key) for key in trainer.buffer.samples]
     assert len(copies) == 3
     assert bonded(HCN, copies).all()
     # samples may replace the copy, and never the frames given
@@ -411,9 +413,9 @@ def test_frames_of_every_isomer_are_held_out():
     for seed, frame in enumerate(frames):
         frame.rattle(0.02, seed=seed)
     trainer = small_trainer(Dataset.of([], frames), validation_frames=4, self_refine=False)
-    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
+    held = Counter(trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys)
     assert held == {1: 4, 0: 2}  # the last four of all, as told, and the last of the others
-    assert len(trainer.source.frames) == 6
+    assert len(trainer.buffer.frames) == 6
 
 
 def test_a_conformer_that_no_frame_is_near_is_sampled_too():
@@ -425,7 +427,7 @@ def test_a_conformer_that_no_frame_is_near_is_sampled_too():
     assert len(covered.source.samples) == 0
     trainer = small_trainer(Dataset.of([peroxide(-100.0)], frames), pretraining_frames=3)
     trainer.begin()
-    assert len(trainer.source.samples) == 3
+    assert len(trainer.buffer.samples) == 3
     assert nearest(held_positions(trainer)[4:], [peroxide(100.0), peroxide(-100.0)]) == {1: 4}
 
 
@@ -454,27 +456,27 @@ def test_last_frames_are_held_out_and_never_trained_on(monkeypatch):
     frames = rattled(9)
     trainer = small_trainer(small_dataset(frames=frames), self_refine=False)
     drawn = []
-    original = trainer.store.batches
-    monkeypatch.setattr(trainer.store, "batches", lambda keys: drawn.extend(keys) or original(keys))
+    original = trainer.cache.batches
+    monkeypatch.setattr(trainer.cache, "batches", lambda keys: drawn.extend(keys) or original(keys))
     events = list(trainer.run())
     assert len(held_positions(trainer)) == 4
     for (_, expected), found in zip(
         trainer.dataset.frames[5:], held_positions(trainer), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
-    trained = {trainer.store.positions_of(key).tobytes() for key in drawn}
+    trained = {trainer.cache.positions_of(key).tobytes() for key in drawn}
     assert trained == {positions.tobytes() for _, positions in trainer.dataset.frames[:5]}
     assert len(drawn) == 20 * 4
     assert {count for count in Counter(drawn).values()} == {16}  # each as often as any other
     assert not any(event.sampling for event in events)
-    assert len(trainer.source.samples) == 0
+    assert len(trainer.buffer.samples) == 0
 
 
 @pytest.mark.parametrize(("nframes", "nheld"), [(2, 1), (5, 2), (8, 4), (40, 4)])
 def test_number_of_frames_held_out(nframes, nheld):
     trainer = small_trainer(small_dataset(frames=rattled(nframes)))
     assert len(trainer.held_out) == nheld
-    assert len(trainer.source.frames) == nframes - nheld
+    assert len(trainer.buffer.frames) == nframes - nheld
 
 
 def test_a_single_frame_is_refused():
@@ -502,7 +504,7 @@ def test_a_share_of_the_frames_is_trained_on_and_all_of_those_held_out_validate(
         small_trainer(small_dataset(frames=frames), validation_frames=4, data_fraction=fraction)
         for fraction in (1.0, 0.5)
     )
-    positions = [[t.store.positions_of(key) for key in t.source.frames] for t in (whole, half)]
+    positions = [[t.cache.positions_of(key) for key in t.source.frames] for t in (whole, half)]
     assert [len(each) for each in positions] == [8, 4]
     for mine, given in zip(positions[1], [0, 2, 5, 7], strict=True):
         np.testing.assert_array_equal(mine, positions[0][given])
@@ -526,11 +528,11 @@ def test_frames_and_samples_are_mixed_as_told():
         **SAFE,
     )
     drawn = []
-    original = trainer.source.draw
-    trainer.source.draw = lambda size, rng: drawn.append(original(size, rng)) or drawn[-1]
+    original = trainer.buffer.draw
+    trainer.buffer.draw = lambda size, rng: drawn.append(original(size, rng)) or drawn[-1]
     for _ in trainer.run():
         pass
-    given = set(trainer.source.frames)
+    given = set(trainer.buffer.frames)
     shares = [sum(key in given for key in batch) for batch in drawn]
     assert shares[:56] == [4] * 56  # no samples yet
     assert shares[56:] == [1] * 10
@@ -545,9 +547,9 @@ def test_target_error_stops():
     config = {"self_refine": False, "steps": 400, "validate_every": 10}
     trainer = small_trainer(frames, target_error_uEh=300.0, **config)
     validations = [v for _, v in events_of(trainer, "validation")]
-    assert trainer.learner.step < 200
+    assert trainer.updater.step < 200
     assert validations[-1].bracket_width < 3e-4 < validations[-2].bracket_width
-    assert len(validations) == trainer.learner.step / 10
+    assert len(validations) == trainer.updater.step / 10
     # asked again, it has nothing left to do
     assert list(trainer.run()) == []
 
@@ -558,7 +560,7 @@ def test_target_error_waits_for_a_validation_set_of_samples():
     )
     events = list(trainer.run())
     first = min(e.step for e in events if e.sampling and e.nsamples >= 5)
-    assert 5 < first < trainer.learner.step <= first + 5
+    assert 5 < first < trainer.updater.step <= first + 5
     assert trainer.counters.nheld_out == 1
 
 
@@ -567,7 +569,7 @@ def test_stop_request_ends_after_the_step_in_hand():
     for event in trainer.run():
         if event.step == 7:
             trainer.stop_requested = True
-    assert trainer.learner.step == 7
+    assert trainer.updater.step == 7
     assert event.training is not None  # and no validation of an unfinished run
 
 
@@ -576,7 +578,7 @@ def test_time_limit_and_its_schedule(monkeypatch):
     monkeypatch.setattr(trainer_module.time, "monotonic", lambda: next(seconds))
     trainer = small_trainer(minutes=1.0, steps=1000)
     events = list(trainer.run())
-    assert 10 <= trainer.learner.step <= 60
+    assert 10 <= trainer.updater.step <= 60
     assert trainer.progress == 1.0
     assert events[-1].validation is not None
     rates = [e.training.learning_rate for e in events if e.training]
@@ -591,7 +593,7 @@ def test_steps_limit_whatever_the_time():
 def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
     monkeypatch.setattr(trainer_module, "_FRUITLESS_ROUNDS", 5)
     trainer = sampling_trainer(steps=1000, train_steps_per_round=1)
-    original = trainer_module.model_surface
+    original = trainer_module.model_energy_surface
 
     def broken_surface(*arguments):
         surface = original(*arguments)
@@ -602,11 +604,11 @@ def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
 
         return broken
 
-    monkeypatch.setattr(trainer_module, "model_surface", broken_surface)
+    monkeypatch.setattr(trainer_module, "model_energy_surface", broken_surface)
     with pytest.raises(SamplingFailed, match=r"no sample in 5 rounds .* times not finite or too"):
         for _ in trainer.run():
             pass
-    assert trainer.learner.step == 4
+    assert trainer.updater.step == 4
     # two walkers, two steps a round
     assert trainer.counters.resets == {"not finite or too close": 20}
     assert trainer.counters.nsamples == 0
@@ -621,7 +623,7 @@ def run_numbers(**changes):
     for event in trainer.run():
         if event.sampling:
             samples += [s.positions for s in event.sampling.samples]
-    return weights_of(trainer.learner.averaged), np.array(samples)
+    return weights_of(trainer.updater.averaged), np.array(samples)
 
 
 def test_same_seed_same_numbers_other_seed_others():
@@ -671,10 +673,10 @@ def test_a_model_that_is_given_is_trained_on():
     model = small_model(xc="LDA", grid_level=0)
     before = weights_of(model).clone()
     trainer = Trainer(small_config(steps=1), small_dataset(), model)
-    torch.testing.assert_close(weights_of(trainer.learner.model), before.float())
+    torch.testing.assert_close(weights_of(trainer.updater.model), before.float())
     for _ in trainer.run():
         pass
-    assert not torch.equal(weights_of(trainer.learner.model), before.float())
+    assert not torch.equal(weights_of(trainer.updater.model), before.float())
     with pytest.raises(BadInput, match="the model does not know N"):
         Trainer(small_config(), small_dataset("NH3"), model)
 
@@ -713,7 +715,7 @@ def test_best_model_is_that_of_the_narrowest_validation():
     assert not torch.equal(best, untrained)
     assert torch.equal(best, weights_of(trainer.averaged_model()))
     with torch.no_grad():
-        for parameter in trainer.learner.averaged.parameters():
+        for parameter in trainer.updater.averaged.parameters():
             parameter.add_(0.05)
     second = trainer._validate()
     assert second.bracket_width > first.bracket_width
@@ -730,8 +732,8 @@ def test_validation_is_the_mean_on_the_levels_own_grid():
     trainer.train(0.0)
     found = trainer._validate()
     positions = torch.tensor(np.array([atoms.positions for atoms in frames[11:]]) / Bohr)
-    expected = evaluate(trainer.learner.averaged, trainer.molecules[0], positions, False)
-    coarse = evaluate(trainer.learner.averaged, trainer.molecules[0], positions, False, -1)
+    expected = single_point(trainer.updater.averaged, trainer.molecules[0], positions, False)
+    coarse = single_point(trainer.updater.averaged, trainer.molecules[0], positions, False, -1)
     assert found.energy == pytest.approx(float(expected.energy.mean()), abs=1e-7)
     assert found.bracket_width == pytest.approx(float(expected.bracket.width.mean()), abs=1e-7)
     assert abs(found.energy - float(coarse.energy.mean())) > 1e-5
@@ -741,13 +743,13 @@ def grid_sizes(monkeypatch, **changes):
     """Points of the training batches of ten steps, and of the coarse and the level's own grid."""
     trainer = small_trainer(small_dataset(frames=rattled(3)), steps=10, **changes)
     sizes = []
-    original = trainer.learner.update
+    original = trainer.updater.update
 
     def noting(batches, progress):
         sizes.append(batches[0].grid.points.shape[1])
         return original(batches, progress)
 
-    monkeypatch.setattr(trainer.learner, "update", noting)
+    monkeypatch.setattr(trainer.updater, "update", noting)
     for _ in trainer.run():
         pass
     given = torch.as_tensor(rattled(1)[0].positions / Bohr)[None]
@@ -772,7 +774,7 @@ def test_samples_that_come_late_are_trained_on_on_the_levels_own_grid():
         if late:
             break
     assert late
-    (batch,) = trainer.store.batches([list(trainer.source.samples)[-1]])
+    (batch,) = trainer.cache.batches([list(trainer.buffer.samples)[-1]])
     expected = prepare(trainer.molecules[0], batch.positions)
     assert batch.grid.points.shape == expected.grid.points.shape
 
@@ -792,9 +794,9 @@ def test_a_structure_without_frames_joins_one_that_has_them():
     dataset = small_dataset("H2O", "H2", frames=rattled(6))
     trainer = small_trainer(dataset, validation_frames=2, pretraining_frames=3)
     trainer.begin()
-    given = [trainer.store.molecule_of(key) for key in trainer.source.frames]
-    copies = [trainer.store.molecule_of(key) for key in trainer.source.samples]
-    held = Counter(trainer.held_out.store.molecule_of(key) for key in trainer.held_out.keys)
+    given = [trainer.cache.molecule_of(key) for key in trainer.buffer.frames]
+    copies = [trainer.cache.molecule_of(key) for key in trainer.buffer.samples]
+    held = Counter(trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys)
     assert given == [0] * 4
     assert copies == [1] * 3
     assert held == {0: 2, 1: 1}

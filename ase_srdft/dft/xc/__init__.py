@@ -1,1 +1,1 @@
-"""Exchange-correlation functionals and their integration."""
+"""Mailbox-correlation functionals and their integration."""

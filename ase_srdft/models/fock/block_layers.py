@@ -17,7 +17,7 @@ from ase_srdft.models.fock.block_layout import block_layout, placements
 from ase_srdft.models.layers.exact_tables import ExactTables
 from ase_srdft.models.layers.spherical_tensors import component_slice, ncomponents
 
-__all__ = ["Projection", "Reading"]
+__all__ = ["BlocksFromFeatures", "FeaturesFromBlocks"]
 
 
 def _name(pair: tuple[int, int], key: tuple[int, int] | None = None) -> str:
@@ -26,7 +26,7 @@ def _name(pair: tuple[int, int], key: tuple[int, int] | None = None) -> str:
     return name if key is None else f"{name}_{key[0]}_{'odd' if key[1] else 'even'}"
 
 
-class Projection(nn.Module):
+class BlocksFromFeatures(nn.Module):
     """Linear maps from channels to the paths of every pair of elements, zero at the start."""
 
     def __init__(self, features: int, basis: str, pairs: list[tuple[int, int]]) -> None:
@@ -53,10 +53,10 @@ class Projection(nn.Module):
         return joined @ self._tables.get(_name(pair), joined)
 
 
-class Reading(nn.Module):
+class FeaturesFromBlocks(nn.Module):
     """Features of every atom, or every ordered pair, from their blocks of several matrices.
 
-    The transpose of what :class:`Projection` does.  Rotated orbitals give rotated features.
+    The transpose of what :class:`BlocksFromFeatures` does.  Rotated orbitals give rotated features.
 
     Args:
         features: channels.

@@ -23,12 +23,12 @@ from ase_srdft.dft.molecule import check_guess
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel, register
-from ase_srdft.models.fock.block_layers import Projection, Reading
+from ase_srdft.models.fock.block_layers import BlocksFromFeatures, FeaturesFromBlocks
 from ase_srdft.models.fock.block_layout import highest_angular_momentum, placements
 from ase_srdft.models.fock.guess_features import guess_matrices, nguess_matrices
 from ase_srdft.models.layers.atom_graph import Graph, build_graph
 from ase_srdft.models.layers.exact_tables import ExactTables
-from ase_srdft.models.layers.so3net import Backbone, PairBasis, couple
+from ase_srdft.models.layers.so3net import Backbone, PairFeatures, couple
 from ase_srdft.models.layers.spherical_tensors import coupling_table, ncomponents
 
 __all__ = ["FockConfig", "FockModel"]
@@ -132,7 +132,7 @@ class PairHead(nn.Module):
         self,
         features: Tensor,
         graph: Graph,
-        basis: PairBasis,
+        basis: PairFeatures,
         read: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
         """Features (natoms, ncomponents, c) to (npairs, ncomponents, c), even and odd."""
@@ -164,13 +164,13 @@ class FockModel(ElectronicStateModel):
         self.pair_head = PairHead(width, lmax, config.nradial)
         own = [(z, z) for z in self.elements]
         ordered = [(a, b) for a in self.elements for b in self.elements]
-        self.atom_projection = Projection(width, level.basis, own)
-        self.pair_projection = Projection(width, level.basis, ordered)
+        self.atom_projection = BlocksFromFeatures(width, level.basis, own)
+        self.pair_projection = BlocksFromFeatures(width, level.basis, ordered)
         if config.reads_guess:
             nmatrices = nguess_matrices(config.guess)
             # one half for the backbone to start from, one for the head
-            self.atom_reading = Reading(2 * width, lmax, level.basis, own, nmatrices)
-            self.pair_reading = Reading(2 * width, lmax, level.basis, ordered, nmatrices)
+            self.atom_reading = FeaturesFromBlocks(2 * width, lmax, level.basis, own, nmatrices)
+            self.pair_reading = FeaturesFromBlocks(2 * width, lmax, level.basis, ordered, nmatrices)
 
     def correction(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
         """dF_theta(R) (Hartree) of each batch, symmetric, float64."""
@@ -195,7 +195,7 @@ class FockModel(ElectronicStateModel):
         return matrices
 
     def _read_guess(
-        self, geometries: Sequence[Geometry], graph: Graph, basis: PairBasis
+        self, geometries: Sequence[Geometry], graph: Graph, basis: PairFeatures
     ) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]:
         """Atom features to start from, and even and odd tensors for both heads, from the guess."""
         if not self.config.reads_guess:

@@ -26,7 +26,7 @@ from ase_srdft.models.layers.spherical_tensors import (
     spherical_harmonics,
 )
 
-__all__ = ["Backbone", "PairBasis"]
+__all__ = ["Backbone", "PairFeatures"]
 
 
 class SmoothCutoff(nn.Module):
@@ -42,7 +42,7 @@ class SmoothCutoff(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PairBasis:
+class PairFeatures:
     """What the geometry of each pair gives to every layer.
 
     Attributes:
@@ -102,7 +102,7 @@ class Backbone(nn.Module):
         self._set_product_table()
         return self
 
-    def pair_basis(self, graph: Graph) -> PairBasis:
+    def pair_basis(self, graph: Graph) -> PairFeatures:
         """Radial functions and couplings of every pair, in the precision of the weights."""
         dtype = self.net.so3product.clebsch_gordan.dtype
         distances = graph.vectors.norm(dim=-1, keepdim=True)
@@ -110,7 +110,7 @@ class Backbone(nn.Module):
         distances = distances.to(dtype)
         envelope = self.net.cutoff_fn(distances)
         size = ncomponents(self.lmax)
-        return PairBasis(
+        return PairFeatures(
             radial=self.net.radial_basis(distances)[:, 0],
             envelope=envelope,
             couplings=(harmonics @ self._tables.get("even", harmonics)).unflatten(1, (size, -1)),
@@ -120,7 +120,7 @@ class Backbone(nn.Module):
     def forward(
         self,
         graph: Graph,
-        basis: PairBasis,
+        basis: PairFeatures,
         start: Float[Tensor, "natoms ncomponents c"] | None = None,
     ) -> Float[Tensor, "natoms ncomponents c"]:
         """Features of every atom, of parity (-1)^l.

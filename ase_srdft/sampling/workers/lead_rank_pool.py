@@ -1,4 +1,4 @@
-"""Sampling for several ranks: the lead's engine, whose chunks all ranks get."""
+"""Sampling for several ranks: the lead's engine, whose messages all ranks get."""
 
 from __future__ import annotations
 
@@ -8,66 +8,66 @@ from dataclasses import replace
 from torch import Tensor
 
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
-from ase_srdft.sampling.workers.sampler_pool import Engine, WorkerReport
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool, WorkerReport
 
-__all__ = ["LedEngine"]
+__all__ = ["LeadRankPool"]
 
-_Collected = tuple[list[Chunk], list[WorkerReport]]
+_Collected = tuple[list[SamplerMessage], list[WorkerReport]]
 
 
-class LedEngine:
-    """An `Engine` on every rank, with something behind it on the lead alone.
+class LeadRankPool:
+    """An `SamplerPool` on every rank, with something behind it on the lead alone.
 
     All ranks must collect at the same step.  Integrals stay with the lead: the others get the
     positions, and prepare those that fall to them.
 
     Args:
         ranks: of the run.
-        new_engine: called on the lead.
+        new_pool: called on the lead.
     """
 
-    def __init__(self, ranks: Ranks, new_engine: Callable[[], Engine]) -> None:
+    def __init__(self, ranks: Ranks, new_pool: Callable[[], SamplerPool]) -> None:
         self.ranks = ranks
-        self.engine = new_engine() if ranks.leads else None
+        self.pool = new_pool() if ranks.is_lead else None
         self._reports: list[WorkerReport] = []
 
-    def start(self, states: Sequence[SamplerState]) -> None:
-        """See `Engine`."""
-        if self.engine is not None:
-            self.engine.start(states)
+    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+        """See `SamplerPool`."""
+        if self.pool is not None:
+            self.pool.start(states)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """See `Engine`."""
-        if self.engine is not None:
-            self.engine.publish(version, weights)
+        """See `SamplerPool`."""
+        if self.pool is not None:
+            self.pool.publish(version, weights)
 
-    def collect(self) -> list[Chunk]:
-        """See `Engine`; waits for the lead."""
-        chunks, reports = self.ranks.from_lead(self._collected, _without_integrals)
+    def collect(self) -> list[SamplerMessage]:
+        """See `SamplerPool`; waits for the lead."""
+        messages, reports = self.ranks.run_on_lead(self._collected, _without_integrals)
         self._reports += reports
-        return chunks
+        return messages
 
     def reports(self) -> list[WorkerReport]:
-        """See `Engine`."""
+        """See `SamplerPool`."""
         reports, self._reports = self._reports, []
         return reports
 
     def stop(self) -> None:
-        """See `Engine`; waits for no other rank."""
-        if self.engine is not None:
-            self.engine.stop()
+        """See `SamplerPool`; waits for no other rank."""
+        if self.pool is not None:
+            self.pool.stop()
 
     def _collected(self) -> _Collected:
-        assert self.engine is not None
-        return self.engine.collect(), self.engine.reports()
+        assert self.pool is not None
+        return self.pool.collect(), self.pool.reports()
 
 
 def _without_integrals(collected: _Collected) -> _Collected:
-    chunks, reports = collected
-    return [_light(chunk) for chunk in chunks], reports
+    messages, reports = collected
+    return [_light(message) for message in messages], reports
 
 
-def _light(chunk: Chunk) -> Chunk:
-    samples = [replace(sample, geometry=None) for sample in chunk.round.samples]
-    return replace(chunk, round=replace(chunk.round, samples=samples))
+def _light(message: SamplerMessage) -> SamplerMessage:
+    samples = [replace(sample, geometry=None) for sample in message.batch.samples]
+    return replace(message, batch=replace(message.batch, samples=samples))

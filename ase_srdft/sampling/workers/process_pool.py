@@ -9,41 +9,50 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ase_srdft.parallel.child_process import WorkerProcess
-from ase_srdft.parallel.mailbox import Exchange
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState, packed_state, unpack
-from ase_srdft.sampling.workers.supervised_pool import UnreadableChunk, WorkerEngine, WorkerSampler
+from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.sampling.workers.sampler_message import (
+    SamplerCheckpoint,
+    SamplerMessage,
+    checkpoint_to_message,
+    from_message,
+)
+from ase_srdft.sampling.workers.supervised_pool import (
+    SupervisedPool,
+    UnreadableMessage,
+    WorkerSampler,
+)
 
-__all__ = ["LocalEngine"]
+__all__ = ["ProcessPool"]
 
 _MODULE = "ase_srdft.sampling.workers.process_main"
 
 
-class LocalEngine(WorkerEngine[WorkerProcess]):
+class ProcessPool(SupervisedPool[WorkerProcess]):
     """Samplers that are processes and talk through a directory of temporary files.
 
-    Arguments and restarts: see `WorkerEngine`.
+    Arguments and restarts: see `SupervisedPool`.
     """
 
-    _exchange: Exchange | None = None
+    _exchange: Mailbox | None = None
 
     @property
     def processes(self) -> list[WorkerProcess]:
         """The sampler processes there are."""
         return [s.worker for s in self._samplers if s.worker is not None]
 
-    def start(self, states: Sequence[SamplerState]) -> None:
-        """See `Engine`."""
-        self._exchange = Exchange.create()
-        self._exchange.write("recipe", asdict(self.recipe))
+    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+        """See `SamplerPool`."""
+        self._exchange = Mailbox.create()
+        self._exchange.write("blueprint", asdict(self.blueprint))
         super().start(states)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """See `Engine`."""
+        """See `SamplerPool`."""
         if self._exchange is not None:
             self._exchange.publish(version, weights)
 
     def stop(self) -> None:
-        """See `Engine`; what was not collected is made again after the next start."""
+        """See `SamplerPool`; what was not collected is made again after the next start."""
         for process in self.processes:
             process.request_end()
         for process in self.processes:
@@ -53,14 +62,14 @@ class LocalEngine(WorkerEngine[WorkerProcess]):
             self._exchange.remove()
             self._exchange = None
 
-    def _sent(self, sampler: WorkerSampler[WorkerProcess]) -> Iterator[Chunk]:
+    def _sent(self, sampler: WorkerSampler[WorkerProcess]) -> Iterator[SamplerMessage]:
         assert self._exchange is not None
         for path in self._exchange.waiting(sampler.name):
             try:
                 tensors, record = self._exchange.take(path)
-                chunk = unpack(tensors, record, self.molecules, self.device)
+                chunk = from_message(tensors, record, self.molecules, self.device)
             except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as err:
-                raise UnreadableChunk(f"{type(err).__name__}: {err}") from err
+                raise UnreadableMessage(f"{type(err).__name__}: {err}") from err
             yield chunk
 
     def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
@@ -69,7 +78,7 @@ class LocalEngine(WorkerEngine[WorkerProcess]):
         for name in (sampler.name, starting):
             for path in self._exchange.waiting(name):
                 path.unlink()
-        tensors, record = packed_state(sampler.state)
+        tensors, record = checkpoint_to_message(sampler.state)
         self._exchange.put(starting, sampler.state.nchunks, tensors, record)
         (start,) = self._exchange.waiting(starting)
         orders = {

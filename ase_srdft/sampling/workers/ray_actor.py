@@ -1,4 +1,4 @@
-"""A sampler as an actor: what `RayEngine` starts.  Ray itself is not needed here."""
+"""A sampler as an actor: what `RayPool` starts.  Ray itself is not needed here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from ase_srdft.sampling.workers.chunk import pack, unpacked_state
-from ase_srdft.sampling.workers.resumable_sampler import Recipe
+from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
+from ase_srdft.sampling.workers.sampler_message import checkpoint_from_message, to_message
 
 __all__ = ["RaySampler"]
 
@@ -17,19 +17,21 @@ class RaySampler:
     """Makes a chunk at a time; meanwhile another thread takes weights and gives signs of life.
 
     Args:
-        recipe: of the molecules and the model.
-        state: where to go on, as `packed_state` gives it, its tensors as safetensors.
+        blueprint: of the molecules and the model.
+        state: where to go on, as `checkpoint_to_message` gives it, its tensors as safetensors.
         device: where to compute.
     """
 
-    def __init__(self, recipe: Recipe, state: tuple[bytes, dict[str, Any]], device: str) -> None:
+    def __init__(
+        self, blueprint: SamplerBlueprint, state: tuple[bytes, dict[str, Any]], device: str
+    ) -> None:
         torch.set_num_threads(1)
         self._nsigns = 0
         self._version = -1
         self._newest: tuple[int, bytes] | None = None
         tensors, record = state
-        start = unpacked_state(load(tensors), record)
-        self._model, self._producer = recipe.build(start, device, self._alive)
+        start = checkpoint_from_message(load(tensors), record)
+        self._model, self._producer = blueprint.build(start, device, self._alive)
 
     def _alive(self) -> None:
         self._nsigns += 1
@@ -43,12 +45,12 @@ class RaySampler:
         """How many signs of life there were; they rise while a chunk is being made."""
         return self._nsigns
 
-    def chunk(self) -> tuple[bytes, dict[str, Any]]:
-        """The next chunk, with the newest weights there are, as `pack` gives it."""
+    def advance(self) -> tuple[bytes, dict[str, Any]]:
+        """The next chunk, with the newest weights there are, as `to_message` gives it."""
         assert self._newest is not None
         version, weights = self._newest
         if version != self._version:
             self._model.load_state_dict(load(weights))
             self._version = version
-        tensors, record = pack(self._producer.chunk(version))
+        tensors, record = to_message(self._producer.advance(version))
         return save(tensors), record

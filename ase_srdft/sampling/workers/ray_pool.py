@@ -1,6 +1,6 @@
 """Samplers as actors of a Ray cluster.
 
-Ray is an optional dependency and is imported here alone, when a `RayEngine` is made.
+Ray is an optional dependency and is imported here alone, when a `RayPool` is made.
 """
 
 from __future__ import annotations
@@ -22,13 +22,22 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.parallel.child_process import STARTING_SECONDS
 from ase_srdft.sampling.config import EngineConfig
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState, packed_state, unpack
 from ase_srdft.sampling.workers.ray_actor import RaySampler
 from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, environment, resources
-from ase_srdft.sampling.workers.resumable_sampler import Recipe
-from ase_srdft.sampling.workers.supervised_pool import UnreadableChunk, WorkerEngine, WorkerSampler
+from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
+from ase_srdft.sampling.workers.sampler_message import (
+    SamplerCheckpoint,
+    SamplerMessage,
+    checkpoint_to_message,
+    from_message,
+)
+from ase_srdft.sampling.workers.supervised_pool import (
+    SupervisedPool,
+    UnreadableMessage,
+    WorkerSampler,
+)
 
-__all__ = ["RayEngine"]
+__all__ = ["RayPool"]
 
 #: What is there already is fetched within this time, or the node that has it is gone.
 _FETCH_SECONDS = 60.0
@@ -67,13 +76,13 @@ class _Actor:
     last_words: str = ""
 
 
-class RayEngine(WorkerEngine[_Actor]):
+class RayPool(SupervisedPool[_Actor]):
     """Samplers that are actors of a Ray cluster, one each.
 
     It joins the cluster of ``RAY_ADDRESS``, or that which ``ray start`` has started on this
     machine; where there is neither it starts one of this machine alone.  All that must last is
     kept here: weights, the samplers' states and the chunks.  Arguments and restarts: see
-    `WorkerEngine`.
+    `SupervisedPool`.
 
     Raises:
         BadInput: Ray is not installed, or a sampler's device is neither CPU nor CUDA.
@@ -82,11 +91,11 @@ class RayEngine(WorkerEngine[_Actor]):
     def __init__(
         self,
         config: EngineConfig,
-        recipe: Recipe,
+        blueprint: SamplerBlueprint,
         molecules: Sequence[Molecule],
         device: torch.device,
     ) -> None:
-        super().__init__(config, recipe, molecules, device)
+        super().__init__(config, blueprint, molecules, device)
         self._ray = _imported_ray()
         for name in self.sampler_devices:
             device_kind(name)
@@ -99,8 +108,8 @@ class RayEngine(WorkerEngine[_Actor]):
         """Ray's handles of the actors there are."""
         return [s.worker.handle for s in self._samplers if s.worker is not None]
 
-    def start(self, states: Sequence[SamplerState]) -> None:
-        """See `Engine`.
+    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+        """See `SamplerPool`.
 
         Raises:
             BadInput: the cluster cannot be reached, or has no GPU where one is asked for.
@@ -114,7 +123,7 @@ class RayEngine(WorkerEngine[_Actor]):
         super().start(states)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """See `Engine`."""
+        """See `SamplerPool`."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         self._weights = version, self._ray.put(save(tensors))
         for sampler in self._samplers:
@@ -122,7 +131,7 @@ class RayEngine(WorkerEngine[_Actor]):
                 self._ask(sampler.worker)
 
     def stop(self) -> None:
-        """See `Engine`; what was not collected is made again after the next start."""
+        """See `SamplerPool`; what was not collected is made again after the next start."""
         for handle in self.actors:
             self._ray.kill(handle, no_restart=True)
         self._samplers, self._weights = [], None
@@ -131,20 +140,20 @@ class RayEngine(WorkerEngine[_Actor]):
             self._ray.shutdown()
 
     def _launch(self, sampler: WorkerSampler[_Actor]) -> _Actor:
-        tensors, record = packed_state(sampler.state)
+        tensors, record = checkpoint_to_message(sampler.state)
         kind = device_kind(sampler.device)
         actor_class = self._ray.remote(
             max_restarts=0, max_task_retries=0, concurrency_groups={_SIDE: 1}
         )(RaySampler)
         handle = actor_class.options(
             runtime_env={"env_vars": environment()}, **self._options[kind]
-        ).remote(self.recipe, (save(tensors), record), kind)
+        ).remote(self.blueprint, (save(tensors), record), kind)
         now = time.monotonic()
         actor = _Actor(handle=handle, asked=now, heard=now)
         self._ask(actor)
         return actor
 
-    def _sent(self, sampler: WorkerSampler[_Actor]) -> Iterator[Chunk]:
+    def _sent(self, sampler: WorkerSampler[_Actor]) -> Iterator[SamplerMessage]:
         actor = sampler.worker
         while actor is not None and actor.chunks and self._is_there(actor.chunks[0]):
             sent = self._fetched(actor, actor.chunks.popleft())
@@ -152,9 +161,9 @@ class RayEngine(WorkerEngine[_Actor]):
                 return
             try:
                 tensors, record = sent
-                chunk = unpack(load(tensors), record, self.molecules, self.device)
+                chunk = from_message(load(tensors), record, self.molecules, self.device)
             except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as err:
-                raise UnreadableChunk(f"{type(err).__name__}: {err}") from err
+                raise UnreadableMessage(f"{type(err).__name__}: {err}") from err
             actor.heard = time.monotonic()
             yield chunk
 

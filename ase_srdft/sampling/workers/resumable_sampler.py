@@ -15,13 +15,18 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.single_point import Evaluation, evaluate, merged, molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.models.single_point import (
+    SinglePoint,
+    concatenate_single_points,
+    molecule_of,
+    single_point,
+)
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
-from ase_srdft.sampling.sampler import Sampler, Surface
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
+from ase_srdft.sampling.sampler import EnergySurface, Sampler
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 
-__all__ = ["ChunkProducer", "Recipe", "model_surface", "starting_state"]
+__all__ = ["ResumableSampler", "SamplerBlueprint", "model_energy_surface", "starting_state"]
 
 _START = "start."
 
@@ -31,7 +36,7 @@ def starting_state(
     placed: Sequence[tuple[int, int, np.ndarray]],
     references: Sequence[np.ndarray],
     seed: np.random.SeedSequence,
-) -> SamplerState:
+) -> SamplerCheckpoint:
     """A sampler that has not begun.
 
     Args:
@@ -50,10 +55,10 @@ def starting_state(
         arrays[f"{_START}{index}.reference"] = np.asarray(reference)
         arrays[f"{_START}{index}.walkers"] = np.array([w for w, _ in own], dtype=np.int64)
     rng = np.random.default_rng(seed).bit_generator.state
-    return SamplerState(sampler=sampler, nchunks=0, version=-1, arrays=arrays, rng=dict(rng))
+    return SamplerCheckpoint(sampler=sampler, nchunks=0, version=-1, arrays=arrays, rng=dict(rng))
 
 
-class ChunkProducer:
+class ResumableSampler:
     """Walkers that go on from a state, a chunk at a time.
 
     Args:
@@ -67,8 +72,8 @@ class ChunkProducer:
         self,
         config: SamplingConfig,
         molecules: Sequence[Molecule],
-        surface: Surface,
-        state: SamplerState,
+        surface: EnergySurface,
+        state: SamplerCheckpoint,
     ) -> None:
         self.nsteps = config.steps_per_round
         self.sampler = Sampler(config, molecules, surface)
@@ -80,7 +85,7 @@ class ChunkProducer:
             self.sampler.from_arrays(state.arrays)
             self.sampler.version = state.version
 
-    def chunk(self, version: int) -> Chunk:
+    def advance(self, version: int) -> SamplerMessage:
         """The next chunk, with the weights that the surface has now; ``version`` names them."""
         if not self._begun:
             self._begin()
@@ -88,14 +93,14 @@ class ChunkProducer:
         elif version != self.state.version:
             self.sampler.update(version)
         result = self.sampler.sample(self.nsteps, self.rng)
-        self.state = SamplerState(
+        self.state = SamplerCheckpoint(
             sampler=self.state.sampler,
             nchunks=self.state.nchunks + 1,
             version=version,
             arrays=self.sampler.to_arrays(),
             rng=dict(self.rng.bit_generator.state),
         )
-        return Chunk(round=result, state=self.state)
+        return SamplerMessage(batch=result, checkpoint=self.state)
 
     def _begin(self) -> None:
         arrays = self.state.arrays
@@ -108,14 +113,14 @@ class ChunkProducer:
         self._begun = True
 
 
-def model_surface(
+def model_energy_surface(
     model: ElectronicStateModel,
     molecules: Sequence[Molecule],
     coarse_grid: bool,
     device: torch.device,
-    workers: Workers,
+    threads: ThreadMap,
     sign_of_life: Callable[[], None] = lambda: None,
-) -> Surface:
+) -> EnergySurface:
     """The energy surface of a model; walkers are shared out over threads.
 
     Args:
@@ -123,29 +128,29 @@ def model_surface(
         molecules: all molecules of the run.
         coarse_grid: on the coarse training grid.
         device: where the model is.
-        workers: threads.
+        threads: to share them over.
         sign_of_life: called before each evaluation.
     """
 
-    def surface(molecule: int, positions: np.ndarray) -> Evaluation:
+    def surface(molecule: int, positions: np.ndarray) -> SinglePoint:
         sign_of_life()
         tensor = torch.as_tensor(positions, device=device)
 
-        def work(piece: slice) -> Evaluation:
-            return evaluate(
+        def work(piece: slice) -> SinglePoint:
+            return single_point(
                 model,
                 molecules[molecule],
                 tensor[piece],
                 grid_level=COARSE_GRID if coarse_grid else None,
             )
 
-        return merged(workers.map(work, workers.slices(len(positions))))
+        return concatenate_single_points(threads.map(work, threads.slices(len(positions))))
 
     return surface
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class SamplerBlueprint:
     """How another process makes the same molecules and model; plain values, for JSON.
 
     Attributes:
@@ -173,8 +178,8 @@ class Recipe:
         compositions: Sequence[tuple[int, ...]],
         sampling: SamplingConfig,
         coarse_grid: bool,
-    ) -> Recipe:
-        """The recipe of a model and molecules that are at hand."""
+    ) -> SamplerBlueprint:
+        """The blueprint of a model and molecules that are at hand."""
         return cls(
             family=model.family,
             level=model.level.to_dict(),
@@ -191,11 +196,13 @@ class Recipe:
         return build_model(self.family, level, tuple(self.elements), self.model_config).float()
 
     def build(
-        self, state: SamplerState, device: str, sign_of_life: Callable[[], None] = lambda: None
-    ) -> tuple[ElectronicStateModel, ChunkProducer]:
+        self, state: SamplerCheckpoint, device: str, sign_of_life: Callable[[], None] = lambda: None
+    ) -> tuple[ElectronicStateModel, ResumableSampler]:
         """A model that waits for weights, and the producer that moves walkers on it."""
         place = torch_device(device)
         model = self.model().to(place).requires_grad_(False)
         molecules = [molecule_of(model, tuple(numbers)) for numbers in self.compositions]
-        surface = model_surface(model, molecules, self.coarse_grid, place, Workers(), sign_of_life)
-        return model, ChunkProducer(SamplingConfig(**self.sampling), molecules, surface, state)
+        surface = model_energy_surface(
+            model, molecules, self.coarse_grid, place, ThreadMap(), sign_of_life
+        )
+        return model, ResumableSampler(SamplingConfig(**self.sampling), molecules, surface, state)

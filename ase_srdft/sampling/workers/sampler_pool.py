@@ -13,10 +13,10 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
-from ase_srdft.sampling.workers.resumable_sampler import ChunkProducer
+from ase_srdft.sampling.workers.resumable_sampler import ResumableSampler
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 
-__all__ = ["Engine", "SyncEngine", "WorkerReport"]
+__all__ = ["InlinePool", "SamplerPool", "WorkerReport"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,10 @@ class WorkerReport:
 
 
 @runtime_checkable
-class Engine(Protocol):
+class SamplerPool(Protocol):
     """Where sampling runs."""
 
-    def start(self, states: Sequence[SamplerState]) -> None:
+    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
         """Get the samplers ready to go on from these states."""
         ...
 
@@ -46,7 +46,7 @@ class Engine(Protocol):
         """Give the samplers new weights; they take them before their next chunk."""
         ...
 
-    def collect(self) -> list[Chunk]:
+    def collect(self) -> list[SamplerMessage]:
         """The chunks there are; never waits for one.
 
         Raises:
@@ -63,38 +63,38 @@ class Engine(Protocol):
         ...
 
 
-class SyncEngine:
+class InlinePool:
     """One chunk of one sampler for each version of the weights, made when it is collected.
 
     Args:
         new_producer: from the sampler's state; the trainer's weights are the surface it moves on.
     """
 
-    def __init__(self, new_producer: Callable[[SamplerState], ChunkProducer]) -> None:
+    def __init__(self, new_producer: Callable[[SamplerCheckpoint], ResumableSampler]) -> None:
         self._new_producer = new_producer
-        self._producer: ChunkProducer | None = None
+        self._producer: ResumableSampler | None = None
         self._version: int | None = None
 
-    def start(self, states: Sequence[SamplerState]) -> None:
-        """See `Engine`."""
+    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+        """See `SamplerPool`."""
         (state,) = states
         self._producer, self._version = self._new_producer(state), None
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """See `Engine`; the weights are here already."""
+        """See `SamplerPool`; the weights are here already."""
         self._version = version
 
-    def collect(self) -> list[Chunk]:
-        """See `Engine`; this is where the sampling is done."""
+    def collect(self) -> list[SamplerMessage]:
+        """See `SamplerPool`; this is where the sampling is done."""
         producer, version = self._producer, self._version
         if producer is None or version is None or producer.state.version == version:
             return []
-        return [producer.chunk(version)]
+        return [producer.advance(version)]
 
     def reports(self) -> list[WorkerReport]:
-        """See `Engine`; there are no workers."""
+        """See `SamplerPool`; there are no workers."""
         return []
 
     def stop(self) -> None:
-        """See `Engine`."""
+        """See `SamplerPool`."""
         self._producer = self._version = None

@@ -1,6 +1,6 @@
 """What all engines have in common whose samplers are workers elsewhere: order, restarts, reports.
 
-How a worker is started, heard and ended is for `LocalEngine` and `RayEngine` to say.
+How a worker is started, heard and ended is for `ProcessPool` and `RayPool` to say.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 from ase_srdft.common.errors import WorkerFailed
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.sampling.config import EngineConfig
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
-from ase_srdft.sampling.workers.resumable_sampler import Recipe
+from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 from ase_srdft.sampling.workers.sampler_pool import WorkerReport
 
-__all__ = ["UnreadableChunk", "WorkerEngine", "WorkerSampler"]
+__all__ = ["SupervisedPool", "UnreadableMessage", "WorkerSampler"]
 
 #: Of a worker's last words in a report.
 _WORDS_LENGTH = 200
@@ -28,13 +28,13 @@ _WORDS_LENGTH = 200
 WorkerT = TypeVar("WorkerT")
 
 
-class UnreadableChunk(Exception):
-    """A worker sent something else than a chunk; the message says what is wrong with it."""
+class UnreadableMessage(Exception):
+    """A worker sent something else than a message; the message says what is wrong with it."""
 
 
 @dataclass(kw_only=True, eq=False)
 class WorkerSampler(Generic[WorkerT]):
-    """A sampler and where it was after the last chunk that was collected.
+    """A sampler and where it was after the last message that was collected.
 
     Attributes:
         name: for reports.
@@ -45,32 +45,32 @@ class WorkerSampler(Generic[WorkerT]):
 
     name: str
     device: str
-    state: SamplerState
+    state: SamplerCheckpoint
     worker: WorkerT | None = None
 
 
-class WorkerEngine(ABC, Generic[WorkerT]):
+class SupervisedPool(ABC, Generic[WorkerT]):
     """Samplers that are workers.
 
-    A worker that dies, or falls silent, is started again from the last chunk that was collected,
+    A worker that dies, or falls silent, is started again from the last message that was collected,
     so nothing is lost or counted twice but what it was at.
 
     Args:
         config: how many samplers, where, and what is done about trouble.
-        recipe: of the molecules and the model.
-        molecules: those of the recipe, for the chunks.
-        device: of the trainer: where chunks go, and where samplers run if nothing else is said.
+        blueprint: of the molecules and the model.
+        molecules: those of the blueprint, for the messages.
+        device: of the trainer: where messages go, and where samplers run if nothing else is said.
     """
 
     def __init__(
         self,
         config: EngineConfig,
-        recipe: Recipe,
+        blueprint: SamplerBlueprint,
         molecules: Sequence[Molecule],
         device: torch.device,
     ) -> None:
         self.config = config
-        self.recipe = recipe
+        self.blueprint = blueprint
         self.molecules = tuple(molecules)
         self.device = device
         self.nrestarts = 0
@@ -82,8 +82,8 @@ class WorkerEngine(ABC, Generic[WorkerT]):
         """Where samplers compute, in turn."""
         return self.config.sampler_devices or (str(self.device),)
 
-    def start(self, states: Sequence[SamplerState]) -> None:
-        """See `Engine`."""
+    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+        """See `SamplerPool`."""
         devices = self.sampler_devices
         for state in states:
             device = devices[state.sampler % len(devices)]
@@ -92,31 +92,32 @@ class WorkerEngine(ABC, Generic[WorkerT]):
         for sampler in self._samplers:
             sampler.worker = self._launch(sampler)
 
-    def collect(self) -> list[Chunk]:
-        """See `Engine`."""
-        chunks: list[Chunk] = []
+    def collect(self) -> list[SamplerMessage]:
+        """See `SamplerPool`."""
+        messages: list[SamplerMessage] = []
         for sampler in self._samplers:
-            trouble = self._take(sampler, chunks)
+            trouble = self._take(sampler, messages)
             if trouble is None and sampler.worker is not None:
                 trouble = self._tend(sampler.worker)
             if trouble is not None:
                 self._restart(sampler, trouble)
-        return chunks
+        return messages
 
     def reports(self) -> list[WorkerReport]:
-        """See `Engine`."""
+        """See `SamplerPool`."""
         reports, self._reports = self._reports, []
         return reports
 
-    def _take(self, sampler: WorkerSampler[WorkerT], chunks: list[Chunk]) -> str | None:
+    def _take(self, sampler: WorkerSampler[WorkerT], messages: list[SamplerMessage]) -> str | None:
         """Take in what a sampler has sent; returns what was wrong with it."""
         try:
-            for chunk in self._sent(sampler):
-                if chunk.state.nchunks != sampler.state.nchunks + 1:
-                    return f"sent chunk {chunk.state.nchunks} after {sampler.state.nchunks}"
-                sampler.state = chunk.state
-                chunks.append(chunk)
-        except UnreadableChunk as err:
+            for message in self._sent(sampler):
+                number, last = message.checkpoint.nchunks, sampler.state.nchunks
+                if number != last + 1:
+                    return f"sent message {number} after {last}"
+                sampler.state = message.checkpoint
+                messages.append(message)
+        except UnreadableMessage as err:
             return f"sent what cannot be read ({err})"
         return None
 
@@ -141,8 +142,8 @@ class WorkerEngine(ABC, Generic[WorkerT]):
         """A worker that goes on from the sampler's state; what the last one sent is void."""
 
     @abstractmethod
-    def _sent(self, sampler: WorkerSampler[WorkerT]) -> Iterator[Chunk]:
-        """The chunks that have come from a sampler, in order; raises `UnreadableChunk`."""
+    def _sent(self, sampler: WorkerSampler[WorkerT]) -> Iterator[SamplerMessage]:
+        """The messages that have come from a sampler, in order; raises `UnreadableMessage`."""
 
     @abstractmethod
     def _tend(self, worker: WorkerT) -> str | None:

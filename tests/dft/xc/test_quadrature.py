@@ -1,4 +1,4 @@
-"""Exchange-correlation energy, potential and kernel against PySCF and by finite differences."""
+"""Mailbox-correlation energy, potential and kernel against PySCF and by finite differences."""
 
 from dataclasses import replace
 

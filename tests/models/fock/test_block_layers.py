@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ase_srdft.models.fock.block_layers import Reading
+from ase_srdft.models.fock.block_layers import FeaturesFromBlocks
 from ase_srdft.models.layers.spherical_tensors import component_slice, ncomponents
 from tests.tools.molecules import (
     harmonics_rotation,
@@ -20,7 +20,7 @@ def reading_of(basis="6-31g", *, diagonal, lmax=2, nmatrices=2):
     pairs = [(a, b) for a in ELEMENTS for b in ELEMENTS if a == b or not diagonal]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Reading(5, lmax, basis, pairs, nmatrices).double()
+        return FeaturesFromBlocks(5, lmax, basis, pairs, nmatrices).double()
 
 
 def matrices_of(molecule, seed=0):

@@ -12,10 +12,10 @@ import torch
 
 from ase_srdft.common.errors import BadInput, SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.models.single_point import evaluate
-from ase_srdft.sampling.workers.chunk import pack, unpack
-from ase_srdft.sampling.workers.process_pool import LocalEngine
-from ase_srdft.sampling.workers.sampler_pool import Engine, SyncEngine
+from ase_srdft.models.single_point import single_point
+from ase_srdft.sampling.workers.process_pool import ProcessPool
+from ase_srdft.sampling.workers.sampler_message import from_message, to_message
+from ase_srdft.sampling.workers.sampler_pool import InlinePool, SamplerPool
 from tests.tools.small_training import sampling_trainer, small_dataset, small_trainer
 
 #: Seconds that a loaded machine may take to start Python with torch.
@@ -38,63 +38,63 @@ def started():
 
     def start(trainer):
         trainers.append(trainer)
-        trainer.engine.start(trainer.sampler_states)
-        trainer.engine.publish(0, trainer.learner.averaged.state_dict())
-        return trainer.engine
+        trainer.pool.start(trainer.sampler_states)
+        trainer.pool.publish(0, trainer.updater.averaged.state_dict())
+        return trainer.pool
 
     yield start
     for trainer in trainers:
-        trainer.engine.stop()
+        trainer.pool.stop()
 
 
 def collect(engine, count, seconds=PATIENCE):
-    """Wait for chunks."""
-    chunks, end = [], time.monotonic() + seconds
-    while len(chunks) < count:
-        assert time.monotonic() < end, f"{len(chunks)} of {count} chunks in {seconds} s"
-        chunks += engine.collect()
+    """Wait for messages."""
+    messages, end = [], time.monotonic() + seconds
+    while len(messages) < count:
+        assert time.monotonic() < end, f"{len(messages)} of {count} messages in {seconds} s"
+        messages += engine.collect()
         time.sleep(0.01)
-    return chunks
+    return messages
 
 
-def by_sampler(chunks, sampler):
-    return [chunk for chunk in chunks if chunk.state.sampler == sampler]
+def by_sampler(messages, sampler):
+    return [message for message in messages if message.checkpoint.sampler == sampler]
 
 
 def test_engines_keep_the_protocol():
-    assert isinstance(local_trainer().engine, Engine)
-    assert isinstance(local_trainer().engine, LocalEngine)
-    assert isinstance(sampling_trainer().engine, SyncEngine)
+    assert isinstance(local_trainer().engine, SamplerPool)
+    assert isinstance(local_trainer().engine, ProcessPool)
+    assert isinstance(sampling_trainer().engine, InlinePool)
 
 
 def test_a_process_samples_what_this_process_would(started):
     trainer = local_trainer(samplers=1)
-    (chunk,) = collect(started(trainer), 1)[:1]
-    reference = trainer._producer(trainer.sampler_states[0]).chunk(0)
-    assert chunk.state.nchunks == reference.state.nchunks == 1
-    assert chunk.state.rng == reference.state.rng
-    assert len(chunk.round.samples) == len(reference.round.samples) == 8
-    for one, other in zip(chunk.round.samples, reference.round.samples, strict=True):
+    (message,) = collect(started(trainer), 1)[:1]
+    reference = trainer._producer(trainer.sampler_states[0]).advance(0)
+    assert message.checkpoint.nchunks == reference.checkpoint.nchunks == 1
+    assert message.checkpoint.rng == reference.checkpoint.rng
+    assert len(message.batch.samples) == len(reference.batch.samples) == 8
+    for one, other in zip(message.batch.samples, reference.batch.samples, strict=True):
         assert (one.walker, one.step, one.weights_version) == (other.walker, other.step, 0)
         np.testing.assert_array_equal(one.positions, other.positions)
         assert one.energy == other.energy
         assert one.bracket_width == other.bracket_width
         assert torch.equal(one.geometry.guess_fock, other.geometry.guess_fock)
-    assert chunk.state.arrays.keys() == reference.state.arrays.keys()
-    for name, array in chunk.state.arrays.items():
-        np.testing.assert_array_equal(array, reference.state.arrays[name])
+    assert message.checkpoint.arrays.keys() == reference.checkpoint.arrays.keys()
+    for name, array in message.checkpoint.arrays.items():
+        np.testing.assert_array_equal(array, reference.checkpoint.arrays[name])
 
 
 @pytest.mark.slow
 def test_walkers_are_shared_out_and_versions_arrive(started):
     trainer = local_trainer()
     engine = started(trainer)
-    chunks = collect(engine, 6)
-    walkers = [{s.walker for c in by_sampler(chunks, i) for s in c.round.samples} for i in (0, 1)]
+    messages = collect(engine, 6)
+    walkers = [{s.walker for c in by_sampler(messages, i) for s in c.batch.samples} for i in (0, 1)]
     assert walkers == [{0, 2}, {1, 3}]
-    trainer.learner.step = 3
-    engine.publish(3, trainer.learner.averaged.state_dict())
-    versions = [s.weights_version for c in collect(engine, 12) for s in c.round.samples]
+    trainer.updater.step = 3
+    engine.publish(3, trainer.updater.averaged.state_dict())
+    versions = [s.weights_version for c in collect(engine, 12) for s in c.batch.samples]
     assert versions == sorted(versions) or set(versions) == {0, 3}
     assert versions[-1] == 3
 
@@ -104,19 +104,19 @@ def test_new_weights_are_what_the_walkers_move_on(started):
     trainer = local_trainer(samplers=1)
     engine = started(trainer)
     collect(engine, 1)
-    old_model = copy.deepcopy(trainer.learner.averaged)
+    old_model = copy.deepcopy(trainer.updater.averaged)
     trainer.begin()
     for _ in range(7):
         trainer.train(0.0)
-    engine.publish(7, trainer.learner.averaged.state_dict())
-    chunks = collect(engine, 6)
-    numbers = [chunk.state.nchunks for chunk in chunks]
+    engine.publish(7, trainer.updater.averaged.state_dict())
+    messages = collect(engine, 6)
+    numbers = [message.checkpoint.nchunks for message in messages]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    sample = next(s for c in chunks for s in c.round.samples if s.weights_version == 7)
+    sample = next(s for c in messages for s in c.batch.samples if s.weights_version == 7)
     at = torch.tensor(sample.positions)[None]
     new, old = (
-        float(evaluate(model, trainer.molecules[0], at, False, COARSE_GRID).energy)
-        for model in (trainer.learner.averaged, old_model)
+        float(single_point(model, trainer.molecules[0], at, False, COARSE_GRID).energy)
+        for model in (trainer.updater.averaged, old_model)
     )
     assert abs(sample.energy - old) > 1e-4
     assert abs(sample.energy - new) < 1e-7
@@ -145,25 +145,25 @@ def test_a_killed_sampler_goes_on_where_its_last_chunk_ended(number, started):
     trainer = local_trainer()
     engine = started(trainer)
     first = collect(engine, 4)
-    engine.publish(11, trainer.learner.averaged.state_dict())
+    engine.publish(11, trainer.updater.averaged.state_dict())
     os.kill(engine.processes[0].pid, number)
     os.waitid(os.P_PID, engine.processes[0].pid, os.WEXITED | os.WNOWAIT)
-    chunks, end = first, time.monotonic() + PATIENCE
+    messages, end = first, time.monotonic() + PATIENCE
     while not engine.nrestarts:
         assert time.monotonic() < end
-        chunks += engine.collect()
-    before = len(by_sampler(chunks, 0))
-    while len(by_sampler(chunks, 0)) == before:
-        chunks += collect(engine, 1)
+        messages += engine.collect()
+    before = len(by_sampler(messages, 0))
+    while len(by_sampler(messages, 0)) == before:
+        messages += collect(engine, 1)
     assert [(r.worker, r.reason, r.nrestarts) for r in engine.reports()] == [
         ("sampler-0", f"killed by {number.name}", 1)
     ]
     for sampler in (0, 1):
-        numbers = [chunk.state.nchunks for chunk in by_sampler(chunks, sampler)]
+        numbers = [message.checkpoint.nchunks for message in by_sampler(messages, sampler)]
         assert numbers == list(range(1, len(numbers) + 1))
-    samples = [(s.walker, s.step) for c in chunks for s in c.round.samples]
+    samples = [(s.walker, s.step) for c in messages for s in c.batch.samples]
     assert len(set(samples)) == len(samples)
-    assert by_sampler(chunks, 0)[-1].state.version == 11
+    assert by_sampler(messages, 0)[-1].state.version == 11
 
 
 @pytest.mark.slow
@@ -185,10 +185,10 @@ def test_a_silent_sampler_is_started_again(started):
 def test_what_cannot_be_read_is_refused_and_made_again(started):
     trainer = local_trainer(samplers=1)
     engine = started(trainer)
-    chunk = collect(engine, 1)[-1]
+    message = collect(engine, 1)[-1]
     os.kill(engine.processes[0].pid, signal.SIGSTOP)
-    last = ([chunk, *engine.collect()])[-1].state.nchunks
-    (engine._exchange.path / f"sampler-0.{last + 1:09d}.message").write_bytes(b"not a chunk")
+    last = ([message, *engine.collect()])[-1].state.nchunks
+    (engine._exchange.path / f"sampler-0.{last + 1:09d}.message").write_bytes(b"not a message")
     assert engine.collect() == []
     (report,) = engine.reports()
     assert report.reason.startswith("sent what cannot be read (SafetensorError")
@@ -248,65 +248,65 @@ def test_stop_returns_within_ten_seconds(state, started):
 def test_an_engine_can_be_started_again(started):
     trainer = local_trainer(samplers=1)
     engine = started(trainer)
-    chunk = collect(engine, 1)[-1]
+    message = collect(engine, 1)[-1]
     engine.stop()
-    engine.start([chunk.state])
-    engine.publish(9, trainer.learner.averaged.state_dict())
+    engine.start([message.checkpoint])
+    engine.publish(9, trainer.updater.averaged.state_dict())
     again = collect(engine, 1)[0]
-    assert again.state.nchunks == chunk.state.nchunks + 1
-    assert again.state.version == 9
+    assert again.checkpoint.nchunks == message.checkpoint.nchunks + 1
+    assert again.checkpoint.version == 9
 
 
 # What the trainer takes
 
 
 def a_chunk(trainer, version=0):
-    return trainer._producer(trainer.sampler_states[0]).chunk(version)
+    return trainer._producer(trainer.sampler_states[0]).advance(version)
 
 
 def test_chunks_survive_the_way():
     trainer = sampling_trainer(small_dataset("H2O", "H2"))
-    chunk = a_chunk(trainer)
-    tensors, record = pack(chunk)
-    again = unpack(tensors, record, trainer.molecules, torch.device("cpu"))
-    assert again.round.resets == chunk.round.resets
-    assert [s.molecule for s in again.round.samples] == [s.molecule for s in chunk.round.samples]
-    assert {s.molecule for s in again.round.samples} == {0, 1}
-    for one, other in zip(again.round.samples, chunk.round.samples, strict=True):
+    message = a_chunk(trainer)
+    tensors, record = to_message(message)
+    again = from_message(tensors, record, trainer.molecules, torch.device("cpu"))
+    assert again.batch.resets == message.batch.resets
+    assert [s.molecule for s in again.batch.samples] == [s.molecule for s in message.batch.samples]
+    assert {s.molecule for s in again.batch.samples} == {0, 1}
+    for one, other in zip(again.batch.samples, message.batch.samples, strict=True):
         assert (one.walker, one.step, one.energy) == (other.walker, other.step, other.energy)
         np.testing.assert_array_equal(one.forces, other.forces)
         assert torch.equal(one.geometry.grid.points, other.geometry.grid.points)
-    assert again.state.rng == chunk.state.rng
+    assert again.checkpoint.rng == message.checkpoint.rng
 
 
 def test_stale_samples_are_refused_but_the_walkers_go_on():
     trainer = sampling_trainer(engine={"name": "sync", "max_staleness": 5}, seed=7)
-    before = len(trainer.source.samples)
-    trainer.learner.step = 6
-    chunk = a_chunk(trainer)
-    taken = trainer.take(chunk)
+    before = len(trainer.buffer.samples)
+    trainer.updater.step = 6
+    message = a_chunk(trainer)
+    taken = trainer.take(message)
     assert (taken.samples, taken.staleness) == ([], 6)
     assert trainer.counters.nsamples == 0
-    assert trainer.counters.resets["too stale"] == len(chunk.round.samples) == 4
-    assert trainer.sampler_states[0] is chunk.state
-    trainer.learner.step = 5
+    assert trainer.counters.resets["too stale"] == len(message.batch.samples) == 4
+    assert trainer.sampler_states[0] is message.checkpoint
+    trainer.updater.step = 5
     taken = trainer.take(a_chunk(trainer))
     assert (len(taken.samples), taken.staleness) == (4, 5)
-    assert len(trainer.source.samples) == before + 4
+    assert len(trainer.buffer.samples) == before + 4
 
 
 @pytest.mark.parametrize("what", ["positions", "energy", "forces", "bracket_width"])
 def test_a_sample_with_a_nan_is_refused(what):
     trainer = sampling_trainer()
-    chunk = a_chunk(trainer)
-    first = chunk.round.samples[0]
+    message = a_chunk(trainer)
+    first = message.batch.samples[0]
     bad = replace(first, **{what: getattr(first, what) * np.nan})
-    samples = [bad, *chunk.round.samples[1:]]
-    taken = trainer.take(replace(chunk, round=replace(chunk.round, samples=samples)))
+    samples = [bad, *message.batch.samples[1:]]
+    taken = trainer.take(replace(message, round=replace(message.batch, samples=samples)))
     assert len(taken.samples) == 3
     assert taken.resets["a number that is not finite"] == 1
     assert trainer.counters.nsamples == 3
-    held = np.array([trainer.store.positions_of(key) for key in trainer.source.samples])
+    held = np.array([trainer.cache.positions_of(key) for key in trainer.buffer.samples])
     assert np.isfinite(held).all()
 
 
@@ -329,7 +329,7 @@ def test_a_run_with_processes_trains_and_samples():
     assert {s.walker for s in samples} == {0, 1, 2, 3}
     assert all(e.sampling.staleness >= 0 for e in events if e.sampling)
     assert {e.sampling.sampler for e in events if e.sampling} == {0, 1}
-    assert trainer.engine.processes == []  # ended with the run
+    assert trainer.pool.processes == []  # ended with the run
 
 
 def test_more_samplers_than_walkers_are_refused():

@@ -16,11 +16,11 @@ from ase_srdft.common.errors import BadInput, WorkerFailed
 from ase_srdft.sampling.sampler import thermal_copies
 from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, resources
 from ase_srdft.sampling.workers.ray_pool import _imported_ray
-from ase_srdft.sampling.workers.sampler_pool import Engine
-from ase_srdft.training.optimiser_step import mean_bracket
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
+from ase_srdft.training.weight_updater import mean_bracket
 from tests.tools.small_training import sampling_trainer, small_trainer
 
-#: Actors import torch on a busy machine before they give their first chunk.
+#: Actors import torch on a busy machine before they give their first message.
 PATIENCE_SECONDS = 120.0
 
 slow = pytest.mark.slow
@@ -58,51 +58,51 @@ class Sampling:
 
     def __init__(self, **settings):
         self.trainer = sampling_trainer(engine={"name": "ray", "samplers": 2} | settings)
-        self.engine = self.trainer.engine
-        self.weights = self.trainer.learner.averaged.state_dict()
-        self.chunks = defaultdict(list)
+        self.pool = self.trainer.pool
+        self.weights = self.trainer.updater.averaged.state_dict()
+        self.messages = defaultdict(list)
         self.reports = []
 
     def start(self, version):
-        self.engine.start(self.trainer.sampler_states)
-        self.engine.publish(version, self.weights)
+        self.pool.start(self.trainer.sampler_states)
+        self.pool.publish(version, self.weights)
 
     def until(self, condition):
         """Collect until a condition holds."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < end, (self.numbers(0), self.numbers(1), self.reports)
-            for chunk in self.engine.collect():
-                self.chunks[chunk.state.sampler].append(chunk)
-            self.reports += self.engine.reports()
+            for message in self.pool.collect():
+                self.messages[message.checkpoint.sampler].append(message)
+            self.reports += self.pool.reports()
             time.sleep(0.005)
 
     def until_both_have(self, nchunks):
-        wanted = [len(self.chunks[sampler]) + nchunks for sampler in (0, 1)]
-        self.until(lambda: all(len(self.chunks[s]) >= n for s, n in enumerate(wanted)))
+        wanted = [len(self.messages[sampler]) + nchunks for sampler in (0, 1)]
+        self.until(lambda: all(len(self.messages[s]) >= n for s, n in enumerate(wanted)))
 
     def numbers(self, sampler):
-        return [chunk.state.nchunks for chunk in self.chunks[sampler]]
+        return [message.checkpoint.nchunks for message in self.messages[sampler]]
 
     def versions(self, sampler):
-        return [chunk.state.version for chunk in self.chunks[sampler]]
+        return [message.checkpoint.version for message in self.messages[sampler]]
 
     def steps(self):
         """Walker and step of all samples."""
-        chunks = [chunk for own in self.chunks.values() for chunk in own]
-        return [(s.walker, s.step) for chunk in chunks for s in chunk.round.samples]
+        messages = [message for own in self.messages.values() for message in own]
+        return [(s.walker, s.step) for message in messages for s in message.batch.samples]
 
     def nothing_is_lost_or_doubled(self):
         steps = self.steps()
         return len(set(steps)) == len(steps) > 0 and all(
             self.numbers(sampler) == list(range(1, len(own) + 1))
-            for sampler, own in self.chunks.items()
+            for sampler, own in self.messages.items()
         )
 
     def pid(self, sampler):
         """The process of an actor."""
-        call = self.engine.actors[sampler].__ray_call__.options(concurrency_group="side")
-        return self.engine._ray.get(call.remote(lambda self: os.getpid()), timeout=PATIENCE_SECONDS)
+        call = self.pool.actors[sampler].__ray_call__.options(concurrency_group="side")
+        return self.pool._ray.get(call.remote(lambda self: os.getpid()), timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -162,22 +162,22 @@ def test_devices_are_cpu_or_cuda():
 
 
 @slow
-@pytest.mark.parametrize("state", ["before the first chunk", "while sampling", "one stopped"])
+@pytest.mark.parametrize("state", ["before the first message", "while sampling", "one stopped"])
 def test_stop_returns_in_whatever_state(ray, state, capfd):
     before = signal.getsignal(signal.SIGTERM)
     run = Sampling()
-    assert isinstance(run.engine, Engine)
+    assert isinstance(run.pool, SamplerPool)
     run.start(version=1)
-    if state != "before the first chunk":
+    if state != "before the first message":
         run.until_both_have(1)
     if state == "one stopped":
         os.kill(run.pid(0), signal.SIGSTOP)
     started = time.monotonic()
-    run.engine.stop()
+    run.pool.stop()
     assert time.monotonic() - started < 10.0
     assert not ray.is_initialized()
     assert signal.getsignal(signal.SIGTERM) is before  # or a run could not be asked to stop
-    assert run.engine.collect() == []
+    assert run.pool.collect() == []
     assert capfd.readouterr() == ("", "")
 
 
@@ -198,7 +198,7 @@ def test_both_samplers_give_all_their_chunks_with_rising_versions(sampling):
     run = sampling()
     run.start(version=3)
     run.until_both_have(3)
-    run.engine.publish(8, run.weights)
+    run.pool.publish(8, run.weights)
     run.until(lambda: all(8 in run.versions(sampler) for sampler in (0, 1)))
     run.until_both_have(3)
     assert run.nothing_is_lost_or_doubled()
@@ -207,9 +207,9 @@ def test_both_samplers_give_all_their_chunks_with_rising_versions(sampling):
         assert run.versions(sampler) == sorted(run.versions(sampler))
         assert set(run.versions(sampler)) == {3, 8}
         assert all(
-            sample.weights_version == chunk.state.version
-            for chunk in run.chunks[sampler]
-            for sample in chunk.round.samples
+            sample.weights_version == message.checkpoint.version
+            for message in run.messages[sampler]
+            for sample in message.batch.samples
         )
     assert run.reports == []
 
@@ -219,8 +219,8 @@ def test_chunks_that_wait_are_few(sampling):
     run = sampling(queue_size=3)
     run.start(version=1)
     run.until_both_have(1)
-    time.sleep(2.0)  # twenty chunks' time
-    assert 2 <= len(run.engine.collect()) <= 6
+    time.sleep(2.0)  # twenty messages' time
+    assert 2 <= len(run.pool.collect()) <= 6
 
 
 @slow
@@ -231,9 +231,9 @@ def test_chunks_are_those_of_the_same_sampler_here(sampling):
     run.until_both_have(2)
     for sampler in (0, 1):
         here = run.trainer._producer(states[sampler])
-        for chunk in run.chunks[sampler][:2]:
-            own = here.chunk(1)
-            for ours, theirs in zip(own.round.samples, chunk.round.samples, strict=True):
+        for message in run.messages[sampler][:2]:
+            own = here.advance(1)
+            for ours, theirs in zip(own.batch.samples, message.batch.samples, strict=True):
                 assert (ours.walker, ours.step) == (theirs.walker, theirs.step)
                 np.testing.assert_allclose(theirs.positions, ours.positions, atol=1e-5)
                 assert theirs.energy == pytest.approx(ours.energy, abs=1e-5)
@@ -244,15 +244,15 @@ def test_a_killed_actor_goes_on_where_it_was_with_the_newest_weights(sampling):
     run = sampling()
     run.start(version=1)
     run.until_both_have(2)
-    run.engine.publish(7, run.weights)
-    killed = run.engine.actors[0]
-    run.engine._ray.kill(killed, no_restart=True)
+    run.pool.publish(7, run.weights)
+    killed = run.pool.actors[0]
+    run.pool._ray.kill(killed, no_restart=True)
     run.until(lambda: run.reports)
     (report,) = run.reports
     assert (report.worker, report.nrestarts) == ("sampler-0", 1)
     assert report.reason.startswith("died (")
-    assert run.engine.actors[0] is not killed
-    ncollected = len(run.chunks[0])
+    assert run.pool.actors[0] is not killed
+    ncollected = len(run.messages[0])
     run.until_both_have(3)
     assert run.versions(0)[ncollected] == 7
     assert run.nothing_is_lost_or_doubled()
@@ -305,9 +305,9 @@ def test_the_traceback_of_an_actor_arrives(sampling, capfd):
     run = sampling(max_restarts=0)
     run.weights = {"unknown": next(iter(run.weights.values()))}
     run.start(version=1)
-    with pytest.raises(WorkerFailed, match=r"(?s)failed, .*in chunk\n.*load_state_dict.*unknown"):
+    with pytest.raises(WorkerFailed, match=r"(?s)failed, .*in message\n.*load_state_dict.*unknown"):
         run.until_both_have(1)
-    run.engine.stop()
+    run.pool.stop()
     assert capfd.readouterr() == ("", "")  # it is said once, by who catches this
 
 
@@ -327,8 +327,8 @@ def energies_and_width(name, samplers):
             time.sleep(0.0 if energies else 0.1)  # for actors to start, or all is over before
     rng = np.random.default_rng(7)
     frames = thermal_copies(trainer.molecules[0], trainer.dataset.references[0], 16, 500.0, rng)
-    batches = trainer.store.batches([trainer.store.add(0, frame) for frame in frames])
-    width = mean_bracket(trainer.learner.averaged, batches, trainer.workers)[1]
+    batches = trainer.cache.batches([trainer.cache.add(0, frame) for frame in frames])
+    width = mean_bracket(trainer.updater.averaged, batches, trainer.workers)[1]
     return np.concatenate(energies[len(energies) // 3 :]), width
 
 

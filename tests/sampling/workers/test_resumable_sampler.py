@@ -9,14 +9,19 @@ import torch
 from ase.build import molecule
 
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
-from ase_srdft.sampling.workers.chunk import pack, packed_state, unpack, unpacked_state
 from ase_srdft.sampling.workers.resumable_sampler import (
-    ChunkProducer,
-    Recipe,
-    model_surface,
+    ResumableSampler,
+    SamplerBlueprint,
+    model_energy_surface,
     starting_state,
+)
+from ase_srdft.sampling.workers.sampler_message import (
+    checkpoint_from_message,
+    checkpoint_to_message,
+    from_message,
+    to_message,
 )
 from tests.tools.small_models import small_model
 
@@ -37,50 +42,50 @@ def start(nwalkers=2):
 def producer(state, dynamics="overdamped", nthreads=1):
     own = model()
     molecules = [molecule_of(own, NUMBERS)]
-    surface = model_surface(own, molecules, True, torch.device("cpu"), Workers(nthreads))
+    surface = model_energy_surface(own, molecules, True, torch.device("cpu"), ThreadMap(nthreads))
     config = SamplingConfig(dynamics=dynamics, steps_per_round=2)
-    return ChunkProducer(config, molecules, surface, state), molecules
+    return ResumableSampler(config, molecules, surface, state), molecules
 
 
-def positions(chunks):
-    return np.array([sample.positions for chunk in chunks for sample in chunk.round.samples])
+def positions(messages):
+    return np.array([sample.positions for message in messages for sample in message.batch.samples])
 
 
-def sent_and_received(chunk, molecules):
+def sent_and_received(message, molecules):
     """Through JSON and tensors, as to another process."""
-    tensors, record = pack(chunk)
-    return unpack(tensors, json.loads(json.dumps(record)), molecules, torch.device("cpu"))
+    tensors, record = to_message(message)
+    return from_message(tensors, json.loads(json.dumps(record)), molecules, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dynamics", ["overdamped", "metropolis", "langevin"])
 def test_taken_up_elsewhere_it_gives_the_same_samples(dynamics):
     whole, molecules = producer(start(), dynamics)
-    expected = [whole.chunk(version) for version in (0, 0, 3)]
+    expected = [whole.advance(version) for version in (0, 0, 3)]
     moved = positions(expected)
     assert np.abs(moved - moved[0]).max() > 1e-3
     state, found = start(), []
     for version in (0, 0, 3):
         again, _ = producer(state, dynamics)
-        found.append(sent_and_received(again.chunk(version), molecules))
-        state = found[-1].state
+        found.append(sent_and_received(again.advance(version), molecules))
+        state = found[-1].checkpoint
     np.testing.assert_array_equal(positions(found), moved)
-    assert [chunk.state.nchunks for chunk in found] == [1, 2, 3]
-    assert found[-1].state.rng == expected[-1].state.rng
-    assert [sample.weights_version for sample in found[-1].round.samples][-1] == 3
+    assert [message.checkpoint.nchunks for message in found] == [1, 2, 3]
+    assert found[-1].checkpoint.rng == expected[-1].checkpoint.rng
+    assert [sample.weights_version for sample in found[-1].batch.samples][-1] == 3
 
 
 def test_threads_change_nothing_but_rounding():
-    one, several = (positions([producer(start(4), nthreads=n)[0].chunk(0)]) for n in (1, 3))
+    one, several = (positions([producer(start(4), nthreads=n)[0].advance(0)]) for n in (1, 3))
     assert np.abs(one - one[0]).max() > 1e-3
     np.testing.assert_allclose(several, one, rtol=0, atol=1e-10)
 
 
 def test_a_chunk_arrives_with_its_integrals():
     own, molecules = producer(start())
-    chunk = own.chunk(0)
-    back = sent_and_received(chunk, molecules)
-    assert len(back.round.samples) == len(chunk.round.samples) > 0
-    for ours, theirs in zip(chunk.round.samples, back.round.samples, strict=True):
+    message = own.advance(0)
+    back = sent_and_received(message, molecules)
+    assert len(back.batch.samples) == len(message.batch.samples) > 0
+    for ours, theirs in zip(message.batch.samples, back.batch.samples, strict=True):
         assert ours.energy == theirs.energy
         assert ours.bracket_width == theirs.bracket_width > 0
         overlaps = (s.geometry.integrals.overlap for s in (ours, theirs))
@@ -88,22 +93,22 @@ def test_a_chunk_arrives_with_its_integrals():
 
 
 def test_a_state_before_the_first_chunk_goes_through_a_file_too():
-    tensors, record = packed_state(start())
-    again = unpacked_state(tensors, json.loads(json.dumps(record)))
-    ours, theirs = (producer(state)[0].chunk(0) for state in (start(), again))
+    tensors, record = checkpoint_to_message(start())
+    again = checkpoint_from_message(tensors, json.loads(json.dumps(record)))
+    ours, theirs = (producer(state)[0].advance(0) for state in (start(), again))
     np.testing.assert_array_equal(positions([ours]), positions([theirs]))
 
 
 def test_a_recipe_in_json_makes_the_same_sampler():
     own = model()
     config = SamplingConfig(steps_per_round=2)
-    recipe = Recipe.of(own, [NUMBERS], config, coarse_grid=True)
-    plain = json.loads(json.dumps(asdict(recipe)))
+    blueprint = SamplerBlueprint.of(own, [NUMBERS], config, coarse_grid=True)
+    plain = json.loads(json.dumps(asdict(blueprint)))
     plain["elements"] = tuple(plain["elements"])
     plain["compositions"] = tuple(map(tuple, plain["compositions"]))
     signs = []
-    there, sampler = Recipe(**plain).build(start(), "cpu", lambda: signs.append(1))
+    there, sampler = SamplerBlueprint(**plain).build(start(), "cpu", lambda: signs.append(1))
     there.load_state_dict(own.state_dict())
-    expected = producer(start())[0].chunk(0)
-    np.testing.assert_array_equal(positions([sampler.chunk(0)]), positions([expected]))
+    expected = producer(start())[0].advance(0)
+    np.testing.assert_array_equal(positions([sampler.advance(0)]), positions([expected]))
     assert len(signs) == 3  # the start and two steps

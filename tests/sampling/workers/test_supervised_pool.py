@@ -8,37 +8,39 @@ import torch
 
 from ase_srdft.common.errors import WorkerFailed
 from ase_srdft.sampling.config import EngineConfig
-from ase_srdft.sampling.sampler import SamplingRound
-from ase_srdft.sampling.workers.chunk import Chunk, SamplerState
-from ase_srdft.sampling.workers.resumable_sampler import Recipe
-from ase_srdft.sampling.workers.supervised_pool import UnreadableChunk, WorkerEngine
+from ase_srdft.sampling.sampler import SampleBatch
+from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
+from ase_srdft.sampling.workers.supervised_pool import SupervisedPool, UnreadableMessage
 
 
 def state(sampler, nchunks=0):
-    return SamplerState(sampler=sampler, nchunks=nchunks, version=nchunks - 1, arrays={}, rng={})
+    return SamplerCheckpoint(
+        sampler=sampler, nchunks=nchunks, version=nchunks - 1, arrays={}, rng={}
+    )
 
 
-def chunk(sampler, nchunks):
-    nothing = SamplingRound(samples=[], acceptance=1.0, temperature_K=0.0, resets=Counter())
-    return Chunk(round=nothing, state=state(sampler, nchunks))
+def message_of(sampler, nchunks):
+    nothing = SampleBatch(samples=[], acceptance=1.0, temperature_K=0.0, resets=Counter())
+    return SamplerMessage(batch=nothing, checkpoint=state(sampler, nchunks))
 
 
 @dataclass(eq=False)
 class Worker:
     """A worker of the test: what it will send, and what is wrong with it."""
 
-    start: SamplerState
+    start: SamplerCheckpoint
     outbox: deque = field(default_factory=deque)
     trouble: str | None = None
     ended: bool = False
     words: str = ""
 
 
-class Pool(WorkerEngine):
-    """Workers that are objects of the test."""
+class Pool(SupervisedPool):
+    """ThreadMap that are objects of the test."""
 
     def __init__(self, **settings):
-        recipe = Recipe(
+        blueprint = SamplerBlueprint(
             family="fock",
             level={},
             elements=(1, 8),
@@ -47,7 +49,7 @@ class Pool(WorkerEngine):
             sampling={},
             coarse_grid=True,
         )
-        super().__init__(EngineConfig(**settings), recipe, (), torch.device("cpu"))
+        super().__init__(EngineConfig(**settings), blueprint, (), torch.device("cpu"))
         self.launched = []
 
     def publish(self, version, weights):
@@ -64,7 +66,7 @@ class Pool(WorkerEngine):
         while sampler.worker.outbox:
             sent = sampler.worker.outbox.popleft()
             if isinstance(sent, str):
-                raise UnreadableChunk(sent)
+                raise UnreadableMessage(sent)
             yield sent
 
     def _tend(self, worker):
@@ -85,13 +87,13 @@ def pool():
 
 
 def collected(pool):
-    return [(chunk.state.sampler, chunk.state.nchunks) for chunk in pool.collect()]
+    return [(message.checkpoint.sampler, message.checkpoint.nchunks) for message in pool.collect()]
 
 
 def test_chunks_come_in_the_order_of_each_sampler(pool):
     first, second = pool.launched
-    second.outbox += [chunk(1, 1), chunk(1, 2)]
-    first.outbox.append(chunk(0, 1))
+    second.outbox += [message_of(1, 1), message_of(1, 2)]
+    first.outbox.append(message_of(0, 1))
     assert collected(pool) == [(0, 1), (1, 1), (1, 2)]
     assert collected(pool) == []
     assert pool.reports() == []
@@ -99,7 +101,7 @@ def test_chunks_come_in_the_order_of_each_sampler(pool):
 
 def test_a_dead_worker_goes_on_from_the_last_chunk_that_was_collected(pool):
     first, second = pool.launched
-    first.outbox += [chunk(0, 1), chunk(0, 2)]
+    first.outbox += [message_of(0, 1), message_of(0, 2)]
     first.trouble, first.words = "killed by SIGKILL", "line one\nthe reason"
     assert collected(pool) == [(0, 1), (0, 2)]
     assert first.ended
@@ -113,11 +115,11 @@ def test_a_dead_worker_goes_on_from_the_last_chunk_that_was_collected(pool):
 
 
 @pytest.mark.parametrize(
-    "sent", [chunk(0, 3), chunk(0, 1), "no JSON"], ids=["gap", "twice", "torn"]
+    "sent", [message_of(0, 3), message_of(0, 1), "no JSON"], ids=["gap", "twice", "torn"]
 )
 def test_what_does_not_follow_is_not_taken(pool, sent):
     first = pool.launched[0]
-    first.outbox += [chunk(0, 1), sent, chunk(0, 2)]
+    first.outbox += [message_of(0, 1), sent, message_of(0, 2)]
     assert collected(pool) == [(0, 1)]
     assert first.ended
     assert pool.launched[2].start.nchunks == 1

@@ -5,16 +5,16 @@ import resource
 import pytest
 import torch
 
-from ase_srdft.parallel.mailbox import Exchange
+from ase_srdft.parallel.mailbox import Mailbox
 
 
 @pytest.mark.parametrize("what", ["weights", "a message", "a record"])
 def test_a_full_disk_is_an_error_that_names_the_file(what, tmp_path):
-    exchange, tensors = Exchange(tmp_path), {"weight": torch.zeros(10_000)}
+    mailbox, tensors = Mailbox(tmp_path), {"weight": torch.zeros(10_000)}
     writes = {
-        "weights": lambda: exchange.publish(1, tensors),
-        "a message": lambda: exchange.put("sampler-0", 1, tensors, {}),
-        "a record": lambda: exchange.write("orders", "x" * 20_000),
+        "weights": lambda: mailbox.publish(1, tensors),
+        "a message": lambda: mailbox.put("sampler-0", 1, tensors, {}),
+        "a record": lambda: mailbox.write("orders", "x" * 20_000),
     }
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
@@ -24,8 +24,8 @@ def test_a_full_disk_is_an_error_that_names_the_file(what, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert str(tmp_path) in caught.value.filename
-    assert exchange.waiting("sampler-0") == []
-    assert exchange.newest(-1) is None
-    assert exchange.read("orders") is None
+    assert mailbox.waiting("sampler-0") == []
+    assert mailbox.newest(-1) is None
+    assert mailbox.read("orders") is None
     writes[what]()
     assert len(list(tmp_path.iterdir())) >= 1

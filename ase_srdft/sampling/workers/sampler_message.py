@@ -18,16 +18,24 @@ from torch import Tensor
 
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate, from_tensors, select, to_tensors
-from ase_srdft.sampling.sampler import Sample, SamplingRound
+from ase_srdft.sampling.sampler import Sample, SampleBatch
 
-__all__ = ["Chunk", "SamplerState", "pack", "packed_state", "under", "unpack", "unpacked_state"]
+__all__ = [
+    "SamplerCheckpoint",
+    "SamplerMessage",
+    "checkpoint_from_message",
+    "checkpoint_to_message",
+    "from_message",
+    "to_message",
+    "under",
+]
 
 
 _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SamplerState:
+class SamplerCheckpoint:
     """A sampler between two chunks.
 
     Attributes:
@@ -51,16 +59,16 @@ class SamplerState:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Chunk:
+class SamplerMessage:
     """Samples of one sampler, all with the same weights.
 
     Attributes:
-        round: what the sampler gave.
-        state: where that left it; ``state.nchunks`` counts this chunk.
+        batch: what the sampler gave.
+        checkpoint: where that left it; ``checkpoint.nchunks`` counts this message.
     """
 
-    round: SamplingRound
-    state: SamplerState
+    batch: SampleBatch
+    checkpoint: SamplerCheckpoint
 
 
 _Packed = tuple[dict[str, Tensor], dict[str, Any]]
@@ -68,21 +76,23 @@ _Packed = tuple[dict[str, Tensor], dict[str, Any]]
 _PLAIN = ("molecule", "walker", "step", "weights_version", "energy", "bracket_width")
 
 
-def packed_state(state: SamplerState) -> _Packed:
+def checkpoint_to_message(state: SamplerCheckpoint) -> _Packed:
     """As named tensors and plain values."""
     return {name: torch.as_tensor(array) for name, array in state.arrays.items()}, state.record
 
 
-def unpacked_state(tensors: Mapping[str, Tensor], record: dict[str, Any]) -> SamplerState:
-    """What `packed_state` was given."""
-    return SamplerState(**record, arrays={name: t.numpy() for name, t in tensors.items()})
+def checkpoint_from_message(
+    tensors: Mapping[str, Tensor], record: dict[str, Any]
+) -> SamplerCheckpoint:
+    """What `checkpoint_to_message` was given."""
+    return SamplerCheckpoint(**record, arrays={name: t.numpy() for name, t in tensors.items()})
 
 
-def pack(chunk: Chunk) -> _Packed:
+def to_message(message: SamplerMessage) -> _Packed:
     """As named tensors (on the CPU) and plain values, to be sent to another process."""
-    tensors, state = packed_state(chunk.state)
+    tensors, state = checkpoint_to_message(message.checkpoint)
     tensors = {f"state.{name}": tensor for name, tensor in tensors.items()}
-    result = chunk.round
+    result = message.batch
     for index, samples in enumerate(_runs(result.samples)):
         joined = concatenate([_integrals(sample) for sample in samples])
         tensors |= {f"geometry.{index}.{name}": t.cpu() for name, t in to_tensors(joined).items()}
@@ -99,13 +109,13 @@ def pack(chunk: Chunk) -> _Packed:
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, record
 
 
-def unpack(
+def from_message(
     tensors: Mapping[str, Tensor],
     record: dict[str, Any],
     molecules: Sequence[Molecule],
     device: torch.device,
-) -> Chunk:
-    """What `pack` was given, the geometries on a device.
+) -> SamplerMessage:
+    """What `to_message` was given, the geometries on a device.
 
     Raises:
         KeyError, TypeError, ValueError, IndexError: something is missing or does not fit.
@@ -125,14 +135,15 @@ def unpack(
             )
             for place, values in enumerate(plain)
         ]
-    result = SamplingRound(
+    result = SampleBatch(
         samples=samples,
         acceptance=record["acceptance"],
         temperature_K=record["temperature_K"],
         resets=Counter(record["resets"]),
     )
-    return Chunk(
-        round=result, state=unpacked_state(under("state.", tensors), dict(record["state"]))
+    return SamplerMessage(
+        batch=result,
+        checkpoint=checkpoint_from_message(under("state.", tensors), dict(record["state"])),
     )
 
 

@@ -13,9 +13,9 @@ from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.prepared_geometry import prepare, select
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.optimiser_step import Learner, Pace, mean_bracket
+from ase_srdft.training.weight_updater import DivergenceGuard, WeightUpdater, mean_bracket
 from tests.tools.small_models import small_model
 from tests.tools.small_training import rattled
 
@@ -36,7 +36,7 @@ def batch_of(model, frames):
 def learner_on_water(nframes=3, nthreads=1, config=CONFIG, seed=0):
     model = model_for_water(seed)
     batches = [batch_of(model, rattled(nframes))]
-    return Learner(model, config, Workers(nthreads)), batches
+    return WeightUpdater(model, config, ThreadMap(nthreads)), batches
 
 
 def mean_energy(model, batches):
@@ -59,12 +59,12 @@ def weights_of(model):
 @pytest.mark.parametrize("nthreads", [1, 2])
 def test_gradient_is_that_of_the_mean_energy(nthreads):
     unclipped = OptimiserConfig(gradient_clip=100.0)
-    learner, batches = learner_on_water(nthreads=nthreads, config=unclipped)
-    learner.model.double()  # single precision would drown the finite differences
-    learner.averaged.double()
-    before = copy.deepcopy(learner.model)
-    record = learner.update(batches, 0.0)
-    gradients = gradients_of(learner.model)
+    updater, batches = learner_on_water(nthreads=nthreads, config=unclipped)
+    updater.model.double()  # single precision would drown the finite differences
+    updater.averaged.double()
+    before = copy.deepcopy(updater.model)
+    record = updater.update(batches, 0.0)
+    gradients = gradients_of(updater.model)
     norm = torch.sqrt(sum((g**2).sum() for g in gradients.values()))
     assert 0.1 < record.gradient_norm < unclipped.gradient_clip
     assert record.gradient_norm == pytest.approx(float(norm), rel=1e-12)
@@ -82,40 +82,40 @@ def test_gradient_is_that_of_the_mean_energy(nthreads):
 
 
 def test_record_is_of_the_state_before_the_step():
-    learner, batches = learner_on_water()
-    energy, width = mean_bracket(learner.model, batches, learner.workers)
-    assert energy == mean_energy(learner.model, batches)
+    updater, batches = learner_on_water()
+    energy, width = mean_bracket(updater.model, batches, updater.threads)
+    assert energy == mean_energy(updater.model, batches)
     geometry = batches[0]
     with torch.no_grad():
-        density_matrix = learner.model(batches)[0].density_matrix
+        density_matrix = updater.model(batches)[0].density_matrix
         terms, fock = kohn_sham(geometry, density_matrix)
     expected = energy_bracket(geometry, terms.total, density_matrix, fock).width.mean()
     assert width > 1e-3
     assert width == pytest.approx(float(expected), rel=1e-12)
-    record = learner.update(batches, 0.0)
+    record = updater.update(batches, 0.0)
     assert record.energy == pytest.approx(energy, abs=1e-12)
     assert record.bracket_width == pytest.approx(width, rel=1e-9)
     assert record.bracket_width == pytest.approx(np.mean(record.widths), rel=1e-12)
-    assert learner.step == 1
+    assert updater.step == 1
 
 
 def test_energy_goes_down_to_the_self_consistent_one():
-    learner, batches = learner_on_water()
+    updater, batches = learner_on_water()
     molecule, positions = batches[0].molecule, batches[0].positions.numpy()
     expected = np.mean([reference_scf(molecule, each).energy for each in positions])
-    first = mean_bracket(learner.averaged, batches, learner.workers)
+    first = mean_bracket(updater.averaged, batches, updater.threads)
     for step in range(60):
-        learner.update(batches, step / 60)
-    last = mean_bracket(learner.averaged, batches, learner.workers)
+        updater.update(batches, step / 60)
+    last = mean_bracket(updater.averaged, batches, updater.threads)
     assert first[0] - expected > 0.01
     assert 0.0 < last[0] - expected < last[1] < 0.01 * first[1]
 
 
 def test_gradient_is_clipped():
     small = OptimiserConfig(gradient_clip=1e-3, warmup_steps=1)
-    learner, batches = learner_on_water(config=small)
-    record = learner.update(batches, 0.0)
-    clipped = torch.sqrt(sum((g**2).sum() for g in gradients_of(learner.model).values()))
+    updater, batches = learner_on_water(config=small)
+    record = updater.update(batches, 0.0)
+    clipped = torch.sqrt(sum((g**2).sum() for g in gradients_of(updater.model).values()))
     assert record.gradient_norm > 2e-3
     assert float(clipped) == pytest.approx(1e-3, rel=1e-3)
 
@@ -128,93 +128,93 @@ def test_gradient_is_clipped():
     ],
 )
 def test_what_is_not_finite_stops_before_the_weights_are_spoilt(spoil, what):
-    learner, batches = learner_on_water()
+    updater, batches = learner_on_water()
     spoil(batches[0])
-    before = weights_of(learner.model)
+    before = weights_of(updater.model)
     with pytest.raises(FloatingPointError, match=f"the {what} of step 0 is not finite: lower the"):
-        learner.update(batches, 0.0)
-    assert torch.equal(weights_of(learner.model), before)
-    assert learner.step == 0
+        updater.update(batches, 0.0)
+    assert torch.equal(weights_of(updater.model), before)
+    assert updater.step == 0
 
 
 def test_learning_rate_warms_up_and_follows_a_cosine():
-    learner, _ = learner_on_water(nframes=1)
+    updater, _ = learner_on_water(nframes=1)
     highest, lowest = CONFIG.learning_rate, CONFIG.final_learning_rate
     rates = []
     for step in range(6):
-        learner.step = step
-        rates.append(learner.learning_rate(0.0))
+        updater.step = step
+        rates.append(updater.learning_rate(0.0))
     np.testing.assert_allclose(rates, highest * np.array([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]))
     expected = {0.0: highest, 0.5: (highest + lowest) / 2, 1.0: lowest, 1.5: lowest}
     for progress, rate in expected.items():
-        assert learner.learning_rate(progress) == pytest.approx(rate, rel=1e-12)
+        assert updater.learning_rate(progress) == pytest.approx(rate, rel=1e-12)
     quarter = lowest + (highest - lowest) * (1 + np.sqrt(0.5)) / 2
-    assert learner.learning_rate(0.25) == pytest.approx(quarter, rel=1e-12)
+    assert updater.learning_rate(0.25) == pytest.approx(quarter, rel=1e-12)
 
 
 def trained_on_water(nsteps=300):
-    learner, batches = learner_on_water()
+    updater, batches = learner_on_water()
     for _ in range(nsteps):
-        record = learner.update(batches, 0.0)
-        assert not record.turned_back  # from an untrained state on
+        record = updater.update(batches, 0.0)
+        assert not record.rolled_back  # from an untrained state on
     assert record.bracket_width < 5e-3
-    return learner, batches, record
+    return updater, batches, record
 
 
-def lead_astray(learner):
+def lead_astray(updater):
     with torch.no_grad():
-        for parameter in learner.model.parameters():
+        for parameter in updater.model.parameters():
             parameter.add_(0.5 * torch.sign(parameter))
 
 
 def test_weights_that_go_astray_are_put_back_and_go_on_more_slowly():
-    learner, batches, before = trained_on_water()
-    kept = {name: tensor.clone() for name, tensor in learner.kept.items()}
-    lead_astray(learner)
-    record = learner.update(batches, 0.0)
-    assert record.turned_back
+    updater, batches, before = trained_on_water()
+    kept = {name: tensor.clone() for name, tensor in updater.rollback_weights.items()}
+    lead_astray(updater)
+    record = updater.update(batches, 0.0)
+    assert record.rolled_back
     assert record.bracket_width > 100 * before.bracket_width
     assert record.gradient_norm == 0.0
-    for state in (learner.model.state_dict(), learner.averaged.state_dict()):
+    for state in (updater.model.state_dict(), updater.averaged.state_dict()):
         assert all(torch.equal(tensor, kept[name]) for name, tensor in state.items())
-    assert learner.step == 301
-    assert learner.pace.factor == 0.5
-    assert learner.optimiser.state_dict()["state"] == {}
+    assert updater.step == 301
+    assert updater.guard.factor == 0.5
+    assert updater.optimiser.state_dict()["state"] == {}
     # half the rate, after a warm-up
-    rates = [learner.update(batches, 0.0).learning_rate for _ in range(6)]
+    rates = [updater.update(batches, 0.0).learning_rate for _ in range(6)]
     np.testing.assert_allclose(rates, 0.5 * 1e-2 * np.array([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]))
     for _ in range(60):
-        record = learner.update(batches, 0.0)
-    assert not record.turned_back
+        record = updater.update(batches, 0.0)
+    assert not record.rolled_back
     assert record.bracket_width < 3 * before.bracket_width
 
 
 def test_weights_that_go_astray_again_and_again_are_an_error():
-    learner, batches, _ = trained_on_water()
+    updater, batches, _ = trained_on_water()
     for _ in range(8):
-        lead_astray(learner)
-        assert learner.update(batches, 0.0).turned_back
-    lead_astray(learner)
+        lead_astray(updater)
+        assert updater.update(batches, 0.0).rolled_back
+    lead_astray(updater)
     with pytest.raises(FloatingPointError, match="the weights went astray again at step 308"):
-        learner.update(batches, 0.0)
+        updater.update(batches, 0.0)
 
 
 def test_what_is_usual_follows_slowly_and_what_is_fit_for_dynamics_is_not_astray():
-    pace = Pace()
-    assert not pace.has_gone_astray(0.3)  # untrained
+    pace = DivergenceGuard()
+    assert not pace.has_diverged(0.3)  # untrained
     for width in (0.3, 1e-3, *[1e-4] * 700):
         pace.note(width)
     assert pace.usual_width == pytest.approx(1e-4, rel=0.05)
-    assert not pace.has_gone_astray(4e-3)  # 40 times as wide, and still fit for dynamics
-    assert pace.has_gone_astray(6e-3)
+    assert not pace.has_diverged(4e-3)  # 40 times as wide, and still fit for dynamics
+    assert pace.has_diverged(6e-3)
 
 
 def test_learning_rate_is_used():
-    learner, batches = learner_on_water()
-    learner.step = 10
-    before = weights_of(learner.model)
-    record = learner.update(batches, 0.5)
-    moved = (weights_of(learner.model) - before).abs()
+    updater, batches = learner_on_water()
+    updater.step = 10
+    before = weights_of(updater.model)
+    record = updater.update(batches, 0.5)
+    moved = (weights_of(updater.model) - before).abs()
     assert record.learning_rate == pytest.approx(5.05e-3)
     # the first step of Adam moves every weight by the learning rate, whatever its gradient
     assert float(moved.max()) == pytest.approx(record.learning_rate, rel=2e-2)
@@ -222,29 +222,29 @@ def test_learning_rate_is_used():
 
 def test_average_of_the_weights():
     config = OptimiserConfig(warmup_steps=1, average_decay=0.3)
-    learner, batches = learner_on_water(config=config)
-    expected = weights_of(learner.averaged).double()
-    assert torch.equal(weights_of(learner.averaged), weights_of(learner.model))
+    updater, batches = learner_on_water(config=config)
+    expected = weights_of(updater.averaged).double()
+    assert torch.equal(weights_of(updater.averaged), weights_of(updater.model))
     decays = []
     for step in range(1, 6):
-        learner.update(batches, 0.0)
+        updater.update(batches, 0.0)
         decay = min(0.3, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * weights_of(learner.model).double()
+        expected = decay * expected + (1 - decay) * weights_of(updater.model).double()
         decays.append(decay)
         torch.testing.assert_close(
-            weights_of(learner.averaged).double(), expected, rtol=0.0, atol=1e-6
+            weights_of(updater.averaged).double(), expected, rtol=0.0, atol=1e-6
         )
     assert decays[0] == pytest.approx(2 / 11)
     assert decays[-1] == 0.3
-    assert float((weights_of(learner.averaged) - weights_of(learner.model)).abs().max()) > 1e-4
-    assert not any(p.requires_grad for p in learner.averaged.parameters())
+    assert float((weights_of(updater.averaged) - weights_of(updater.model)).abs().max()) > 1e-4
+    assert not any(p.requires_grad for p in updater.averaged.parameters())
 
 
 def test_buffers_do_not_drift_between_model_and_average():
-    learner, batches = learner_on_water()
-    learner.update(batches, 0.0)
+    updater, batches = learner_on_water()
+    updater.update(batches, 0.0)
     for (name, own), (_, averaged) in zip(
-        learner.model.named_buffers(), learner.averaged.named_buffers(), strict=True
+        updater.model.named_buffers(), updater.averaged.named_buffers(), strict=True
     ):
         assert torch.equal(own, averaged), name
 
@@ -254,30 +254,30 @@ def test_a_batch_of_two_molecules_is_their_weighted_mean():
     hydrogen = ase_molecule("H2")
     hydrogen.positions *= 1.2
     batches = [batch_of(model, rattled(3)), batch_of(model, [hydrogen])]
-    learner = Learner(model, CONFIG, Workers())
+    updater = WeightUpdater(model, CONFIG, ThreadMap())
     widths = [
-        mean_bracket(learner.model, [select(batch, slice(i, i + 1))], learner.workers)[1]
+        mean_bracket(updater.model, [select(batch, slice(i, i + 1))], updater.threads)[1]
         for batch in batches
         for i in range(len(batch))
     ]
-    water, other = (mean_energy(learner.model, [batch]) for batch in batches)
+    water, other = (mean_energy(updater.model, [batch]) for batch in batches)
     assert abs(water - other) > 1.0
-    record = learner.update(batches, 0.0)
+    record = updater.update(batches, 0.0)
     assert record.energy == pytest.approx((3 * water + other) / 4, abs=1e-9)
     assert len(set(widths)) == 4
     assert record.widths == pytest.approx(widths, rel=1e-4)
     for step in range(30):
-        learner.update(batches, step / 30)
-    after = [mean_energy(learner.model, [batch]) for batch in batches]
+        updater.update(batches, step / 30)
+    after = [mean_energy(updater.model, [batch]) for batch in batches]
     assert after[0] < water - 0.01
 
 
 def test_threads_do_not_change_the_numbers():
     runs = []
     for nthreads in (1, 2):
-        learner, batches = learner_on_water(nframes=4, nthreads=nthreads)
-        records = [learner.update(batches, step / 5) for step in range(5)]
-        runs.append((weights_of(learner.model), records))
+        updater, batches = learner_on_water(nframes=4, nthreads=nthreads)
+        records = [updater.update(batches, step / 5) for step in range(5)]
+        runs.append((weights_of(updater.model), records))
     (one, first), (two, second) = runs
     assert float((one - weights_of(model_for_water().float())).abs().max()) > 1e-3
     torch.testing.assert_close(one, two, rtol=0.0, atol=1e-6)

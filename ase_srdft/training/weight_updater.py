@@ -14,12 +14,18 @@ from torch import Tensor
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.parallel.threads import Workers
+from ase_srdft.parallel.threads import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss, StepRecord
 
-__all__ = ["Learner", "Pace", "StepRecord", "mean_bracket", "mean_hamiltonian_error"]
+__all__ = [
+    "DivergenceGuard",
+    "StepRecord",
+    "WeightUpdater",
+    "mean_bracket",
+    "mean_hamiltonian_error",
+]
 
 #: A median error (of the bracket, for one) so many times the usual one ...
 _ASTRAY = 30.0
@@ -35,7 +41,7 @@ _SMALLEST_FACTOR = 2.0**-8
 
 
 @dataclass(kw_only=True)
-class Pace:
+class DivergenceGuard:
     """How fast the weights may change, by what happened so far; part of a checkpoint.
 
     Attributes:
@@ -50,7 +56,7 @@ class Pace:
     nbatches: int = 0
     usual_width: float = 0.0
 
-    def has_gone_astray(self, width: float) -> bool:
+    def has_diverged(self, width: float) -> bool:
         """Whether a batch's median error is far from usual, and unfit for dynamics."""
         known = self.nbatches >= _KNOWN_AFTER
         return known and width > max(_ASTRAY * self.usual_width, _UNFIT)
@@ -62,7 +68,7 @@ class Pace:
         self.usual_width += weight * (width - self.usual_width)
 
 
-class Learner:
+class WeightUpdater:
     """Weights, their average, and the optimiser.
 
     The loss is a mean over the geometries of a batch.  ``averaged`` is the exponential average of
@@ -71,7 +77,7 @@ class Learner:
     Args:
         model: trained in place, in single precision.
         config: of the optimiser.
-        workers: threads over the geometries of a batch.
+        threads: threads over the geometries of a batch.
         ranks: that each get a share of every batch; None for this process alone.
         loss: None for the Kohn-Sham energy of the predicted states.
 
@@ -83,23 +89,23 @@ class Learner:
         self,
         model: ElectronicStateModel,
         config: OptimiserConfig,
-        workers: Workers,
+        threads: ThreadMap,
         ranks: Ranks | None = None,
         loss: Loss | None = None,
     ) -> None:
-        self.workers = workers
+        self.threads = threads
         self.loss: Loss = loss or EnergyLoss()
         self.ranks = ranks or Ranks.single()
         self.model = model.float().requires_grad_(True)
-        self._module = self.loss.module(self.model)
+        self._module = self.loss.predictor(self.model)
         self.config = config
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self.step = 0
-        self.pace = Pace()
-        self.kept = copy.deepcopy(self.averaged.state_dict())
+        self.guard = DivergenceGuard()
+        self.rollback_weights = copy.deepcopy(self.averaged.state_dict())
 
     @cached_property
     def _parallel(self) -> torch.nn.Module:
@@ -113,8 +119,8 @@ class Learner:
         """
         highest, lowest = self.config.learning_rate, self.config.final_learning_rate
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-        warmup = min(1.0, (self.step - self.pace.since + 1) / self.config.warmup_steps)
-        return self.pace.factor * warmup * (lowest + (highest - lowest) * cosine)
+        warmup = min(1.0, (self.step - self.guard.since + 1) / self.config.warmup_steps)
+        return self.guard.factor * warmup * (lowest + (highest - lowest) * cosine)
 
     def update(self, batches: Sequence[Geometry], progress: float) -> StepRecord:
         """One step on a batch, given as one geometry batch for each molecule in it.
@@ -130,15 +136,15 @@ class Learner:
             group["lr"] = rate
         own, error = None, None
         try:
-            own = self.loss.evaluate(self._parallel, batches, self.workers)
+            own = self.loss.losses_of(self._parallel, batches, self.threads)
         except torch.linalg.LinAlgError as err:  # type: ignore[attr-defined]
             error = err
-        whole = self.ranks.joined(own)
+        whole = self.ranks.gather_pairs(own)
         if own is None or whole is None:
             raise FloatingPointError(self._astray("Fock matrix", rate)) from error
         losses, errors = whole
         median = float(errors.median())
-        astray = self.pace.has_gone_astray(median)
+        astray = self.guard.has_diverged(median)
         # gradients are averaged over ranks, whose shares may be of different size; the ranks wait
         # for each other's, wanted or not
         weight = self.ranks.size * len(own[0]) / len(losses)
@@ -146,15 +152,15 @@ class Learner:
         with self.ranks.waiting():
             (weight * own[0].mean()).backward()
         if astray:
-            norm = self._turn_back(rate)
+            norm = self._roll_back(rate)
         else:
-            self.pace.note(median)
+            self.guard.note(median)
             norm = self._descend(rate)
         return replace(
             self.loss.record(losses, errors),
             gradient_norm=norm,
             learning_rate=rate,
-            turned_back=astray,
+            rolled_back=astray,
         )
 
     def _descend(self, rate: float) -> float:
@@ -166,22 +172,22 @@ class Learner:
         self.step += 1
         self._average()
         if self.step % _KEEP_EVERY == 0:
-            self.kept = copy.deepcopy(self.averaged.state_dict())
+            self.rollback_weights = copy.deepcopy(self.averaged.state_dict())
         return float(norm)
 
-    def _turn_back(self, rate: float) -> float:
+    def _roll_back(self, rate: float) -> float:
         """Go on from weights of before, more slowly; what the optimiser has gathered is void."""
-        if self.pace.factor <= _SMALLEST_FACTOR:
+        if self.guard.factor <= _SMALLEST_FACTOR:
             raise FloatingPointError(
                 f"the weights went astray again at step {self.step}, with a learning rate of "
                 f"{rate:.1e}: lower the temperature, or look at the structures"
             )
-        self.model.load_state_dict(self.kept)
-        self.averaged.load_state_dict(self.kept)
+        self.model.load_state_dict(self.rollback_weights)
+        self.averaged.load_state_dict(self.rollback_weights)
         self.optimiser.state.clear()
         self.step += 1
-        self.pace.factor *= 0.5
-        self.pace.since = self.step
+        self.guard.factor *= 0.5
+        self.guard.since = self.step
         return 0.0
 
     def _astray(self, what: str, rate: float) -> str:
@@ -200,17 +206,17 @@ class Learner:
 
 @torch.no_grad()
 def mean_bracket(
-    model: ElectronicStateModel, batches: Sequence[Geometry], workers: Workers
+    model: ElectronicStateModel, batches: Sequence[Geometry], threads: ThreadMap
 ) -> tuple[float, float]:
     """Mean energy and mean bracket width of a model on prepared geometries (Hartree)."""
-    energies, widths = EnergyLoss().evaluate(model, batches, workers)
+    energies, widths = EnergyLoss().losses_of(model, batches, threads)
     return float(energies.mean()), float(widths.mean())
 
 
 @torch.no_grad()
 def mean_hamiltonian_error(
-    model: ElectronicStateModel, batches: Sequence[Geometry], labels: Labels, workers: Workers
+    model: ElectronicStateModel, batches: Sequence[Geometry], labels: Labels, threads: ThreadMap
 ) -> float:
     """Mean |dH| of a model's predicted Fock matrices on prepared geometries (Hartree)."""
     loss = HamiltonianLoss(labels)
-    return float(loss.evaluate(loss.module(model), batches, workers)[1].mean())
+    return float(loss.losses_of(loss.predictor(model), batches, threads)[1].mean())
