@@ -31,14 +31,14 @@ __all__ = ["main"]
 
 _DESCRIPTION = """\
 Compare a model with the self-consistent field of PySCF at the model's own
-level of theory (same grid, same density fitting): energy, Hamiltonian, orbital
-energies, forces, and how often the model's bracket holds the SCF energy.
-Numbers in the files of frames are not used, only the geometries.  Every frame
-is checked before the first SCF.  A frame whose SCF does not converge is named
-and left out of the means, and the exit code is 1 in the end; Ctrl-C and SIGTERM
-show the means over the frames that are done.  In the file of --json,
-"frames_asked" and "failed" then tell how many frames there were and which (from
-0, among the chosen ones) failed, and why."""
+level of theory (same grid, same density fitting): energy, Hamiltonian,
+orbital energies, forces, and how often the model's bracket holds the SCF
+energy. Numbers in the files of frames are not used, only the geometries.
+Every frame is checked before the first SCF. A frame whose SCF does not
+converge is named and left out of the means, and the exit code is 1 in the
+end; Ctrl-C and SIGTERM show the means over the frames that are done. In the
+file of --json, "frames_asked" and "failed" then tell how many frames there
+were and which (from 0, among the chosen ones) failed, and why."""
 _EPILOG = """\
 examples:
   ase-srdft-eval run/model.srdft frames.traj --last 60

@@ -29,7 +29,7 @@ __all__ = [
 _SAFE_PATH = "PYTHONSAFEPATH"
 _PYSCF_SETTINGS = "PYSCF_CONFIG_FILE"
 #: An empty file that is always there.
-_NO_SETTINGS = Path(__file__).with_name("py.typed")
+_NO_SETTINGS = Path(__file__).parents[1] / "py.typed"
 
 _BEGIN = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "

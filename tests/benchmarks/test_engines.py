@@ -14,7 +14,7 @@ from tests.tools.small_training import sampling_trainer
 def trainer_of(events):
     """What gives events (step, seconds, samples) as a trainer does."""
     made = [Event(step=s, elapsed=t, progress=0.0, nsamples=n) for s, t, n in events]
-    return SimpleNamespace(run=lambda: iter(made), learner=SimpleNamespace(step=made[-1].step))
+    return SimpleNamespace(run=lambda: iter(made), updater=SimpleNamespace(step=made[-1].step))
 
 
 def test_rates_are_per_minute_and_from_the_first_sample_on():
@@ -33,7 +33,7 @@ def test_replayed_samplers_send_chunk_after_chunk():
     trainer = sampling_trainer(engine={"name": "local", "samplers": 2})
     sent = engines.recorded(trainer)
     assert sent.interval > 0
-    engine = engines.ReplayingEngine(trainer.engine, replace(sent, interval=0.01))
+    engine = engines.ReplayingEngine(trainer.pool, replace(sent, interval=0.01))
     engine.start(trainer.sampler_states)
     numbers, end = {0: [], 1: []}, time.monotonic() + 60
     try:

@@ -172,7 +172,7 @@ def test_forces_at_the_scf_are_pyscfs(level):
     np.testing.assert_allclose(-gradient[0], reference.forces, rtol=0, atol=2e-6)
 
 
-def gather_pairs(first, second, distance, **level):
+def joined(first, second, distance, **level):
     """Two molecules in one, the second shifted along x by a distance in Angstrom."""
     atoms = [ase_molecule(name) for name in (first, second)]
     atoms[1].positions += [distance, 0.0, 0.0]

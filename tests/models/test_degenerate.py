@@ -180,7 +180,7 @@ def test_a_degenerate_geometry_does_not_poison_a_training_step():
         positions = np.stack([ethylene(angle).positions / units.Bohr for angle in angles])
         with torch.no_grad():
             geometry = prepare(molecule, torch.tensor(positions))
-        energies, _ = EnergyLoss().evaluate(model, [geometry], ThreadMap())
+        energies, _ = EnergyLoss().losses_of(model, [geometry], ThreadMap())
         model.zero_grad()
         energies.mean().backward()
         gradients.append(

@@ -40,7 +40,7 @@ def everything(trainer):
     arrays = {f"model.{n}": t for n, t in updater.model.state_dict().items()}
     arrays |= {f"averaged.{n}": t for n, t in updater.averaged.state_dict().items()}
     arrays |= {f"best.{n}": t for n, t in trainer.best.items()}
-    arrays |= {f"kept.{n}": t for n, t in updater.kept.items()}
+    arrays |= {f"kept.{n}": t for n, t in updater.rollback_weights.items()}
     for index, entries in updater.optimiser.state_dict()["state"].items():
         arrays |= {f"optimiser.{index}.{n}": t for n, t in entries.items()}
     for state in trainer.sampler_states:
@@ -372,4 +372,4 @@ def test_only_one_file_remains(checkpointed, tmp_path):
     with h5py.File(tmp_path / CHECKPOINT) as file:  # for any reader of HDF5
         assert {"buffer", "optimiser", "record", "validation", "weights"} == set(file)
         assert file["buffer/positions"].dtype == np.float64
-        assert len(file["buffer/molecule"]) == len(checkpointed.source.samples) > 0
+        assert len(file["buffer/molecule"]) == len(checkpointed.buffer.samples) > 0

@@ -47,7 +47,7 @@ def predicting(model, hamiltonians):
 
 
 def single_point(loss, model, batches):
-    return loss.evaluate(loss.predictor(model), batches, ThreadMap())
+    return loss.losses_of(loss.predictor(model), batches, ThreadMap())
 
 
 def test_zero_at_the_label():

@@ -216,7 +216,7 @@ def test_the_widest_bracket_is_told_beside_the_mean():
     found = trainer._validate()
     batches = trainer.held_out.cache.batches(trainer.held_out.keys)
     with torch.no_grad():
-        _, widths = EnergyLoss().evaluate(trainer.updater.averaged, batches, trainer.threads)
+        _, widths = EnergyLoss().losses_of(trainer.updater.averaged, batches, trainer.threads)
     assert found.bracket_width == pytest.approx(float(widths.mean()))
     assert found.largest_width == pytest.approx(float(widths.max()))
     assert found.largest_width > 1.5 * found.bracket_width
@@ -424,7 +424,7 @@ def test_a_conformer_that_no_frame_is_near_is_sampled_too():
         frame.rattle(0.02, seed=seed)
     covered = small_trainer(Dataset.of([peroxide(100.0)], frames))
     covered.begin()
-    assert len(covered.source.samples) == 0
+    assert len(covered.buffer.samples) == 0
     trainer = small_trainer(Dataset.of([peroxide(-100.0)], frames), pretraining_frames=3)
     trainer.begin()
     assert len(trainer.buffer.samples) == 3
@@ -504,7 +504,7 @@ def test_a_share_of_the_frames_is_trained_on_and_all_of_those_held_out_validate(
         small_trainer(small_dataset(frames=frames), validation_frames=4, data_fraction=fraction)
         for fraction in (1.0, 0.5)
     )
-    positions = [[t.cache.positions_of(key) for key in t.source.frames] for t in (whole, half)]
+    positions = [[t.cache.positions_of(key) for key in t.buffer.frames] for t in (whole, half)]
     assert [len(each) for each in positions] == [8, 4]
     for mine, given in zip(positions[1], [0, 2, 5, 7], strict=True):
         np.testing.assert_array_equal(mine, positions[0][given])
