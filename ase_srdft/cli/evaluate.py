@@ -46,7 +46,7 @@ examples:
   ase-srdft-eval ethanol-pbe-6-31g frames.npz --json accuracy.json
       a shipped model; the numbers also as JSON
 
-Exit codes: 0 done, 1 failed, 2 bad input, 130 or 143 stopped by Ctrl-C or SIGTERM."""
+Exit codes: 0 done, 1 failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
 _PROGRAM = "ase-srdft-eval"
 
 

@@ -54,7 +54,7 @@ def everything(trainer):
     plain = {
         "counters": {name: value for name, value in counters.items() if name != "elapsed"},
         "step": updater.step,
-        "pace": asdict(updater.pace),
+        "pace": asdict(updater.guard),
         "pass_left": source.pass_left,
         "carried": source.carried,
         "molecules": [trainer.cache.molecule_of(key) for key in source.samples],

@@ -64,7 +64,7 @@ def by_sampler(messages, sampler):
 def test_engines_keep_the_protocol():
     assert isinstance(local_trainer().pool, SamplerPool)
     assert isinstance(local_trainer().pool, ProcessPool)
-    assert isinstance(sampling_trainer().engine, InlinePool)
+    assert isinstance(sampling_trainer().pool, InlinePool)
 
 
 def test_a_process_samples_what_this_process_would(started):
