@@ -9,7 +9,7 @@ key of ``info``; case, _ and - do not matter    what it must be
 ==============================================  ==================================================
 ``charge``, ``total_charge``, ``net_charge``,   the total charge (e)
 ``tot_charge``, ``molecular_charge``,
-``formal_charge``, ``chrg``, ``chg``
+``formal_charge``, ``chrg``, ``chg``, ``q``
 ``multiplicity``, ``spin_multiplicity``,        1
 ``mult``
 ``spin``, ``total_spin``                        1 or 0.  The data sets that have this key beside
@@ -51,6 +51,7 @@ _CHARGE_KEYS = (
     "formalcharge",
     "chrg",
     "chg",
+    "q",
 )
 _SINGLET = {
     "multiplicity": (1,),

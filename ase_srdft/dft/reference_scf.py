@@ -102,7 +102,8 @@ def reference_scf(
     """Converge the SCF to 1e-10 Hartree, and to the lowest solution where there are several.
 
     A solution that was reached smoothly and has a safe gap is taken as it is.  Any other is made
-    stable and compared with those of other starts.
+    stable and compared with those of other starts.  Along directions in which the energy is flat
+    (N2 at 2.5 Angstrom, PBE0) another solution may lie some 1e-6 Hartree lower.
 
     Args:
         molecule: the molecule.

@@ -39,6 +39,7 @@ def water(charges=None, moments=None, results=None, **info):
         (water(tot_charge=-2, chg=-2), None, -2),
         (water(MolecularCharge=-2, formal_charge=-2), None, -2),
         (water([-2.0, 0.0, 0.0], charge=-2), -2, -2),
+        (water(q=-2), None, -2),
         (water(charge=None), None, 0),
         (water(charge=0), 0, 0),
         (water(charge=-2, spin=1), None, -2),

@@ -447,3 +447,18 @@ def test_missing_frames_are_no_frames(tmp_path):
         assert symbols(tmp_path / name, 2) == ["OH2", "He"]
     with pytest.raises(BadInput):
         read_frames(tmp_path / "a.xyz", 0)
+
+
+@pytest.mark.parametrize("comment", ["0 3", "2 1", " -1  1 ", "+1 2"])
+def test_a_charge_and_a_multiplicity_alone_are_not_passed_over(comment, tmp_path):
+    path = tmp_path / "water.xyz"
+    path.write_text(f"3\n{comment}\nO 0 0 0.12\nH 0 0.76 -0.48\nH 0 -0.76 -0.48\n")
+    with pytest.raises(BadInput, match="line 2 of .* multiplicity"):
+        read_frames(path)
+
+
+@pytest.mark.parametrize("comment", ["0 1", "12 500", "frame 3", "0.0 3.0", "1 2 3"])
+def test_other_numbers_in_a_comment_are_a_comment(comment, tmp_path):
+    path = tmp_path / "water.xyz"
+    path.write_text(f"3\n{comment}\nO 0 0 0.12\nH 0 0.76 -0.48\nH 0 -0.76 -0.48\n")
+    assert total_charge(read_frames(path)[0], None, None) == 0

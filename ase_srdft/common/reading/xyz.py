@@ -23,6 +23,8 @@ from ase_srdft.common.errors import BadInput
 __all__ = ["check_lines"]
 
 _KEY = re.compile(r"([A-Za-z][\w-]*)\s*=")
+#: A comment line that is nothing but charge and multiplicity, as in Gaussian's and ORCA's inputs.
+_CHARGE_AND_MULTIPLICITY = re.compile(r"\s*([-+]?\d)\s+([1-9])\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +116,16 @@ def _layout(comment: str, path: Path, line: int) -> _Layout:
     """What the comment line says of the lines that follow, once it is sure that ASE heeds it all.
 
     Raises:
-        BadInput: charge or spin twice or within quotes, or ``Properties`` without an element and
-            a position.
+        BadInput: charge or spin twice, within quotes, or as two bare numbers; ``Properties``
+            without an element and a position.
     """
+    numbers = _CHARGE_AND_MULTIPLICITY.fullmatch(comment)
+    if numbers and (int(numbers[1]), int(numbers[2])) != (0, 1):
+        raise BadInput(
+            f"line {line} of {path} ({_shown(comment)}) reads like a charge and a multiplicity, "
+            f"which ASE leaves aside: write charge={int(numbers[1])} multiplicity={numbers[2]}, or "
+            "another comment"
+        )
     keys = [key for key in _KEY.findall(comment) if is_stated(key)]
     if not keys and "Properties" not in comment:
         return _Layout()
