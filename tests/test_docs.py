@@ -1,4 +1,4 @@
-"""Every name and file in the theory-to-code page exists."""
+"""Every name and file in the theory-to-code page and the architecture page exists."""
 
 import dataclasses
 import importlib
@@ -9,9 +9,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs" / "theory.md"
+ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
 NAME = re.compile(r"[a-z_]\w*(\.\w+)*")
-FILE = re.compile(r"[\w./-]+\.(py|md)")
+FILE = re.compile(r"[\w./-]+\.(py|md|cfg|srdft)")
 
 
 def code_spans(text):
@@ -61,7 +62,12 @@ def resolve(name):
     raise AttributeError(f"no module ase_srdft.{parts[0]}")
 
 
-@pytest.mark.parametrize("name", sorted(set(references(PAGE.read_text(encoding="utf-8")))))
+NAMES = {
+    name for page in (PAGE, ARCHITECTURE) for name in references(page.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_the_name_exists(name):
     assert resolve(name) is not None
 

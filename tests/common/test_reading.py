@@ -453,7 +453,7 @@ def test_missing_frames_are_no_frames(tmp_path):
 def test_a_charge_and_a_multiplicity_alone_are_not_passed_over(comment, tmp_path):
     path = tmp_path / "water.xyz"
     path.write_text(f"3\n{comment}\nO 0 0 0.12\nH 0 0.76 -0.48\nH 0 -0.76 -0.48\n")
-    with pytest.raises(BadInput, match="line 2 of .* multiplicity"):
+    with pytest.raises(BadInput, match=r"line 2 of .* multiplicity"):
         read_frames(path)
 
 
