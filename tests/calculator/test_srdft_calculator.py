@@ -65,7 +65,7 @@ def counted(calc, monkeypatch):
     calls = []
     original = calc._evaluate
 
-    def single_point(images, forces, batch_size=1):
+    def evaluate(images, forces, batch_size=1):
         calls.append(forces)
         return original(images, forces, batch_size)
 

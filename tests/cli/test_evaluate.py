@@ -180,7 +180,7 @@ def test_a_frame_without_reference_is_named_and_the_others_count(
 
 def test_no_frame_has_a_reference(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        evaluation, "reference_scf", lambda *_: raising(ReferenceNotConverged("no luck"))()
+        accuracy, "reference_scf", lambda *_: raising(ReferenceNotConverged("no luck"))()
     )
     path = tmp_path / "numbers.json"
     words = arguments(folder, "--limit", "2", "--no-forces", "--json", str(path))
