@@ -27,9 +27,9 @@ def test_structures_and_frames_go_through_the_door():
     box = molecule("H2O", pbc=True, vacuum=5.0)
     close = Atoms("HF", [[0, 0, 0], [0, 0, 0.2]])
     for bad, error in ((box, BadInput), (molecule("O2"), BadInput), (close, BadGeometry)):
-        with pytest.raises(error, match="^structure 1"):
+        with pytest.raises(error, match=r"^structure 1"):
             Dataset.of([WATER, bad])
-        with pytest.raises(error, match="^frame 1"):
+        with pytest.raises(error, match=r"^frame 1"):
             Dataset.of([], [WATER, bad])
 
 
