@@ -42,7 +42,7 @@ from ase import Atoms
 from ase.build import molecule as ase_molecule
 from ase.data import atomic_masses
 
-from ase_srdft.common.structures import bond_matrix, same_connectivity
+from ase_srdft.common.connectivity import bond_matrix, same_connectivity
 from ase_srdft.common.units import (
     ANGSTROM_PER_BOHR,
     ELECTRON_MASSES_PER_DALTON,

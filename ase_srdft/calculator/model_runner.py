@@ -14,9 +14,10 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 from torch import Tensor
 
-from ase_srdft.calculator.parameters import as_input_error, own_copy
+from ase_srdft.calculator.parameters import as_ase_error, own_copy
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput, DegenerateState
+from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded, undisturbed
 from ase_srdft.common.units import (
     ANGSTROM_PER_BOHR,
@@ -79,8 +80,16 @@ class ModelRunner:
             getattr(model, name) == getattr(own, name) for name in ("level", "elements", "config")
         )
 
-    def evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int) -> list[Answer]:
+    def evaluate(
+        self, images: Sequence[Atoms], nuclei: Sequence[Nuclei], forces: bool, batch_size: int
+    ) -> list[Answer]:
         """Answers for structures of any composition, in order; those of one are batched.
+
+        Args:
+            images: the structures; their masses set the origin of an ion's dipole.
+            nuclei: of each image.
+            forces: whether to compute them.
+            batch_size: how many at once.
 
         Raises:
             InputError: an open shell, an unknown basis, or a ``batch_size`` below one.
@@ -93,33 +102,39 @@ class ModelRunner:
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: use at least 1")
         groups: dict[tuple[int, ...], list[int]] = {}
-        for index, atoms in enumerate(images):
-            groups.setdefault(tuple(atoms.numbers.tolist()), []).append(index)
+        for index, each in enumerate(nuclei):
+            groups.setdefault(each.numbers, []).append(index)
         answers: dict[int, Answer] = {}
         for members in groups.values():
             for start in range(0, len(members), batch_size):
                 batch = members[start : start + batch_size]
-                for index, answer in zip(batch, self._together(images, batch, forces), strict=True):
-                    answers[index] = answer
+                found = self._together(images, nuclei, batch, forces)
+                answers.update(zip(batch, found, strict=True))
         return [answers[index] for index in range(len(images))]
 
     def _together(
-        self, images: Sequence[Atoms], batch: Sequence[int], forces: bool
+        self,
+        images: Sequence[Atoms],
+        nuclei: Sequence[Nuclei],
+        batch: Sequence[int],
+        forces: bool,
     ) -> list[Answer]:
         """Answers for images of one composition; one by one where not all have an answer."""
         try:
-            return self._batch([images[index] for index in batch], forces)
+            return self._batch([images[i] for i in batch], [nuclei[i] for i in batch], forces)
         except CalculationFailed:
             answers = []
             for index in batch:
                 with naming(index, images):
-                    answers += self._batch([images[index]], forces)
+                    answers += self._batch([images[index]], [nuclei[index]], forces)
             return answers
 
-    def _batch(self, images: Sequence[Atoms], forces: bool) -> list[Answer]:
-        molecule = self._molecule(images[0])
-        angstrom = np.stack([atoms.positions for atoms in images])
-        positions = torch.as_tensor(angstrom / ANGSTROM_PER_BOHR, device=self.device)
+    def _batch(
+        self, images: Sequence[Atoms], nuclei: Sequence[Nuclei], forces: bool
+    ) -> list[Answer]:
+        molecule = self._molecule(nuclei[0].numbers)
+        bohr = np.stack([each.positions for each in nuclei])
+        positions = torch.as_tensor(bohr, device=self.device)
         try:
             evaluation = single_point(self.model, molecule, positions, forces)
         except (BadInput, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
@@ -130,10 +145,9 @@ class ModelRunner:
             for index, (atoms, state) in enumerate(zip(images, states, strict=True))
         ]
 
-    def _molecule(self, atoms: Atoms) -> Molecule:
-        numbers = tuple(atoms.numbers.tolist())
+    def _molecule(self, numbers: tuple[int, ...]) -> Molecule:
         if numbers not in self._molecules:
-            with as_input_error():
+            with as_ase_error():
                 molecule = molecule_of(self.model, numbers)
                 _ = molecule.provider  # an unknown auxiliary basis shows here
             if len(self._molecules) >= _MAX_MOLECULES:

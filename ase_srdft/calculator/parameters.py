@@ -1,4 +1,4 @@
-"""What a calculator is asked for, checked: parameters into a model, atoms against it."""
+"""What a calculator is asked for, checked: parameters into a model, nuclei against it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 
-from ase_srdft.common.errors import BadInput
-from ase_srdft.common.structures import check_structure
+from ase_srdft.common.errors import BadGeometry, BadInput
+from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
@@ -22,10 +21,9 @@ from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.shipped_models import model_path
 
 __all__ = [
-    "as_input_error",
-    "check_atoms",
+    "as_ase_error",
     "check_level",
-    "check_vacuum",
+    "check_nuclei",
     "choose_model",
     "fresh_model",
     "memory_name",
@@ -38,10 +36,12 @@ _IN_MEMORY = " model in memory>"
 
 
 @contextmanager
-def as_input_error() -> Iterator[None]:
-    """Turn our error for bad input into ASE's."""
+def as_ase_error() -> Iterator[None]:
+    """Turn our errors for bad geometries and other bad input into ASE's."""
     try:
         yield
+    except BadGeometry as err:
+        raise CalculationFailed(str(err)) from err
     except BadInput as err:
         raise InputError(str(err)) from err
 
@@ -166,8 +166,8 @@ def _wrong_charge(what: str, model: ElectronicStateModel) -> str:
     )
 
 
-def fresh_model(parameters: Mapping[str, Any], atoms: Atoms, charge: int) -> ElectronicStateModel:
-    """An untrained model for the elements of a structure: its state is the guess's.
+def fresh_model(parameters: Mapping[str, Any], nuclei: Nuclei) -> ElectronicStateModel:
+    """An untrained model for the elements of a molecule: its state is the guess's.
 
     The same every time: its random weights are drawn from a seed, and the global generator of
     random numbers is left as it was.
@@ -175,41 +175,19 @@ def fresh_model(parameters: Mapping[str, Any], atoms: Atoms, charge: int) -> Ele
     Raises:
         BadInput: an unknown level of theory, an element that it does not cover, an open shell.
     """
-    level = LevelOfTheory(**_requested(parameters), charge=charge)
-    numbers = tuple(atoms.numbers.tolist())
-    Molecule(numbers=numbers, level=level)
-    elements = tuple(sorted(set(numbers)))
+    level = LevelOfTheory(**_requested(parameters), charge=nuclei.charge)
+    Molecule(numbers=nuclei.numbers, level=level)
+    elements = tuple(sorted(set(nuclei.numbers)))
     with seeded(0):
         return own_copy(build_model("fock", level, elements, {}))
 
 
-def check_vacuum(atoms: Atoms) -> None:
-    """Refuse what is no molecule in vacuum.
+def check_nuclei(nuclei: Nuclei, model: ElectronicStateModel) -> None:
+    """Refuse a molecule that a model cannot be asked about.
 
     Raises:
-        InputError: no atoms, or a periodic cell.
+        BadInput: a charge or an element the model does not know.
     """
-    if len(atoms) == 0:
-        raise InputError("no atoms: give a structure with at least one")
-    if atoms.pbc.any():
-        raise InputError(
-            f"pbc = {atoms.pbc.tolist()}: molecules in vacuum only, so set atoms.pbc = False if "
-            "the cell is just a box"
-        )
-
-
-def check_atoms(atoms: Atoms, model: ElectronicStateModel, charge: int) -> None:
-    """Refuse atoms that a model cannot be asked about.
-
-    Raises:
-        InputError: a charge or an element the model does not know.
-        CalculationFailed: positions that are not finite, or atoms on top of each other.
-    """
-    with as_input_error():
-        model.check_elements(tuple(atoms.numbers.tolist()))
-    if charge != model.level.charge:
-        raise InputError(_wrong_charge(f"the atoms have a total charge of {charge}", model))
-    try:
-        check_structure(atoms, "the structure")
-    except BadInput as err:
-        raise CalculationFailed(str(err)) from err
+    model.check_elements(nuclei.numbers)
+    if nuclei.charge != model.level.charge:
+        raise BadInput(_wrong_charge(f"the atoms have a total charge of {nuclei.charge}", model))

@@ -14,19 +14,19 @@ from ase.calculators.calculator import Calculator, PropertyNotPresent, all_chang
 from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
 from ase_srdft.calculator.model_runner import Answer, ModelRunner, naming
 from ase_srdft.calculator.parameters import (
-    as_input_error,
-    check_atoms,
+    as_ase_error,
     check_level,
-    check_vacuum,
+    check_nuclei,
     choose_model,
     fresh_model,
     memory_name,
     own_copy,
     plain_parameters,
 )
-from ase_srdft.common.charges import stated, total_charge
+from ase_srdft.common.charges import stated
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
+from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure
@@ -169,7 +169,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         """
         plain = plain_parameters(kwargs, known=self.default_parameters)
         wanted = {**self.parameters, **plain}
-        with as_input_error():
+        with as_ase_error():
             current = None if self._runner is None else self._runner.model
             model = choose_model(kwargs, self.parameters, wanted, current)
             check_level(wanted, model)
@@ -195,14 +195,28 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             InputError: atoms that the model cannot be asked about.
             CalculationFailed: positions that are not finite, or atoms on top of each other.
         """
-        check_vacuum(atoms)
-        charge = total_charge(atoms, self.parameters["charge"], self.parameters["multiplicity"])
-        if self._runner is None:
-            with as_input_error():
+        return self._runner_for(self.nuclei_for(atoms)).model
+
+    @undisturbed
+    def nuclei_for(self, atoms: Atoms) -> Nuclei:
+        """The nuclei of these atoms in Bohr, with the charge that the parameters or they state.
+
+        Raises:
+            InputError: atoms that are no closed-shell molecule in vacuum, or contradict the
+                parameters.
+            CalculationFailed: positions that are not finite, or atoms on top of each other.
+        """
+        with as_ase_error():
+            return nuclei_of(atoms, self.parameters["charge"], self.parameters["multiplicity"])
+
+    def _runner_for(self, nuclei: Nuclei) -> ModelRunner:
+        """The model at work that answers for these nuclei."""
+        with as_ase_error():
+            if self._runner is None:
                 device = torch_device(self.parameters["device"])
-                self._runner = ModelRunner(fresh_model(self.parameters, atoms, charge), device)
-        check_atoms(atoms, self._runner.model, charge)
-        return self._runner.model
+                self._runner = ModelRunner(fresh_model(self.parameters, nuclei), device)
+            check_nuclei(nuclei, self._runner.model)
+        return self._runner
 
     @undisturbed
     def update_model(self, model: ElectronicStateModel) -> None:
@@ -215,7 +229,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             InputError: a model at another level of theory than the calculator's.
         """
         engine = self._runner
-        with as_input_error():
+        with as_ase_error():
             if engine is not None and model.level != engine.model.level:
                 raise BadInput(
                     f"the new model is at {model.level}, the calculator at {engine.model.level}"
@@ -319,10 +333,14 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         ]
 
     def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int = 1) -> list[Answer]:
+        nuclei: list[Nuclei] = []
         for index, atoms in enumerate(images):
             with naming(index, images):
-                self.model_for(atoms)
-        return [] if self._runner is None else self._runner.evaluate(images, forces, batch_size)
+                nuclei.append(self.nuclei_for(atoms))
+                self._runner_for(nuclei[-1])
+        if self._runner is None:
+            return []
+        return self._runner.evaluate(images, nuclei, forces, batch_size)
 
     @property
     def electronic_state(self) -> ElectronicStructure:

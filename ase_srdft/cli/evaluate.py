@@ -17,7 +17,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.common import Parser, check_writable, command_parser, run_command
-from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
+from ase_srdft.cli.frames import add_frames, chosen_frames, frame_nuclei, with_progress
 from ase_srdft.cli.words import words_apart_from
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ def _evaluate(options: argparse.Namespace) -> int:
     _check_not_overwritten(options.json, (Path(path), options.frames))
     model = load_model(path).model.to(device)
     frames = chosen_frames(options)
-    check_charge(frames, options.frames, model.level.charge)
+    nuclei = frame_nuclei(frames, options.frames, model.level.charge)
     outcome, written = _Outcome(nasked=len(frames)), True
-    results = frame_results(model, frames, forces=not options.no_forces)
+    results = frame_results(model, nuclei, forces=not options.no_forces)
     try:
         with _ended_by_sigterm():
             for result in with_progress(results, len(frames)):

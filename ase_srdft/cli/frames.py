@@ -15,7 +15,9 @@ from ase_srdft.cli.progress_line import shows_bars
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["add_frames", "check_charge", "chosen_frames", "with_progress"]
+    from ase_srdft.common.nuclei import Nuclei
+
+__all__ = ["add_frames", "chosen_frames", "frame_nuclei", "with_progress"]
 
 #: Seconds between two lines of progress where there is no terminal.
 _PROGRESS_INTERVAL = 10.0
@@ -53,22 +55,18 @@ def chosen_frames(options: argparse.Namespace) -> list[Atoms]:
     return frames[:: options.stride][: options.limit]
 
 
-def check_charge(frames: Sequence[Atoms], path: Path | str, charge: int) -> None:
-    """Make sure that the atoms' own charges and spins are those of the level of theory.
+def frame_nuclei(frames: Sequence[Atoms], path: Path | str, charge: int) -> list[Nuclei]:
+    """The nuclei of frames whose own charges and spins are those of the level of theory.
 
     Raises:
         BadInput: they are not; naming the frame, from 0 among those given.
     """
-    from ase.calculators.calculator import InputError
+    from ase_srdft.common.nuclei import nuclei_of
 
-    from ase_srdft.common.charges import total_charge
-    from ase_srdft.common.errors import BadInput
-
-    for index, atoms in enumerate(frames):
-        try:
-            total_charge(atoms, charge, multiplicity=None)
-        except InputError as err:
-            raise BadInput(f"frame {index} of {path}: {err}") from err
+    return [
+        nuclei_of(atoms, charge, what=f"frame {index} of {path}")
+        for index, atoms in enumerate(frames)
+    ]
 
 
 def with_progress(items: Iterable[_Item], nframes: int) -> Iterator[_Item]:

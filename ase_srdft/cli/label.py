@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ase_srdft.cli.common import Parser, check_writable, command_parser, positive, run_command
-from ase_srdft.cli.frames import add_frames, check_charge, chosen_frames, with_progress
+from ase_srdft.cli.frames import add_frames, chosen_frames, frame_nuclei, with_progress
 from ase_srdft.cli.level_input import add_level, level_values
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.words import words_apart_from
@@ -65,15 +65,13 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
     from ase_srdft.common.atomic_files import what_went_wrong
     from ase_srdft.common.errors import WorkerFailed
     from ase_srdft.reference.label_run import Labelling
-    from ase_srdft.training.dataset import plain_frame
 
     check_writable(options.output)
     level = _level(options)
-    frames = chosen_frames(options)
-    check_charge(frames, options.frames, level.charge)
+    nuclei = frame_nuclei(chosen_frames(options), options.frames, level.charge)
     labelling = Labelling(
         options.output,
-        [plain_frame(atoms) for atoms in frames],
+        [(each.numbers, each.positions) for each in nuclei],
         level,
         forces=not options.no_forces,
         nworkers=options.workers or len(os.sched_getaffinity(0)),

@@ -7,16 +7,15 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ase_srdft.cli.frames import check_charge
+from ase_srdft.cli.frames import frame_nuclei
 from ase_srdft.cli.level_input import LEVEL_FLAGS
 from ase_srdft.cli.setting_flags import add_flags, given_settings
 from ase_srdft.common.settings import Setting, convert_all, from_plain, settings_of
 from ase_srdft.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
     from ase_srdft.cli.common import Parser
+    from ase_srdft.common.nuclei import Nuclei
     from ase_srdft.training.dataset import Dataset
 
 __all__ = ["add_training_settings", "configuration", "dataset"]
@@ -163,13 +162,8 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
     return Dataset.of(_read(options.structures, config.level.charge), frames, labels)
 
 
-def _read(paths: Sequence[str], charge: int) -> list[Atoms]:
+def _read(paths: Sequence[str], charge: int) -> list[Nuclei]:
     """The structures of all files, whose charges and spins must be those of the run."""
     from ase_srdft.common.structures import read_frames
 
-    structures = []
-    for path in paths:
-        frames = read_frames(path)
-        check_charge(frames, path, charge)
-        structures += frames
-    return structures
+    return [nuclei for path in paths for nuclei in frame_nuclei(read_frames(path), path, charge)]

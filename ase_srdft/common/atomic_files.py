@@ -267,7 +267,7 @@ def writable_directory(path: Path) -> Path:
         if isinstance(err, FileExistsError):
             reason = "something else is there"
         raise BadInput(
-            f"cannot write to the directory {path}: {reason}; choose another with -o"
+            f"cannot write to the directory {path}: {reason}; choose another directory"
         ) from err
     return path
 

@@ -31,8 +31,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import InputError
 from ase.calculators.singlepoint import SinglePointCalculator
+
+from ase_srdft.common.errors import BadInput
 
 __all__ = ["is_stated", "stated", "total_charge"]
 
@@ -82,7 +83,7 @@ def total_charge(atoms: Atoms, charge: int | None, multiplicity: int | None) -> 
         multiplicity: for the message only.
 
     Raises:
-        InputError: two statements contradict each other, or one is no whole number; an open
+        BadInput: two statements contradict each other, or one is no whole number; an open
             shell.
     """
     _refuse_open_shell(atoms, multiplicity)
@@ -90,10 +91,10 @@ def total_charge(atoms: Atoms, charge: int | None, multiplicity: int | None) -> 
     words, total = statements[0] if statements else ("no charge is given", 0)
     for other_words, other in statements[1:]:
         if other != total:
-            raise InputError(f"{words}, but {other_words}: make them agree")
+            raise BadInput(f"{words}, but {other_words}: make them agree")
     computed = _computed(atoms, "charges")
     if computed is not None and not abs(computed.sum() - total) < _COMPUTED:
-        raise InputError(
+        raise BadInput(
             f"{words}, but the charges that a calculation gave to the atoms sum to "
             f"{computed.sum():g}: give the total charge, or remove them (atoms.calc = None)"
         )
@@ -127,7 +128,7 @@ def _charges(atoms: Atoms, charge: int | None) -> Iterator[tuple[str, int]]:
     total = float(charges.sum())
     whole = round(total) if np.isfinite(total) else 0
     if not abs(total - whole) < _WHOLE:
-        raise InputError(
+        raise BadInput(
             f"the atoms' initial charges sum to {total:g}: make it a whole number, or remove them "
             "and give charge=..."
         )
@@ -143,7 +144,7 @@ def _refuse_open_shell(atoms: Atoms, multiplicity: int | None) -> None:
     against = "" if multiplicity is None else f" against multiplicity={multiplicity}"
     moment = float(np.linalg.norm(atoms.get_initial_magnetic_moments().sum(axis=0)))
     if not moment <= _WHOLE:
-        raise InputError(
+        raise BadInput(
             f"the atoms' initial magnetic moments sum to {moment:g}, a multiplicity of "
             f"{moment + 1:g}{against}, {_NO_OPEN_SHELL}"
         )
@@ -151,14 +152,14 @@ def _refuse_open_shell(atoms: Atoms, multiplicity: int | None) -> None:
         allowed = _SINGLET.get(_plain(key))
         read = _number if _plain(key).endswith("magmom") else _whole
         if allowed is not None and read(key, value) not in allowed:
-            raise InputError(f"info[{key!r}] is {value}{against}, {_NO_OPEN_SHELL}")
+            raise BadInput(f"info[{key!r}] is {value}{against}, {_NO_OPEN_SHELL}")
     for name in ("magmom", "magmoms"):
         computed = _computed(atoms, name)
         if computed is None:
             continue
         moment = float(np.linalg.norm(computed.sum(axis=0)))
         if not moment <= _COMPUTED:
-            raise InputError(
+            raise BadInput(
                 f"a calculation gave the atoms a magnetic moment of {moment:g}{against}, "
                 f"{_NO_OPEN_SHELL}"
             )
@@ -172,7 +173,7 @@ def _computed(atoms: Atoms, name: str) -> np.ndarray | None:
     try:
         return None if value is None else np.atleast_1d(np.asarray(value, dtype=float))
     except (TypeError, ValueError):
-        raise InputError(f"the {name} of the atoms are {value!r}: use numbers") from None
+        raise BadInput(f"the {name} of the atoms are {value!r}: use numbers") from None
 
 
 def _whole(key: str, value: Any) -> int:
@@ -190,9 +191,9 @@ def _number(key: str, value: Any) -> float:
     return float(array.reshape(())[()])
 
 
-def _no_number(key: str, value: Any) -> InputError:
+def _no_number(key: str, value: Any) -> BadInput:
     shown = " ".join(repr(value).split())
-    return InputError(
+    return BadInput(
         f"info[{key!r}] is {shown}: use a whole number ({_plain(key)}=... in the comment line of "
         "an xyz file), or remove it"
     )

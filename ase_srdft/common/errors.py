@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "BadGeometry",
     "BadInput",
     "DamagedFile",
     "DegenerateState",
@@ -15,6 +16,10 @@ __all__ = [
 
 class BadInput(ValueError):
     """Input that cannot be used; the message is one line for the user."""
+
+
+class BadGeometry(BadInput):
+    """Positions at which nothing can be computed: not finite, or atoms on top of each other."""
 
 
 class DamagedFile(BadInput):

@@ -10,10 +10,9 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import InputError
 
-from ase_srdft.calculator.parameters import as_input_error
+from ase_srdft.calculator.parameters import as_ase_error
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.torch_state import plain_state, undisturbed
-from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dynamics.background_trainer import InlineTrainer, TrainerProcess
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
@@ -120,6 +119,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
     def _new_background_trainer(
         self, atoms: Atoms, temperature_K: float, base: TrainingConfig
     ) -> InlineTrainer | TrainerProcess:
+        nuclei = self.calculator.nuclei_for(atoms)
         model = copy.deepcopy(self.calculator.model_for(atoms))
         settings = replace(
             base,
@@ -129,8 +129,8 @@ class SelfRefiningLangevin(OverdampedLangevin):
             # the sampling is done here, by the dynamics
             engine=replace(base.engine, name="sync"),
         )
-        dataset = Dataset.of([atoms])
-        with as_input_error():
+        dataset = Dataset.of([nuclei])
+        with as_ase_error():
             trainer = Trainer(settings, dataset, model)
         if self.pool == "sync":
             return InlineTrainer(trainer, self.train_steps)
@@ -157,8 +157,9 @@ class SelfRefiningLangevin(OverdampedLangevin):
         if not self._ending.alive:
             return
         if (self.nsteps + 1) % self.train_interval == 0:
+            nuclei = self.calculator.nuclei_for(self.atoms)
             with plain_state():
-                self.background_trainer.learn_from(self.atoms.positions / ANGSTROM_PER_BOHR)
+                self.background_trainer.learn_from(nuclei.positions)
         self._take_new_weights()
 
     @undisturbed

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import InputError
 from jaxtyping import Float
 
-from ase_srdft.common.charges import total_charge
 from ase_srdft.common.errors import BadInput, ReferenceNotConverged
-from ase_srdft.common.structures import check_structure
+from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
-from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
+from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import Reference, reference_scf
 from ase_srdft.models.electronic_state import ElectronicStateModel
@@ -27,7 +25,7 @@ __all__ = [
     "Accuracy",
     "FrameErrors",
     "average",
-    "check_frames",
+    "checked_frames",
     "compare",
     "frame_errors",
     "frame_results",
@@ -113,8 +111,10 @@ class Accuracy:
         return asdict(self)
 
 
-def check_frames(model: ElectronicStateModel, frames: Sequence[Atoms]) -> None:
-    """Refuse, before any work, what the model cannot be asked about.
+def checked_frames(
+    model: ElectronicStateModel, frames: Sequence[Atoms | Nuclei]
+) -> list[tuple[Molecule, Nuclei]]:
+    """Molecule and nuclei of each frame, once it is sure that the model can be asked about all.
 
     Args:
         model: on any device.
@@ -124,22 +124,24 @@ def check_frames(model: ElectronicStateModel, frames: Sequence[Atoms]) -> None:
         BadInput: naming the frame: no molecule in vacuum, atoms on top of each other, a charge
             that is not the model's, a spin, an element or a basis that is not covered.
     """
-    known: set[tuple[int, ...]] = set()
+    molecules: dict[tuple[int, ...], Molecule] = {}
+    checked = []
     for index, atoms in enumerate(frames):
-        check_structure(atoms, f"frame {index}")
-        numbers = tuple(atoms.numbers.tolist())
-        try:
-            total_charge(atoms, model.level.charge, multiplicity=None)
-            if numbers not in known:
-                _ = molecule_of(model, numbers).provider  # an unknown basis shows here
-                known.add(numbers)
-        except (BadInput, InputError) as err:
-            raise BadInput(f"frame {index}: {err}") from err
+        nuclei = nuclei_of(atoms, model.level.charge, what=f"frame {index}")
+        if nuclei.numbers not in molecules:
+            try:
+                molecule = molecule_of(model, nuclei.numbers)
+                _ = molecule.provider  # an unknown basis shows here
+            except BadInput as err:
+                raise BadInput(f"frame {index}: {err}") from err
+            molecules[nuclei.numbers] = molecule
+        checked.append((molecules[nuclei.numbers], nuclei))
+    return checked
 
 
 @undisturbed
 def frame_results(
-    model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
+    model: ElectronicStateModel, frames: Iterable[Atoms | Nuclei], forces: bool = True
 ) -> Iterator[FrameErrors | Failure]:
     """The errors of a model at each frame, or why there are none, as they are computed.
 
@@ -152,24 +154,17 @@ def frame_results(
         forces: whether to compare them; the reference then takes about twice as long.
 
     Raises:
-        BadInput: a frame that the model cannot be asked about (`check_frames`).
+        BadInput: a frame that the model cannot be asked about (`checked_frames`).
     """
-    geometries = list(frames)
-    check_frames(model, geometries)
-    molecules: dict[tuple[int, ...], Molecule] = {}
-    for index, atoms in enumerate(geometries):
-        numbers = tuple(atoms.numbers.tolist())
-        if numbers not in molecules:
-            molecules[numbers] = molecule_of(model, numbers)
-        bohr = atoms.positions / ANGSTROM_PER_BOHR
+    for index, (molecule, nuclei) in enumerate(checked_frames(model, list(frames))):
         try:
-            yield _errors_at(model, molecules[numbers], bohr, forces)
+            yield _errors_at(model, molecule, nuclei.positions, forces)
         except (BadInput, ReferenceNotConverged, _NoNumber, _LinAlgError) as err:
             yield Failure(frame=index, reason=" ".join(str(err).split()))
 
 
 def frame_errors(
-    model: ElectronicStateModel, frames: Iterable[Atoms], forces: bool = True
+    model: ElectronicStateModel, frames: Iterable[Atoms | Nuclei], forces: bool = True
 ) -> Iterator[FrameErrors]:
     """As `frame_results`, for those who need every frame.
 

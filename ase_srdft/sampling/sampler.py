@@ -12,7 +12,7 @@ import numpy as np
 from ase.data import atomic_masses
 from jaxtyping import Bool, Float
 
-from ase_srdft.common.structures import same_connectivity, too_close
+from ase_srdft.common.connectivity import same_connectivity, too_close
 from ase_srdft.common.units import (
     ANGSTROM_PER_BOHR,
     ELECTRON_MASSES_PER_DALTON,

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.common.units import ANGSTROM_PER_BOHR
+from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.reference.label_file import Labels
@@ -46,9 +46,12 @@ class Dataset:
 
     @classmethod
     def of(
-        cls, structures: Sequence[Atoms], frames: Sequence[Atoms] = (), labels: Labels | None = None
+        cls,
+        structures: Sequence[Atoms | Nuclei],
+        frames: Sequence[Atoms | Nuclei] = (),
+        labels: Labels | None = None,
     ) -> Dataset:
-        """From ASE's structures (Angstrom).
+        """From ASE's structures (Angstrom), or nuclei that were checked before (Bohr).
 
         Args:
             structures: one or more of every molecule; none needed where there are frames.
@@ -56,16 +59,18 @@ class Dataset:
             labels: of the frames.
 
         Raises:
-            BadInput: nothing to start from, or a frame without a label.
+            BadInput: nothing to start from, a structure that `nuclei_of` refuses, or a frame
+                without a label.
         """
-        given = [plain_frame(atoms) for atoms in frames]
+        known = [plain_frame(atoms, f"structure {i}") for i, atoms in enumerate(structures)]
+        given = [plain_frame(atoms, f"frame {i}") for i, atoms in enumerate(frames)]
         if labels is not None:
             given = given or [(label.numbers, label.positions) for label in labels.labels]
             for frame in given:
                 labels.fock(*frame)
-        if not structures and not given:
+        if not known and not given:
             raise BadInput("no structures: give at least one structure or frame")
-        found = sort_by_molecule(map(plain_frame, structures), given)
+        found = sort_by_molecule(known, given)
         return cls(
             compositions=found.compositions,
             references=tuple(first for first, *_ in found.structures),
@@ -125,9 +130,12 @@ class Dataset:
         return [made[numbers] for numbers in self.compositions]
 
 
-def plain_frame(atoms: Atoms) -> tuple[tuple[int, ...], np.ndarray]:
-    """Atomic numbers and positions (Bohr) of an ASE structure."""
-    return tuple(int(number) for number in atoms.numbers), atoms.positions / ANGSTROM_PER_BOHR
+def plain_frame(
+    atoms: Atoms | Nuclei, what: str = "the structure"
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Atomic numbers and positions (Bohr) of a structure; see `nuclei_of` for errors."""
+    nuclei = nuclei_of(atoms, what=what)
+    return nuclei.numbers, nuclei.positions
 
 
 def evenly_spaced(indices: Sequence[int], fraction: float) -> list[int]:

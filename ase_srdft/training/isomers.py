@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from ase_srdft.common.structures import bond_matrix
+from ase_srdft.common.connectivity import bond_matrix
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
 

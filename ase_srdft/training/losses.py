@@ -206,7 +206,7 @@ def loss_of(config: TrainingConfig, dataset: Dataset) -> Loss:
     if labels is None:
         raise BadInput(
             "the loss 'hamiltonian' learns from labels: make them with ase-srdft-label, and give "
-            "them with --labels"
+            "them to the dataset (labels=read_labels(path))"
         )
     labels.check_level(config.level)
     return HamiltonianLoss(labels)

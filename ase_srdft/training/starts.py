@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from ase_srdft.common.structures import same_connectivity
+from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.sampling.sampler import thermal_copies

@@ -7,7 +7,7 @@ import pytest
 import sampling_efficiency
 from ase.build import molecule
 
-from ase_srdft.common.structures import bond_matrix
+from ase_srdft.common.connectivity import bond_matrix
 from ase_srdft.sampling.integrators import LeimkuhlerMatthews
 
 

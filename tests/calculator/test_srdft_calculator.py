@@ -441,7 +441,7 @@ def water_of(**info):
         (Atoms(), "no atoms"),
         (molecule("CH4"), "does not know C: it knows H, O"),
         (Atoms("H2O", molecule("H2O").positions, pbc=True), "pbc = "),
-        (Atoms("XO", [[0, 0, 0], [0, 0, 2.0]]), "does not know X"),
+        (Atoms("XO", [[0, 0, 0], [0, 0, 2.0]]), "atomic number 0"),
         (Atoms("HOO", molecule("H2O").positions), "open shell"),
         (molecule("OH"), "multiplicity of 2"),
         (with_charges([-1.0, 0.0, 0.0]), "total charge of -1, but the model was trained"),
@@ -503,6 +503,16 @@ def test_positions_that_are_not_finite(value, atoms):
 def test_refused_by_an_untrained_model(atoms, level, message):
     with pytest.raises(InputError, match=message):
         SRDFTCalculator(**(LEVEL | level)).get_potential_energy(atoms)
+
+
+def test_the_nuclei_that_a_calculator_is_asked_about(atoms, calc):
+    nuclei = calc.nuclei_for(atoms)
+    assert (nuclei.numbers, nuclei.charge) == ((8, 1, 1), 0)
+    np.testing.assert_array_equal(nuclei.positions, atoms.positions / units.Bohr)
+    with pytest.raises(CalculationFailed):
+        calc.nuclei_for(Atoms("HF"))
+    with pytest.raises(InputError):  # the charge is wrong before the positions are
+        SRDFTCalculator(charge=0).nuclei_for(Atoms("HF", charges=[1, 0]))
 
 
 def test_stress_and_the_like_are_not_implemented(atoms):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from ase.build import molecule
-from ase.calculators.calculator import InputError
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_srdft.common.charges import stated, total_charge
+from ase_srdft.common.errors import BadInput
 
 
 def water(charges=None, moments=None, results=None, **info):
@@ -73,7 +73,7 @@ def test_the_charge_is_what_is_stated(atoms, charge, expected):
     ],
 )
 def test_contradicting_charges_are_both_named(atoms, charge, words):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         total_charge(atoms, charge, None)
     assert all(word in str(caught.value) for word in words)
     assert "\n" not in str(caught.value)
@@ -85,7 +85,7 @@ def test_contradicting_charges_are_both_named(atoms, charge, words):
 )
 @pytest.mark.parametrize("key", ["charge", "Total-Charge", "multiplicity", "spin"])
 def test_values_that_are_no_whole_number(key, value):
-    with pytest.raises(InputError, match="whole number") as caught:
+    with pytest.raises(BadInput, match="whole number") as caught:
         total_charge(water(**{key: value}), None, None)
     assert key in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -118,7 +118,7 @@ def test_values_that_are_no_whole_number(key, value):
     ],
 )
 def test_open_shells_are_refused_without_advice_that_hides_them(atoms):
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(BadInput) as caught:
         total_charge(atoms, None, None)
     text = str(caught.value)
     assert "\n" not in text
@@ -130,7 +130,7 @@ def test_open_shells_are_refused_without_advice_that_hides_them(atoms):
 def test_the_triplet_of_oxygen_is_not_turned_into_a_singlet_without_a_word():
     oxygen = molecule("O2")
     assert oxygen.get_initial_magnetic_moments().sum() == 2.0
-    with pytest.raises(InputError, match=r"multiplicity of 3.*ground state.*O2"):
+    with pytest.raises(BadInput, match=r"multiplicity of 3.*ground state.*O2"):
         total_charge(oxygen, None, None)
 
 
@@ -142,7 +142,7 @@ def test_charges_survive_the_copy_of_atoms():
     "info", [{"charge": True, "-2": True}, {"Charge:": True}, {"charge:-2": True}]
 )
 def test_a_charge_in_words_is_not_passed_over(info):
-    with pytest.raises(InputError, match="charge"):
+    with pytest.raises(BadInput, match="charge"):
         total_charge(water(**info), None, None)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
-from ase.calculators.calculator import InputError
 
 from ase_srdft.common.charges import total_charge
 from ase_srdft.common.errors import BadInput
@@ -325,10 +324,10 @@ def test_the_charges_of_an_archive(charge, expected, tmp_path):
 
 def test_the_spin_of_an_archive(tmp_path):
     (first, _) = read_frames(save(tmp_path / "a.npz", spin=3, charge=np.array([0.1, 0.2, 0.3])))
-    with pytest.raises(InputError, match="spin"):
+    with pytest.raises(BadInput, match="spin"):
         total_charge(first, None, None)
     first.info.pop("spin")
-    with pytest.raises(InputError, match="charge"):
+    with pytest.raises(BadInput, match="charge"):
         total_charge(first, None, None)
 
 

@@ -4,19 +4,11 @@ import ase.db
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
 from ase.build import molecule
 from ase.io import Trajectory
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.common.structures import (
-    bond_matrix,
-    bonds,
-    check_structure,
-    read_frames,
-    read_structures,
-    same_connectivity,
-)
+from ase_srdft.common.structures import read_frames
 
 
 def frames(nframes=4):
@@ -69,13 +61,6 @@ def test_a_format_of_single_structures(name, tmp_path):
     write(tmp_path / name, frames(1))
     (found,) = read_frames(tmp_path / name, 5)
     np.testing.assert_allclose(found.positions, frames(1)[0].positions, atol=1e-3)
-
-
-def test_structures_of_several_files_come_in_order(tmp_path):
-    write(tmp_path / "first.xyz", frames(2))
-    write(tmp_path / "second.xyz", [molecule("H2O")])
-    found = read_structures([tmp_path / "first.xyz", str(tmp_path / "second.xyz")])
-    assert [str(atoms.symbols) for atoms in found] == ["C2OH6", "C2OH6", "OH2"]
 
 
 def test_one_frame_without_the_axis_of_frames(tmp_path):
@@ -191,57 +176,3 @@ def test_the_frame_at_fault_is_named(tmp_path):
     text = message(read_frames, tmp_path / "md17.npz")
     assert "frame 2 of" in text
     assert "atoms 0 (C) and 4 (H) are 0.100 Angstrom apart" in text
-
-
-@pytest.mark.parametrize(
-    ("atoms", "words"),
-    [
-        (Atoms(), "the start has no atoms"),
-        (Atoms("XH", [[0, 0, 0], [0, 0, 1]]), "atom 0 has the atomic number 0"),
-        (Atoms(numbers=[1, 119], positions=[[0, 0, 0], [0, 0, 1]]), "atomic number 119"),
-        (Atoms("H", pbc=(True, False, False)), "periodic (pbc = [True, False, False])"),
-        (Atoms("OH", [[0, 0, 0], [0, np.nan, 1]]), "atom 1 (H) is at [0.0, nan, 1.0]"),
-        (Atoms("OH", [[np.inf, 0, 0], [0, 0, 1]]), "atom 0 (O) is at [inf, 0.0, 0.0]"),
-        (Atoms("OHH", [[0, 0, 0], [0, 0, 1], [0, 0, 0.71]]), "1 (H) and 2 (H) are 0.290"),
-    ],
-)
-def test_structures_that_are_no_molecule_in_vacuum(atoms, words):
-    assert words in message(check_structure, atoms, "the start")
-
-
-def test_good_structures_pass():
-    check_structure(molecule("CH3CH2OH"), "ethanol")
-    check_structure(Atoms("H"), "one atom")
-    check_structure(molecule("H2O", vacuum=5.0), "water in a box that is not periodic")
-
-
-@pytest.mark.parametrize(
-    ("name", "nbonds"), [("H2O", 2), ("CH3CH2OH", 8), ("C6H6", 12), ("CO2", 2), ("H", 0)]
-)
-def test_the_bonds_of_a_molecule(name, nbonds):
-    atoms = molecule(name)
-    assert len(bonds(atoms.numbers, atoms.positions)) == nbonds
-    matrix = bond_matrix(atoms.numbers, atoms.positions)
-    assert matrix.sum() == 2 * nbonds
-    np.testing.assert_array_equal(matrix, matrix.T)
-
-
-def test_bonds_end_at_1_3_times_the_radii():
-    numbers = np.array([6, 1])  # covalent radii 0.76 and 0.31 Angstrom
-    inside, outside = (np.array([[0.0, 0, 0], [0, 0, r]]) for r in (1.390, 1.392))
-    assert bonds(numbers, inside) == {(0, 1)}
-    assert bonds(numbers, outside) == set()
-
-
-def test_walkers_that_broke_or_made_a_bond():
-    water = molecule("H2O")
-    walkers = np.repeat(water.positions[None], 5, axis=0)
-    walkers[1] += 0.05 * np.random.default_rng(1).standard_normal((3, 3))
-    walkers[2, 1] += [0.0, 5.0, 0.0]  # broken
-    walkers[3, 1] = walkers[3, 2] + [0.0, 0.0, 0.7]  # the hydrogens meet
-    walkers[4, 0, 0] = np.nan
-    found = same_connectivity(water.numbers, water.positions, walkers)
-    assert found.tolist() == [True, True, False, False, False]
-    atom = np.array([1])
-    positions = np.array([[[0.0, 0, 0]], [[np.nan, 0, 0]]])
-    assert same_connectivity(atom, positions[0], positions).tolist() == [True, False]

@@ -10,7 +10,7 @@ import torch
 from ase.build import molecule as ase_molecule
 from ase.units import Bohr
 
-from ase_srdft.common.structures import same_connectivity
+from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.units import HARTREE_PER_KELVIN
 from ase_srdft.dft.energy_bracket import EnergyBracket
 from ase_srdft.dft.level_of_theory import LevelOfTheory

@@ -8,7 +8,8 @@ from ase import Atoms
 from ase.build import molecule
 from ase.units import Bohr
 
-from ase_srdft.common.errors import BadInput
+from ase_srdft.common.errors import BadGeometry, BadInput
+from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.training.dataset import Dataset
 from tests.tools.small_training import HCN, HNC, peroxide, rattled
@@ -20,6 +21,22 @@ LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g")
 def test_nothing_to_start_from_is_refused():
     with pytest.raises(BadInput, match="no structures: give at least one"):
         Dataset.of([])
+
+
+def test_structures_and_frames_go_through_the_door():
+    box = molecule("H2O", pbc=True, vacuum=5.0)
+    close = Atoms("HF", [[0, 0, 0], [0, 0, 0.2]])
+    for bad, error in ((box, BadInput), (molecule("O2"), BadInput), (close, BadGeometry)):
+        with pytest.raises(error, match=r"^structure 1"):
+            Dataset.of([WATER, bad])
+        with pytest.raises(error, match=r"^frame 1"):
+            Dataset.of([], [WATER, bad])
+
+
+def test_nuclei_that_were_checked_are_as_good_as_atoms():
+    frames = rattled(2)
+    data = Dataset.of([nuclei_of(WATER)], [nuclei_of(atoms) for atoms in frames])
+    assert data.fingerprint == Dataset.of([WATER], frames).fingerprint
 
 
 def test_one_molecule_for_each_composition_in_order():

@@ -11,8 +11,8 @@ import torch
 from ase.build import molecule
 from ase.units import Bohr
 
+from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.errors import BadInput, SamplingFailed
-from ase_srdft.common.structures import same_connectivity
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.models.single_point import single_point

@@ -6,7 +6,7 @@ import re
 
 from ase import Atoms
 
-from ase_srdft.common.structures import bond_matrix
+from ase_srdft.common.connectivity import bond_matrix
 
 __all__ = ["chemists_formula", "with_subscripts"]
 

@@ -15,8 +15,8 @@ from ase.data.colors import jmol_colors
 from ase.io.trajectory import TrajectoryReader
 from scipy.spatial.transform import Rotation
 
+from ase_srdft.common.connectivity import bond_matrix
 from ase_srdft.common.elements import hill_formula
-from ase_srdft.common.structures import bond_matrix
 from ase_srdft.runs.report.drawing import COLOURS, inline_svg
 from ase_srdft.runs.report.formula import chemists_formula
 from ase_srdft.runs.report.history import History

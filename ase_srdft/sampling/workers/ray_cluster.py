@@ -85,7 +85,7 @@ def resources(kinds: Sequence[str], cluster: Mapping[str, float]) -> dict[str, d
     """
     ngpus = cluster.get("GPU", 0.0)
     if "cuda" in kinds and ngpus < 1:
-        raise BadInput("the Ray cluster has no GPU for samplers: use --sampler-device cpu")
+        raise BadInput("the Ray cluster has no GPU for samplers: set engine.sampler_devices to cpu")
     return {
         "cpu": {"num_cpus": _share(kinds.count("cpu"), cluster.get("CPU", 0.0))},
         "cuda": {"num_cpus": 0, "num_gpus": _share(kinds.count("cuda"), ngpus)},
