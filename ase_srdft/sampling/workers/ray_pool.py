@@ -175,7 +175,7 @@ class RayPool(SupervisedPool[_Actor]):
         if silent > (limit if worker.nsigns >= 0 else max(limit, STARTING_SECONDS)):
             return f"silent for {silent:.0f} s"
         while worker.known >= 0 and len(worker.chunks) < self.config.queue_size:
-            worker.chunks.append(worker.handle.chunk.remote())
+            worker.chunks.append(worker.handle.advance.remote())
         return None
 
     def _end(self, worker: _Actor) -> None:

@@ -116,7 +116,7 @@ def sampling(cluster):
 
     yield new
     for each in made:
-        each.engine.stop()
+        each.pool.stop()
     assert cluster.is_initialized()  # it was there before the engines
 
 
@@ -328,7 +328,7 @@ def energies_and_width(name, samplers):
     rng = np.random.default_rng(7)
     frames = thermal_copies(trainer.molecules[0], trainer.dataset.references[0], 16, 500.0, rng)
     batches = trainer.cache.batches([trainer.cache.add(0, frame) for frame in frames])
-    width = mean_bracket(trainer.updater.averaged, batches, trainer.workers)[1]
+    width = mean_bracket(trainer.updater.averaged, batches, trainer.threads)[1]
     return np.concatenate(energies[len(energies) // 3 :]), width
 
 

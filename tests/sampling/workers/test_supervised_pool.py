@@ -37,7 +37,7 @@ class Worker:
 
 
 class Pool(SupervisedPool):
-    """ThreadMap that are objects of the test."""
+    """Workers that are objects of the test."""
 
     def __init__(self, **settings):
         blueprint = SamplerBlueprint(
