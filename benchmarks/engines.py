@@ -28,8 +28,8 @@ from _common import benchmark_parser
 from ase.build import molecule
 
 from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.config import EngineConfig, SamplingConfig
 from ase_srdft.sampling.workers.process_pool import ProcessPool
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, to_message

@@ -18,8 +18,8 @@ import torch
 
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset

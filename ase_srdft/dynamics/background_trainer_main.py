@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.dynamics.background_trainer import pretrain
-from ase_srdft.parallel.child_process import worker_setup
 from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import worker_setup
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.sampling.workers.sampler_message import under
 from ase_srdft.training.config import TrainingConfig, from_plain

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
-from ase_srdft.sampling.workers.sampler_pool import SamplerPool, WorkerReport
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
+from ase_srdft.sampling.workers.worker_report import WorkerReport
 
 __all__ = ["LeadRankPool"]
 

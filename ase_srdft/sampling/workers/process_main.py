@@ -6,8 +6,8 @@ import time
 
 import torch
 
-from ase_srdft.parallel.child_process import worker_setup
 from ase_srdft.parallel.launch import parent_is_gone
+from ase_srdft.parallel.worker_process import worker_setup
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.sampling.workers.sampler_message import checkpoint_from_message, to_message
 

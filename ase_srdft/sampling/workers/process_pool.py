@@ -8,8 +8,8 @@ from dataclasses import asdict
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.workers.sampler_message import (
     SamplerCheckpoint,
     SamplerMessage,

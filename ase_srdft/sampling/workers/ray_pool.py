@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.parallel.child_process import STARTING_SECONDS
+from ase_srdft.parallel.worker_process import STARTING_SECONDS
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.sampling.workers.ray_actor import RaySampler
 from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, environment, resources

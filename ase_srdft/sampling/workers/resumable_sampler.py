@@ -21,7 +21,7 @@ from ase_srdft.models.single_point import (
     molecule_of,
     single_point,
 )
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.sampler import EnergySurface, Sampler
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage

@@ -18,7 +18,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
-from ase_srdft.sampling.workers.sampler_pool import WorkerReport
+from ase_srdft.sampling.workers.worker_report import WorkerReport
 
 __all__ = ["SupervisedPool", "UnreadableMessage", "WorkerSampler"]
 

@@ -13,9 +13,10 @@ import torch
 from ase_srdft.common.errors import BadInput, SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.models.single_point import single_point
+from ase_srdft.sampling.workers.inline_pool import InlinePool
 from ase_srdft.sampling.workers.process_pool import ProcessPool
 from ase_srdft.sampling.workers.sampler_message import from_message, to_message
-from ase_srdft.sampling.workers.sampler_pool import InlinePool, SamplerPool
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from tests.tools.small_training import sampling_trainer, small_dataset, small_trainer
 
 #: Seconds that a loaded machine may take to start Python with torch.

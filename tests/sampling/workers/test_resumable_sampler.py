@@ -9,7 +9,7 @@ import torch
 from ase.build import molecule
 
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.workers.resumable_sampler import (
     ResumableSampler,
@@ -74,7 +74,7 @@ def test_taken_up_elsewhere_it_gives_the_same_samples(dynamics):
     assert [sample.weights_version for sample in found[-1].batch.samples][-1] == 3
 
 
-def test_threads_change_nothing_but_rounding():
+def test_thread_map_change_nothing_but_rounding():
     one, several = (positions([producer(start(4), nthreads=n)[0].advance(0)]) for n in (1, 3))
     assert np.abs(one - one[0]).max() > 1e-3
     np.testing.assert_allclose(several, one, rtol=0, atol=1e-10)

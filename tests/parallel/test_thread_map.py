@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 
 NTHREADS = [1, 2, 3]
 
