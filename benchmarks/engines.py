@@ -145,8 +145,8 @@ class ReplayingEngine(ProcessPool):
         self.sent = sent
 
     def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
-        assert self._exchange is not None
-        return ReplayedProcess(self._exchange, sampler.name, sampler.state, self.sent)
+        assert self._mailbox is not None
+        return ReplayedProcess(self._mailbox, sampler.name, sampler.state, self.sent)
 
 
 def recorded(trainer: Trainer) -> Recording:

@@ -33,7 +33,7 @@ def test_replayed_samplers_send_chunk_after_chunk():
     trainer = sampling_trainer(engine={"name": "local", "samplers": 2})
     sent = engines.recorded(trainer)
     assert sent.interval > 0
-    engine = engines.ReplayingEngine(trainer.engine, replace(sent, interval=0.01))
+    engine = engines.ReplayingEngine(trainer.pool, replace(sent, interval=0.01))
     engine.start(trainer.sampler_states)
     numbers, end = {0: [], 1: []}, time.monotonic() + 60
     try:

@@ -14,21 +14,21 @@ __all__ = ["InlinePool"]
 
 
 class InlinePool:
-    """One chunk of one sampler for each version of the weights, made when it is collected.
+    """One message of one sampler for each version of the weights, made when it is collected.
 
     Args:
-        new_producer: from the sampler's state; the trainer's weights are the surface it moves on.
+        new_sampler: from the sampler's state; the trainer's weights are the surface it moves on.
     """
 
-    def __init__(self, new_producer: Callable[[SamplerCheckpoint], ResumableSampler]) -> None:
-        self._new_producer = new_producer
-        self._producer: ResumableSampler | None = None
+    def __init__(self, new_sampler: Callable[[SamplerCheckpoint], ResumableSampler]) -> None:
+        self._new_sampler = new_sampler
+        self._sampler: ResumableSampler | None = None
         self._version: int | None = None
 
     def start(self, states: Sequence[SamplerCheckpoint]) -> None:
         """See `SamplerPool`."""
         (state,) = states
-        self._producer, self._version = self._new_producer(state), None
+        self._sampler, self._version = self._new_sampler(state), None
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See `SamplerPool`; the weights are here already."""
@@ -36,10 +36,10 @@ class InlinePool:
 
     def collect(self) -> list[SamplerMessage]:
         """See `SamplerPool`; this is where the sampling is done."""
-        producer, version = self._producer, self._version
-        if producer is None or version is None or producer.state.version == version:
+        sampler, version = self._sampler, self._version
+        if sampler is None or version is None or sampler.state.version == version:
             return []
-        return [producer.advance(version)]
+        return [sampler.advance(version)]
 
     def reports(self) -> list[WorkerReport]:
         """See `SamplerPool`; there are no workers."""
@@ -47,4 +47,4 @@ class InlinePool:
 
     def stop(self) -> None:
         """See `SamplerPool`."""
-        self._producer = self._version = None
+        self._sampler = self._version = None

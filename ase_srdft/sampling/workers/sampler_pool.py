@@ -1,7 +1,7 @@
-"""Where sampling runs: one protocol, and engines that mean the same by it.
+"""Where sampling runs: the protocol that all pools of samplers keep.
 
-The trainer publishes weights under their version (its step) and collects chunks of samples made
-with them.  ``sync`` samples when new weights are published, in the same process: the oracle.
+The trainer publishes weights under their version (its step) and collects messages of samples
+made with them.  ``sync`` samples when new weights are published, in the same process: the oracle.
 ``local`` and ``ray`` sample all the time, elsewhere, with the newest weights there are.
 """
 
@@ -27,11 +27,11 @@ class SamplerPool(Protocol):
         ...
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
-        """Give the samplers new weights; they take them before their next chunk."""
+        """Give the samplers new weights; they take them before their next message."""
         ...
 
     def collect(self) -> list[SamplerMessage]:
-        """The chunks there are; never waits for one.
+        """The messages there are; never waits for one.
 
         Raises:
             WorkerFailed: too many workers died.
@@ -39,9 +39,9 @@ class SamplerPool(Protocol):
         ...
 
     def reports(self) -> list[WorkerReport]:
-        """What has befallen the workers since the last time."""
+        """Restarts of workers since the last call."""
         ...
 
     def stop(self) -> None:
-        """End everything, within seconds, in whatever state; `start` may follow."""
+        """End everything within seconds, in any state; `start` may follow."""
         ...
