@@ -1,8 +1,8 @@
 """Several processes that train one model together, each on its own device: who does what.
 
 Every rank holds the same weights, buffer and random state, and evaluates only its share of each
-batch.  What depends on the clock, on signals or on samplers is found out by the first rank, the
-lead, and told to the others, so that all of them go the same way.  What is told goes over gloo on
+batch.  What depends on the clock, on signals or on samplers is decided by the first rank, the
+lead rank, and sent to the others, so that all of them do the same.  Small values go over gloo on
 the CPU; gradients go over NCCL between GPUs.  Every wait ends after a time.
 """
 
@@ -67,7 +67,7 @@ class Ranks:
 
         Args:
             timeout_seconds: how long to wait for another rank; the lead may need as long for a
-                chunk of samples, a checkpoint or the report.
+                batch of samples, a checkpoint or the report.
 
         Raises:
             BadInput: the environment names ranks, but not as torchrun does; no usable timeout.
@@ -223,7 +223,7 @@ class Ranks:
             )
 
     def run_on_all(self, work: Callable[[], _Result]) -> _Result:
-        """The result of what every rank does; what one refuses as bad input, all do.
+        """Run the same work on every rank; `BadInput` on one of them is raised on all.
 
         Raises:
             BadInput: of the first rank that has one.
@@ -246,7 +246,7 @@ class Ranks:
         work: Callable[[], _Result],
         sent: Callable[[_Result], _Result] = lambda result: result,
     ) -> _Result:
-        """The result of what only the lead does; what it raises is raised by all.
+        """Run work on the lead rank alone; all get its result, or its exception.
 
         Args:
             work: done by the lead.
@@ -301,7 +301,7 @@ def _places(environment: Mapping[str, str]) -> tuple[int, int, int]:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     words = [environment[name] for name in names]
     if not all(word.isdecimal() for word in words) or int(words[0]) >= int(words[1]):
-        told = ", ".join(f"{n}={w!r}" for n, w in zip(names, words, strict=True))
-        raise BadInput(f"{told} names no rank: start with torchrun")
+        given = ", ".join(f"{n}={w!r}" for n, w in zip(names, words, strict=True))
+        raise BadInput(f"{given} names no rank: start with torchrun")
     rank, size, local_rank = map(int, words)
     return rank, size, local_rank

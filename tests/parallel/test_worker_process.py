@@ -75,7 +75,7 @@ def test_it_knows_its_name_and_parent_and_leaves_signals_of_the_group_to_it(mail
     assert "SIGTERM" in process.trouble(5.0)
 
 
-def test_an_exit_code_and_the_last_words_are_told(mailbox):
+def test_an_exit_code_and_the_last_words_are_reported(mailbox):
     process = started(mailbox, exit=3)
     wait_for(lambda: process.trouble(60.0) is not None)
     assert "exit code 3" in process.trouble(60.0)
@@ -120,7 +120,7 @@ def test_one_that_does_not_listen_is_ended_by_force(mailbox, monkeypatch):
     wait_for(lambda: mailbox.last_touched("worker-1") is not None)
     process.end()
     assert not is_running(process.pid)
-    process.end()  # twice is once
+    process.end()  # idempotent
     assert "SIGKILL" in process.trouble(5.0)
 
 
