@@ -105,7 +105,7 @@ class ReplayedProcess(WorkerProcess):
     """In the place of a sampler process: a thread that sends the same message again and again."""
 
     def __init__(
-        self, exchange: Mailbox, name: str, state: SamplerCheckpoint, sent: Recording
+        self, mailbox: Mailbox, name: str, state: SamplerCheckpoint, sent: Recording
     ) -> None:
         # without WorkerProcess's own part, which starts a process
         self.stopped = threading.Event()
@@ -113,11 +113,11 @@ class ReplayedProcess(WorkerProcess):
         def replay() -> None:
             number = state.nchunks
             while not self.stopped.wait(sent.interval):
-                if len(exchange.waiting(name)) >= 2:
+                if len(mailbox.waiting(name)) >= 2:
                     continue
                 number += 1
                 own = sent.record["state"] | {"nchunks": number, "sampler": state.sampler}
-                exchange.put(name, number, sent.tensors, sent.record | {"state": own})
+                mailbox.put(name, number, sent.tensors, sent.record | {"state": own})
 
         self.thread = threading.Thread(target=replay, daemon=True)
         self.thread.start()

@@ -66,7 +66,7 @@ class Ranks:
         """As torchrun says in the environment; a single one where it says nothing.
 
         Args:
-            timeout_seconds: how long to wait for another rank; the lead may need as long for a
+            timeout_seconds: how long to wait for another rank; the lead rank may need as long for a
                 batch of samples, a checkpoint or the report.
 
         Raises:
@@ -129,7 +129,7 @@ class Ranks:
             )
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The model, made to average its gradients over the ranks; the weights are the lead's.
+        """The model, made to average its gradients over the ranks; the weights are rank 0's.
 
         Shares may lack an element, and with it have no gradient for its parameters.
         """
@@ -162,7 +162,7 @@ class Ranks:
         return [ordered[start:stop] for start, stop in pairwise(bounds)]
 
     def broadcast(self, value: _Result) -> _Result:
-        """The lead's value of something small."""
+        """The lead rank's value, which must be small, on every rank."""
         if self.size == 1:
             return value
         box = [value if self.is_lead else None]
@@ -189,7 +189,7 @@ class Ranks:
         return parts[0] if self.size == 1 else np.sum(parts, axis=0)
 
     def gather_pairs(self, values: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-        """Two lists of numbers, each with those of the other ranks, the lead's first.
+        """Two lists of numbers, each with those of the other ranks, rank 0's first.
 
         Of several ranks they are on the CPU and without gradient.
 
@@ -212,7 +212,7 @@ class Ranks:
         """Make sure that all ranks have the same of something that JSON can write.
 
         Raises:
-            BadInput: one has another than the lead.
+            BadInput: a rank has another value than the lead rank.
         """
         own = json.dumps(value, sort_keys=True)
         other = [rank for rank, theirs in enumerate(self.gather(own)) if theirs != own]
@@ -249,7 +249,7 @@ class Ranks:
         """Run work on the lead rank alone; all get its result, or its exception.
 
         Args:
-            work: done by the lead.
+            work: done by the lead rank.
             sent: what the others get of its result.
         """
         if self.size == 1:
