@@ -14,7 +14,7 @@ from tests.tools.small_training import sampling_trainer
 def trainer_of(events):
     """What gives events (step, seconds, samples) as a trainer does."""
     made = [Event(step=s, elapsed=t, progress=0.0, nsamples=n) for s, t, n in events]
-    return SimpleNamespace(run=lambda: iter(made), learner=SimpleNamespace(step=made[-1].step))
+    return SimpleNamespace(run=lambda: iter(made), updater=SimpleNamespace(step=made[-1].step))
 
 
 def test_rates_are_per_minute_and_from_the_first_sample_on():

@@ -242,7 +242,7 @@ def displayed(monkeypatch, term, columns=80):
     trainer = SimpleNamespace(
         config=SimpleNamespace(level="PBE/sto-3g", steps=100, minutes=None),
         names=["H2O"],
-        learner=SimpleNamespace(step=0),
+        updater=SimpleNamespace(step=0),
         counters=SimpleNamespace(elapsed=0.0),
     )
     with open(secondary, "w", encoding="utf-8") as terminal:
