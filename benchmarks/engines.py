@@ -28,8 +28,8 @@ from _common import benchmark_parser
 from ase.build import molecule
 
 from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.config import EngineConfig, SamplingConfig
 from ase_srdft.sampling.workers.process_pool import ProcessPool
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, to_message
@@ -105,7 +105,7 @@ class ReplayedProcess(WorkerProcess):
     """In the place of a sampler process: a thread that sends the same message again and again."""
 
     def __init__(
-        self, exchange: Mailbox, name: str, state: SamplerCheckpoint, sent: Recording
+        self, mailbox: Mailbox, name: str, state: SamplerCheckpoint, sent: Recording
     ) -> None:
         # without WorkerProcess's own part, which starts a process
         self.stopped = threading.Event()
@@ -113,11 +113,11 @@ class ReplayedProcess(WorkerProcess):
         def replay() -> None:
             number = state.nchunks
             while not self.stopped.wait(sent.interval):
-                if len(exchange.waiting(name)) >= 2:
+                if len(mailbox.waiting(name)) >= 2:
                     continue
                 number += 1
                 own = sent.record["state"] | {"nchunks": number, "sampler": state.sampler}
-                exchange.put(name, number, sent.tensors, sent.record | {"state": own})
+                mailbox.put(name, number, sent.tensors, sent.record | {"state": own})
 
         self.thread = threading.Thread(target=replay, daemon=True)
         self.thread.start()
@@ -145,8 +145,8 @@ class ReplayingEngine(ProcessPool):
         self.sent = sent
 
     def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
-        assert self._exchange is not None
-        return ReplayedProcess(self._exchange, sampler.name, sampler.state, self.sent)
+        assert self._mailbox is not None
+        return ReplayedProcess(self._mailbox, sampler.name, sampler.state, self.sent)
 
 
 def recorded(trainer: Trainer) -> Recording:

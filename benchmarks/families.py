@@ -29,7 +29,7 @@ from ase_srdft.models.electronic_state import FAMILIES, ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.orbital_tokens.rotated_axes import random_rotations
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.weight_updater import WeightUpdater
 

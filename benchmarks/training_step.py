@@ -34,7 +34,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES, Molecule
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Label, LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.reference.label_run import FrameTask, label_frame
 from ase_srdft.training.config import OptimiserConfig

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--basis", default="6-31g")
     parser.add_argument("--steps", type=int, default=300, help="steps of dynamics")
     parser.add_argument("--temperature", type=float, default=500.0, help="in K")
-    parser.add_argument("--engine", default="local", choices=["local", "sync"])
+    parser.add_argument("--trainer-runs", default="beside", choices=["beside", "in_turn"])
     parser.add_argument("--trajectory", default="self_refining_md.traj")
     options = parser.parse_args(arguments)
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         atoms,
         timestep=1.0 * units.fs,
         temperature_K=options.temperature,
-        engine=options.engine,
+        trainer_runs=options.trainer_runs,
         train_interval=5,  # steps of dynamics between geometries for the trainer
         rng=0,
         trajectory=options.trajectory,

@@ -76,7 +76,7 @@ def test_optimisation_with_the_trained_model(model, capsys):
 def test_self_refining_dynamics(tmp_path):
     path = tmp_path / "md.traj"
     # in turn: how far a process beside it gets in these few steps is the machine's affair
-    options = ("--basis", "sto-3g", "--steps", 40, "--engine", "sync")
+    options = ("--basis", "sto-3g", "--steps", 40, "--trainer-runs", "in_turn")
     run("self_refining_md", *options, "--trajectory", path)
     assert len(read(path, ":")) == 41
 

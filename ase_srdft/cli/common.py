@@ -99,7 +99,7 @@ def run_command(
 def speaking(program: str, act: Callable[[], int]) -> int:
     """Act to the end even if nobody can hear it, and fail then, as words were lost.
 
-    A reader that has left (``| head``) knows that, and is told nothing.
+    A reader that has left (``| head``) knows that, and gets no message.
 
     Args:
         program: its name, for the line on stderr.

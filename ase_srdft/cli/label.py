@@ -76,7 +76,7 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
         forces=not options.no_forces,
         nworkers=options.workers or len(os.sched_getaffinity(0)),
     )
-    stop.ends(labelling)
+    stop.attach(labelling)
     try:
         with words_apart_from(options.output):
             return _run(labelling)
@@ -115,10 +115,10 @@ def _run(labelling: Labelling) -> int:
     if not labelling.finished:
         print(f"interrupted: {labelling.ndone} of {nframes} frames; the same command goes on")
         return INTERRUPTED
-    pace = f", {sum(seconds) / len(seconds):.2f} s each" if seconds else ", nothing left to do"
+    mean_time = f", {sum(seconds) / len(seconds):.2f} s each" if seconds else ", nothing left to do"
     nfailed = len(labelling.failures)
     without = f", {nfailed} without a label" if nfailed else ""
-    print(f"labels: {labelling.path} ({nframes - nfailed} frames{without}{pace})")
+    print(f"labels: {labelling.path} ({nframes - nfailed} frames{without}{mean_time})")
     return 1 if nfailed else 0
 
 

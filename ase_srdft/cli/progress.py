@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Status", "progress_display"]
 
 _PLAIN_INTERVAL_SECONDS = 10.0
-#: The pace is that of the last minute, and known after so many seconds and steps.
-_PACE_SECONDS, _KNOWN_SECONDS, _KNOWN_STEPS = 60.0, 2.0, 3
+#: The rate is that of the last minute, and known after so many seconds and steps.
+_RATE_SECONDS, _KNOWN_SECONDS, _KNOWN_STEPS = 60.0, 2.0, 3
 
 
 class Status:
@@ -57,7 +57,7 @@ class Status:
         self.progress = event.progress
         if self.elapsed - self._marks[-1][0] >= 1.0:
             self._marks.append((self.elapsed, self.step))
-        while len(self._marks) > 2 and self.elapsed - self._marks[0][0] > _PACE_SECONDS:
+        while len(self._marks) > 2 and self.elapsed - self._marks[0][0] > _RATE_SECONDS:
             self._marks.popleft()
 
     @property
@@ -69,7 +69,7 @@ class Status:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the first limit is reached, at this pace; None if nobody knows, or it is over."""
+        """Until the first limit is reached, at this rate; None if unknown, or if it is over."""
         if self.progress >= 1.0:
             return None
         left = []
@@ -105,7 +105,7 @@ class Status:
 
     @property
     def rate_words(self) -> str:
-        """The pace; empty at first."""
+        """The rate; empty at first."""
         return f"{self.rate:.1f} steps/s" if self.rate > 0.0 else ""
 
     def line(self) -> str:
@@ -197,7 +197,7 @@ def _bar(status: Status) -> Iterator[Callable[[Event], None]]:
     from rich.live import Live
 
     began = time.monotonic()
-    heard = [began]
+    last_event = [began]
 
     def now() -> ProgressLine:
         """What is there at this moment, also when nothing has happened for a while."""
@@ -205,13 +205,13 @@ def _bar(status: Status) -> Iterator[Callable[[Event], None]]:
         return ProgressLine(
             share=status.progress,
             elapsed=moment - began,
-            left=None if left is None else max(0.0, left - (moment - heard[0])),
+            left=None if left is None else max(0.0, left - (moment - last_event[0])),
             parts=tuple(status.parts()),
         )
 
     def show(event: Event) -> None:
         status.update(event)
-        heard[0] = time.monotonic()
+        last_event[0] = time.monotonic()
 
     with Live(console=Console(), get_renderable=now, refresh_per_second=4):
         yield show

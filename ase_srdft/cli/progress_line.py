@@ -58,7 +58,7 @@ class ProgressLine:
     Attributes:
         share: that is done, 0 to 1.
         elapsed: seconds.
-        left: seconds; None if nobody knows.
+        left: seconds; None if not known.
         parts: in the order in which they are shown.
     """
 

@@ -68,12 +68,12 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def ends(self, run: Stoppable) -> None:
-        """The run that is to stop, now that there is one."""
+    def attach(self, run: Stoppable) -> None:
+        """Name the run that a signal stops from now on."""
         self._run = run
 
-    def look(self) -> None:
-        """Whether the supervisor is still there."""
+    def check_supervisor(self) -> None:
+        """Ask the run to stop if the supervisor has ended."""
         if self.supervisor is not None and parent_is_gone(self.supervisor):
             self._stop()
 

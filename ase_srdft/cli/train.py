@@ -156,7 +156,7 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
 
 
 def _train_with(ranks: Ranks, options: argparse.Namespace, stop: StopRequest) -> int:
-    """The part of one rank, which may be all there is; the lead alone writes and speaks."""
+    """The part of one rank, which may be all there is; the lead rank alone writes and prints."""
     from ase_srdft.common.atomic_files import what_went_wrong
     from ase_srdft.common.errors import BadInput
 
@@ -199,7 +199,7 @@ def _prepared(
             raise BadInput(f"no checkpoint in {options.output}: all ranks must see one directory")
 
     trainer = ranks.run_on_all(new_trainer)
-    stop.ends(trainer)
+    stop.attach(trainer)
     ranks.check_same(run_identity(trainer), "settings or data")
     directory = ranks.run_on_all(directory_of_lead)
     if ranks.broadcast(directory is not None and directory.resumed):
@@ -227,8 +227,8 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
             for event in trainer.run():
                 directory.record(event)
                 show(event)
-                _say_what_befell(event)
-                stop.look()
+                _print_event(event)
+                stop.check_supervisor()
         reason = _reason(trainer)
         directory.finish(reason)
     except (SamplingFailed, WorkerFailed, FloatingPointError) as err:
@@ -237,12 +237,12 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
     finally:
         directory.close()
     idle = trainer.updater.step == first
-    _say_what_there_is(directory.path, trainer, reason, idle)
+    _print_summary(directory.path, trainer, reason, idle)
     return INTERRUPTED if reason == "interrupted" else 0
 
 
-def _say_what_befell(event: Event) -> None:
-    """What a user should know of besides the progress."""
+def _print_event(event: Event) -> None:
+    """Print what a user should know besides the progress: restarts and roll-backs."""
     if event.worker is not None:
         worker = event.worker
         words = f"{worker.worker} {worker.reason}: started again from its last samples "
@@ -252,7 +252,7 @@ def _say_what_befell(event: Event) -> None:
         what = "bracket" if error is None else "Hamiltonian error"
         width = event.training.bracket_width if error is None else error
         size = f"{1e3 * width:.0f} millihartree" if math.isfinite(width) else "without bound"
-        words = f"the weights went astray at step {event.step} ({what} {size}): back to those of "
+        words = f"the weights diverged at step {event.step} ({what} {size}): back to those of "
         words += "before, with half the learning rate"
     else:
         return
@@ -260,12 +260,12 @@ def _say_what_befell(event: Event) -> None:
 
 
 def _follow(trainer: Trainer, stop: StopRequest) -> int:
-    """Train along with the lead, whose exit code is the one that counts."""
+    """Train along with the lead rank, whose exit code is the one that counts."""
     from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 
     try:
         for _ in trainer.run():
-            stop.look()
+            stop.check_supervisor()
     except (SamplingFailed, WorkerFailed, FloatingPointError):
         return 1
     return 0
@@ -282,7 +282,7 @@ def _reason(trainer: Trainer) -> str:
     return "interrupted"
 
 
-def _say_what_there_is(output: Path, trainer: Trainer, reason: str, idle: bool) -> None:
+def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> None:
     counters, target = trainer.counters, trainer.config.target_error_uEh
     width, largest = counters.best_width * 1e6, counters.best_largest_width * 1e6
     certified = f"{width:.1f} microhartree"

@@ -1,7 +1,7 @@
-"""The trainer beside a simulation: it is given geometries, and gives better weights.
+"""A trainer that gets geometries from a simulation and gives better weights to it.
 
-``sync`` trains in this process whenever it is given a geometry: the oracle.  ``local`` trains in a
-process of its own, all the time, while the simulation goes on.
+`InlineTrainer` trains in this process whenever it gets a geometry: the oracle.  `TrainerProcess`
+trains in a process of its own, all the time, while the simulation goes on.
 """
 
 from __future__ import annotations
@@ -10,66 +10,32 @@ import copy
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
+from ase_srdft.dynamics.trainer_orders import TrainerOrders
 from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.weight_updater import StepRecord
 
-__all__ = ["Companion", "InlineTrainer", "TrainerProcess", "pretrain"]
+__all__ = ["InlineTrainer", "TrainerProcess", "pretrain"]
 
 #: Training steps after which a start that is still not safe is given up.
 LONGEST_PRETRAINING = 5000
-#: Training steps between looks whether dynamics may begin.
-_LOOK_EVERY = 25
+#: Steps of pre-training between checks whether the bracket is safe.
+_PRETRAINING_CHECK_INTERVAL = 25
 #: Geometries that wait for the trainer at most; those of the meantime are left out.
 _MOST_WAITING = 32
 #: Geometries that a new trainer process is given, if one died.
 _REMEMBERED = 256
 _PAUSE_SECONDS = 0.02
-
-
-@runtime_checkable
-class Companion(Protocol):
-    """A trainer beside a simulation.
-
-    Attributes:
-        nsteps: training steps done, as far as is known here.
-        last_training: what the latest training step showed (Hartree); None before the first.
-    """
-
-    nsteps: int
-    last_training: StepRecord | None
-
-    def pretrain(self) -> None:
-        """Begin: train until the bracket is safe for dynamics.
-
-        Raises:
-            SamplingFailed: it does not become so.
-        """
-        ...
-
-    def learn_from(self, positions: np.ndarray) -> None:
-        """A geometry (natoms, 3) in Bohr that the simulation came through."""
-        ...
-
-    def newest(self) -> ElectronicStateModel | None:
-        """The newest model, if there is a newer one than that given last."""
-        ...
-
-    def stop(self) -> None:
-        """End it, within seconds; twice is once."""
-        ...
 
 
 def pretrain(
@@ -97,7 +63,7 @@ def pretrain(
                 f"than {trainer.config.safe_width_mEh} millihartree: check the structure, "
                 "lower the temperature, or train with ase-srdft-train first"
             )
-        for _ in range(_LOOK_EVERY):
+        for _ in range(_PRETRAINING_CHECK_INTERVAL):
             sign_of_life()
             # the schedule of an open-ended run: warm-up, then constant
             record = trainer.train(progress=0.0)
@@ -116,7 +82,7 @@ class InlineTrainer:
         self.trainer = trainer
         self.train_steps = train_steps
         self.last_training: StepRecord | None = None
-        self._given = trainer.updater.step
+        self._newest_given = trainer.updater.step
 
     @property
     def nsteps(self) -> int:
@@ -124,25 +90,29 @@ class InlineTrainer:
         return self.trainer.updater.step
 
     def pretrain(self) -> None:
-        """See `Companion`."""
+        """Begin: train until the bracket is safe for dynamics.
+
+        Raises:
+            SamplingFailed: it does not become so.
+        """
         self.last_training = pretrain(self.trainer)
 
     def learn_from(self, positions: np.ndarray) -> None:
-        """See `Companion`; this is where the training is done."""
+        """Train with a further geometry (natoms, 3) in Bohr."""
         self.trainer.buffer.add_sample(0, positions, None)
         self.trainer.counters.nsamples += 1
         for _ in range(self.train_steps):
             self.last_training = self.trainer.train(progress=0.0)
 
     def newest(self) -> ElectronicStateModel | None:
-        """See `Companion`."""
-        if self._given == self.nsteps:
+        """The newest model; None if there is none newer than the one given last."""
+        if self._newest_given == self.nsteps:
             return None
-        self._given = self.nsteps
+        self._newest_given = self.nsteps
         return self.trainer.averaged_model()
 
     def stop(self) -> None:
-        """See `Companion`; there is nothing to end."""
+        """Do nothing: there is no process to end."""
 
 
 class TrainerProcess:
@@ -175,27 +145,32 @@ class TrainerProcess:
         self._recent: deque[np.ndarray] = deque(maxlen=_REMEMBERED)
         self._nsent = 0
         self._version, self._fresh = 0, False
-        self._exchange: Mailbox | None = Mailbox.create()
+        self._mailbox: Mailbox | None = Mailbox.create()
         self.process: WorkerProcess | None = None
 
     def pretrain(self) -> None:
-        """See `Companion`; the wait ends with the process, or with its silence."""
+        """Begin: wait until the bracket is safe for dynamics.
+
+        Raises:
+            SamplingFailed: it does not become so.
+            WorkerFailed: the process died, or was silent, too often.
+        """
         self._launch()
         while not self._look():
             time.sleep(_PAUSE_SECONDS)
 
     def learn_from(self, positions: np.ndarray) -> None:
-        """See `Companion`; a trainer that does not keep up is not given every geometry."""
+        """Send a geometry (natoms, 3) in Bohr; left out while too many wait for the trainer."""
         self._recent.append(np.array(positions))
-        if self._exchange is None:
+        if self._mailbox is None:
             return
-        if len(self._exchange.waiting("geometry")) >= _MOST_WAITING:
+        if len(self._mailbox.waiting("geometry")) >= _MOST_WAITING:
             self.nleft_out += 1
             return
         self._send(positions)
 
     def newest(self) -> ElectronicStateModel | None:
-        """See `Companion`.
+        """The newest model; None if there is none newer than the one given last.
 
         Raises:
             SamplingFailed: pre-training does not become safe.
@@ -207,9 +182,9 @@ class TrainerProcess:
 
     def _look(self) -> bool:
         """Whether there were new weights; they are taken in.  A process that died is replaced."""
-        if self._exchange is None or self.process is None:
+        if self._mailbox is None or self.process is None:
             return False
-        found = self._exchange.newest(self._version)
+        found = self._mailbox.newest(self._version)
         if found is None:
             trouble = self.process.trouble(self.config.engine.silence_seconds)
             if trouble is not None:
@@ -222,52 +197,52 @@ class TrainerProcess:
         return True
 
     def stop(self) -> None:
-        """See `Companion`."""
+        """End the process, within seconds; idempotent."""
         if self.process is not None:
             self.process.end()
             self.process = None
-        if self._exchange is not None:
-            self._exchange.remove()
-            self._exchange = None
+        if self._mailbox is not None:
+            self._mailbox.remove()
+            self._mailbox = None
 
     def _send(self, positions: np.ndarray) -> None:
-        assert self._exchange is not None
+        assert self._mailbox is not None
         self._nsent += 1
-        self._exchange.put("geometry", self._nsent, {"positions": torch.as_tensor(positions)}, {})
+        self._mailbox.put("geometry", self._nsent, {"positions": torch.as_tensor(positions)}, {})
 
     def _note_status(self) -> None:
-        assert self._exchange is not None
-        status = self._exchange.read("status")
+        assert self._mailbox is not None
+        status = self._mailbox.read("status")
         self.nsteps = status["step"]
         if status["training"] is not None:
             training = status["training"] | {"widths": tuple(status["training"]["widths"])}
             self.last_training = StepRecord(**training)
 
     def _launch(self) -> None:
-        assert self._exchange is not None
+        assert self._mailbox is not None
         blueprint = SamplerBlueprint.of(
             self._model, self.dataset.compositions, self.config.sampling, True
         )
-        orders = {
-            "config": self.config.to_plain(),
-            "blueprint": asdict(blueprint),
-            "step": self._version,
-            "train_steps": self.train_steps,
-        }
-        self._exchange.write("orders", orders)
+        orders = TrainerOrders(
+            config=self.config,
+            blueprint=blueprint,
+            step=self._version,
+            train_steps=self.train_steps,
+        )
+        self._mailbox.write("orders", orders.to_plain())
         start = {f"weights.{name}": t.float() for name, t in self._model.state_dict().items()}
         start["reference"] = torch.as_tensor(self.dataset.references[0])
-        self._exchange.put("start", self.nrestarts, start, {})
+        self._mailbox.put("start", self.nrestarts, start, {})
         self.process = WorkerProcess(
-            "trainer", "ase_srdft.dynamics.background_trainer_main", self._exchange
+            "trainer", "ase_srdft.dynamics.background_trainer_main", self._mailbox
         )
 
     def _restart(self, trouble: str) -> None:
         assert self.process is not None
-        assert self._exchange is not None
+        assert self._mailbox is not None
         self.process.end()
         words = self.process.last_words()
-        failure = self._exchange.read("failure")
+        failure = self._mailbox.read("failure")
         if failure is not None:
             raise SamplingFailed(failure)
         if self.nrestarts >= self.config.engine.max_restarts:
@@ -276,7 +251,7 @@ class TrainerProcess:
                 f"{words or '(none)'}"
             )
         self.nrestarts += 1
-        for path in [*self._exchange.waiting("start"), *self._exchange.waiting("geometry")]:
+        for path in [*self._mailbox.waiting("start"), *self._mailbox.waiting("geometry")]:
             path.unlink(missing_ok=True)
         for positions in self._recent:
             self._send(positions)

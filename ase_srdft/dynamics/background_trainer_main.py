@@ -5,36 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.dynamics.background_trainer import pretrain
-from ase_srdft.parallel.child_process import worker_setup
+from ase_srdft.dynamics.trainer_orders import TrainerOrders
 from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.mailbox import Mailbox
-from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
+from ase_srdft.parallel.worker_process import worker_setup
 from ase_srdft.sampling.workers.sampler_message import under
-from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["main"]
 
-#: Times ``train_steps`` that are trained without a new geometry: a simulation that pauses is not
-#: learnt by heart.
+#: Times ``train_steps`` that are trained without a new geometry: beyond that, a simulation
+#: that pauses would be overfitted.
 _WITHOUT_NEWS = 10
 _PAUSE_SECONDS = 0.02
 
 
 def main() -> int:
-    """Train and publish until there is no more simulation, or a signal ends it."""
+    """Train and publish until the simulation has ended, or a signal ends this process."""
     mailbox, name, parent = worker_setup()
     torch.set_num_threads(1)
-    orders = mailbox.read("orders")
+    orders = TrainerOrders.from_plain(mailbox.read("orders"))
     start, _ = mailbox.take(mailbox.waiting("start")[0])
     trainer = _new_trainer(orders, start)
 
@@ -50,7 +49,7 @@ def main() -> int:
         mailbox.write("failure", str(err))
         return 1
     _publish(mailbox, trainer, record)
-    _go_on(mailbox, trainer, orders["train_steps"], alive)
+    _go_on(mailbox, trainer, orders.train_steps, alive)
 
 
 def _go_on(
@@ -75,17 +74,16 @@ def _go_on(
         _publish(mailbox, trainer, record)
 
 
-def _new_trainer(orders: dict[str, Any], start: dict[str, Tensor]) -> Trainer:
-    blueprint = SamplerBlueprint(**orders["blueprint"])
-    model = blueprint.model()
+def _new_trainer(orders: TrainerOrders, start: dict[str, Tensor]) -> Trainer:
+    model = orders.blueprint.model()
     model.load_state_dict(under("weights.", start))
     dataset = Dataset(
-        compositions=tuple(tuple(numbers) for numbers in blueprint.compositions),
+        compositions=orders.blueprint.compositions,
         references=(start["reference"].numpy(),),
         frames=(),
     )
-    trainer = Trainer(from_plain(TrainingConfig, orders["config"]), dataset, model)
-    trainer.updater.step = orders["step"]  # versions rise, whoever publishes them
+    trainer = Trainer(orders.config, dataset, model)
+    trainer.updater.step = orders.step  # versions rise, whoever publishes them
     return trainer
 
 

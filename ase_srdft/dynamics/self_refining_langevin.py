@@ -22,7 +22,9 @@ from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["SelfRefiningLangevin"]
 
-_ENGINES = ("local", "sync")
+_TRAINER_RUNS = ("beside", "in_turn")
+#: Values of the former argument ``engine``, and what they are called now.
+_OLD_ENGINES = {"local": "beside", "sync": "in_turn"}
 
 
 class SelfRefiningLangevin(OverdampedLangevin):
@@ -35,11 +37,11 @@ class SelfRefiningLangevin(OverdampedLangevin):
     copies of the structure.  The energy surface improves as the run goes, so the energies of early
     and late frames do not compare; the calculator's bracket says how good each is.
 
-    With the engine "local" the trainer is a process of its own, on ``trainer_device``, and works
-    while the dynamics goes on; the calculator takes new weights as they come, between two steps.
-    With "sync" it works in this process, ``train_steps`` steps for every geometry: slower, and
-    reproducible by its seed.  The trainer ends with the ``with`` block, with `close`, or with the
-    program; dynamics can go on after that, with the last weights.
+    With ``trainer_runs="beside"`` the trainer is a process of its own, on ``trainer_device``, and
+    works while the dynamics goes on; the calculator takes new weights as they come, between two
+    steps.  With "in_turn" it works in this process, ``train_steps`` steps for every geometry:
+    slower, and reproducible by its seed.  The trainer ends with the ``with`` block, with `close`,
+    or with the program; dynamics can go on after that, with the last weights.
 
     Example::
 
@@ -52,7 +54,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         atoms: with an :class:`ase_srdft.SRDFTCalculator`.
         timestep: see :class:`ase_srdft.OverdampedLangevin`.
         temperature_K: in Kelvin.
-        engine: "local" or "sync".
+        trainer_runs: "beside" the dynamics, in a process of its own, or "in_turn" with it.
         train_interval: steps of dynamics between geometries for the trainer.
         train_steps: training steps between new weights.
         trainer_device: where training runs; None for the calculator's device.
@@ -62,11 +64,11 @@ class SelfRefiningLangevin(OverdampedLangevin):
         **kwargs: of :class:`ase_srdft.OverdampedLangevin` and ASE's ``MolecularDynamics``.
 
     Attributes:
-        companion: the trainer (`ase_srdft.dynamics.background_trainer`).
+        background_trainer: the trainer (`ase_srdft.dynamics.background_trainer`).
 
     Raises:
-        ase.calculators.calculator.InputError: another calculator, another engine, or intervals
-            below one.
+        ase.calculators.calculator.InputError: another calculator, another ``trainer_runs``,
+            the former argument ``engine``, or intervals below one.
         SamplingFailed: pre-training does not reach a bracket that is safe for dynamics.
         WorkerFailed: by any step: the trainer's process died too often.
     """
@@ -77,7 +79,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         timestep: float,
         temperature_K: float,
         *,
-        engine: str = "local",
+        trainer_runs: str = "beside",
         train_interval: int = 10,
         train_steps: int = 8,
         trainer_device: str | None = None,
@@ -90,13 +92,16 @@ class SelfRefiningLangevin(OverdampedLangevin):
                 f"the atoms' calculator is {type(calculator).__name__}: self-refining dynamics "
                 "needs an SRDFTCalculator, whose model it trains"
             )
-        if engine not in _ENGINES:
-            raise InputError(f"engine {engine!r}: use {' or '.join(map(repr, _ENGINES))}")
+        if "engine" in kwargs:
+            raise InputError(_instead_of_engine(kwargs["engine"]))
+        if trainer_runs not in _TRAINER_RUNS:
+            choices = " or ".join(map(repr, _TRAINER_RUNS))
+            raise InputError(f"trainer_runs is {trainer_runs!r}: use {choices}")
         if train_interval < 1 or train_steps < 1:
             raise InputError(
                 f"train_interval {train_interval} and train_steps {train_steps}: use at least 1"
             )
-        self.pool = engine
+        self.trainer_runs = trainer_runs
         self.train_interval, self.train_steps = train_interval, train_steps
         self.calculator = calculator
         base = replace(
@@ -132,7 +137,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         dataset = Dataset.of([nuclei])
         with as_ase_error():
             trainer = Trainer(settings, dataset, model)
-        if self.pool == "sync":
+        if self.trainer_runs == "in_turn":
             return InlineTrainer(trainer, self.train_steps)
         return TrainerProcess(settings, dataset, model, self.train_steps)
 
@@ -143,12 +148,12 @@ class SelfRefiningLangevin(OverdampedLangevin):
         self.close()
 
     def close(self) -> None:
-        """End the trainer; twice is once."""
+        """End the trainer; idempotent."""
         self._ending()
 
     @property
     def last_training(self) -> StepRecord | None:
-        """What the latest training step that is known of showed; None before the first."""
+        """What the latest training step known here showed; None before the first."""
         return self.background_trainer.last_training
 
     def step(self) -> None:
@@ -171,7 +176,14 @@ class SelfRefiningLangevin(OverdampedLangevin):
     def todict(self) -> dict[str, Any]:
         """What a trajectory file keeps of these settings."""
         return super().todict() | {
-            "engine": self.pool,
+            "trainer_runs": self.trainer_runs,
             "train_interval": self.train_interval,
             "train_steps": self.train_steps,
         }
+
+
+def _instead_of_engine(engine: object) -> str:
+    """What to give instead of the argument ``engine``, which named where training runs."""
+    new = _OLD_ENGINES.get(str(engine))
+    advice = f"trainer_runs={new!r}" if new else "trainer_runs='beside' or 'in_turn'"
+    return f"engine={engine!r} is no longer an argument: use {advice}"

@@ -1,4 +1,4 @@
-"""Two processes talk through a directory: nothing blocks, and nothing is ever half there.
+"""Two processes exchange files through a directory, without blocking and without half files.
 
 Weights are a file that is replaced as a whole; who reads it has the newest or the one before.
 Messages are files that appear as a whole, in order, at most so many of each sender at a time.  A

@@ -1,8 +1,8 @@
 """Several processes that train one model together, each on its own device: who does what.
 
 Every rank holds the same weights, buffer and random state, and evaluates only its share of each
-batch.  What depends on the clock, on signals or on samplers is found out by the first rank, the
-lead, and told to the others, so that all of them go the same way.  What is told goes over gloo on
+batch.  What depends on the clock, on signals or on samplers is decided by the first rank, the
+lead rank, and sent to the others, so that all of them do the same.  Small values go over gloo on
 the CPU; gradients go over NCCL between GPUs.  Every wait ends after a time.
 """
 
@@ -66,8 +66,8 @@ class Ranks:
         """As torchrun says in the environment; a single one where it says nothing.
 
         Args:
-            timeout_seconds: how long to wait for another rank; the lead may need as long for a
-                chunk of samples, a checkpoint or the report.
+            timeout_seconds: how long to wait for another rank; the lead rank may need as long for a
+                batch of samples, a checkpoint or the report.
 
         Raises:
             BadInput: the environment names ranks, but not as torchrun does; no usable timeout.
@@ -129,7 +129,7 @@ class Ranks:
             )
 
     def parallel(self, model: nn.Module) -> nn.Module:
-        """The model, made to average its gradients over the ranks; the weights are the lead's.
+        """The model, made to average its gradients over the ranks; the weights are rank 0's.
 
         Shares may lack an element, and with it have no gradient for its parameters.
         """
@@ -162,7 +162,7 @@ class Ranks:
         return [ordered[start:stop] for start, stop in pairwise(bounds)]
 
     def broadcast(self, value: _Result) -> _Result:
-        """The lead's value of something small."""
+        """The lead rank's value, which must be small, on every rank."""
         if self.size == 1:
             return value
         box = [value if self.is_lead else None]
@@ -189,7 +189,7 @@ class Ranks:
         return parts[0] if self.size == 1 else np.sum(parts, axis=0)
 
     def gather_pairs(self, values: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
-        """Two lists of numbers, each with those of the other ranks, the lead's first.
+        """Two lists of numbers, each with those of the other ranks, rank 0's first.
 
         Of several ranks they are on the CPU and without gradient.
 
@@ -212,7 +212,7 @@ class Ranks:
         """Make sure that all ranks have the same of something that JSON can write.
 
         Raises:
-            BadInput: one has another than the lead.
+            BadInput: a rank has another value than the lead rank.
         """
         own = json.dumps(value, sort_keys=True)
         other = [rank for rank, theirs in enumerate(self.gather(own)) if theirs != own]
@@ -223,7 +223,7 @@ class Ranks:
             )
 
     def run_on_all(self, work: Callable[[], _Result]) -> _Result:
-        """The result of what every rank does; what one refuses as bad input, all do.
+        """Run the same work on every rank; `BadInput` on one of them is raised on all.
 
         Raises:
             BadInput: of the first rank that has one.
@@ -246,10 +246,10 @@ class Ranks:
         work: Callable[[], _Result],
         sent: Callable[[_Result], _Result] = lambda result: result,
     ) -> _Result:
-        """The result of what only the lead does; what it raises is raised by all.
+        """Run work on the lead rank alone; all get its result, or its exception.
 
         Args:
-            work: done by the lead.
+            work: done by the lead rank.
             sent: what the others get of its result.
         """
         if self.size == 1:
@@ -301,7 +301,7 @@ def _places(environment: Mapping[str, str]) -> tuple[int, int, int]:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     words = [environment[name] for name in names]
     if not all(word.isdecimal() for word in words) or int(words[0]) >= int(words[1]):
-        told = ", ".join(f"{n}={w!r}" for n, w in zip(names, words, strict=True))
-        raise BadInput(f"{told} names no rank: start with torchrun")
+        given = ", ".join(f"{n}={w!r}" for n, w in zip(names, words, strict=True))
+        raise BadInput(f"{given} names no rank: start with torchrun")
     rank, size, local_rank = map(int, words)
     return rank, size, local_rank

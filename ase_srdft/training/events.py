@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from ase_srdft.sampling.sampler import SampleBatch
-from ase_srdft.sampling.workers.sampler_pool import WorkerReport
+from ase_srdft.sampling.workers.worker_report import WorkerReport
 from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["Counters", "Event", "Validation"]

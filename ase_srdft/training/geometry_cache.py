@@ -12,7 +12,7 @@ from jaxtyping import Float
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate, copied, on_grid, prepare
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 
 __all__ = ["GeometryCache"]
 

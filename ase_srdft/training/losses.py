@@ -16,7 +16,7 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.prepared_geometry import Geometry, select
 from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.dataset import Dataset

@@ -21,8 +21,9 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel, family
 from ase_srdft.models.model_file import build_model
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.sampler import EnergySurface, Sample, SampleBatch, Sampler
+from ase_srdft.sampling.workers.inline_pool import InlinePool
 from ase_srdft.sampling.workers.lead_rank_pool import LeadRankPool
 from ase_srdft.sampling.workers.process_pool import ProcessPool
 from ase_srdft.sampling.workers.ray_pool import RayPool
@@ -33,7 +34,7 @@ from ase_srdft.sampling.workers.resumable_sampler import (
     starting_state,
 )
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
-from ase_srdft.sampling.workers.sampler_pool import InlinePool, SamplerPool
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset, evenly_spaced
 from ase_srdft.training.events import Counters, Event, Validation

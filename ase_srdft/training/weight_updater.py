@@ -14,7 +14,7 @@ from torch import Tensor
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss, StepRecord

@@ -43,7 +43,7 @@ COMMAND = """
             stop_requested = False
 
         with StopRequest() as stop:
-            stop.ends(run := Run())
+            stop.attach(run := Run())
             Path("ready").touch()
             while not run.stop_requested:
                 time.sleep(0.01)

@@ -278,7 +278,7 @@ def test_a_forked_process_computes(variables):
         import torch
         from ase.build import molecule
         from ase_srdft import SRDFTCalculator
-        from ase_srdft.parallel.threads import ThreadMap
+        from ase_srdft.parallel.thread_map import ThreadMap
         warnings.simplefilter("ignore")
         torch.set_num_threads(2)
         workers = ThreadMap(2)

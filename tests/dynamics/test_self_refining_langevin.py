@@ -36,7 +36,7 @@ def dynamics(atoms, **options):
     settings = {
         "config": small_config(),
         "rng": 0,
-        "engine": "sync",
+        "trainer_runs": "in_turn",
         "train_interval": 2,
         "train_steps": 3,
     }
@@ -172,7 +172,12 @@ def test_a_calculator_without_a_model_makes_one():
     atoms = molecule("H2")
     atoms.calc = SRDFTCalculator(xc="LDA", basis="6-31g", grid_level=0)
     dyn = SelfRefiningLangevin(
-        atoms, 0.5 * units.fs, 300.0, engine="sync", config=small_config(safe_width_mEh=1e3), rng=0
+        atoms,
+        0.5 * units.fs,
+        300.0,
+        trainer_runs="in_turn",
+        config=small_config(safe_width_mEh=1e3),
+        rng=0,
     )
     dyn.run(1)
     assert dyn.background_trainer.trainer.config.level == atoms.calc.model_for(atoms).level
@@ -182,6 +187,7 @@ def test_a_calculator_without_a_model_makes_one():
 def test_settings_in_a_trajectory():
     dyn = dynamics(untrained_water(), config=small_config(safe_width_mEh=1e3))
     settings = dyn.todict()
+    assert settings["trainer_runs"] == "in_turn"
     assert settings["train_interval"] == 2
     assert settings["train_steps"] == 3
     assert settings["temperature_K"] == 300.0
@@ -198,7 +204,10 @@ def test_another_calculator_is_refused(calculator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "ray"}, "engine 'ray': use 'local' or 'sync'"),
+        ({"trainer_runs": "ray"}, "trainer_runs is 'ray': use 'beside' or 'in_turn'"),
+        ({"engine": "local"}, "use trainer_runs='beside'"),
+        ({"engine": "sync"}, "use trainer_runs='in_turn'"),
+        ({"engine": "ray"}, "use trainer_runs='beside' or 'in_turn'"),
         ({"train_interval": 0}, "train_interval 0 and train_steps 3: use at least 1"),
         ({"train_steps": -1}, "train_interval 2 and train_steps -1"),
         ({"trainer_device": "toaster"}, "device 'toaster' cannot be used"),
@@ -239,10 +248,10 @@ def test_no_new_weights_are_passed_over_when_the_status_is_ahead_of_them():
     local = background_trainer.TrainerProcess(small_config(), small_dataset(), model, train_steps=1)
     try:
         local.process = SimpleNamespace(trouble=lambda seconds: None, end=lambda: None)
-        local._exchange.write("status", {"step": 2, "training": None})
+        local._mailbox.write("status", {"step": 2, "training": None})
         for version in (1, 2):
             weights = {name: t.float() + version for name, t in model.state_dict().items()}
-            local._exchange.publish(version, weights)
+            local._mailbox.publish(version, weights)
             torch.testing.assert_close(
                 weights_of(local.newest()), weights_of(model) + version, atol=1e-6, rtol=0
             )
@@ -256,10 +265,10 @@ def test_a_trainer_process_improves_the_calculator_of_the_dynamics(tmp_path):
     atoms.get_potential_energy()
     first = width(atoms)
     path = tmp_path / "run.traj"
-    with dynamics(atoms, engine="local", trajectory=str(path)) as dyn:
-        companion, pid = dyn.background_trainer, dyn.background_trainer.process.pid
+    with dynamics(atoms, trainer_runs="beside", trajectory=str(path)) as dyn:
+        trainer, pid = dyn.background_trainer, dyn.background_trainer.process.pid
         assert width(atoms) < 0.3 * first
-        trained, versions = companion.nsteps, [atoms.calc.model_version]
+        trained, versions = trainer.nsteps, [atoms.calc.model_version]
         assert trained % 25 == 0
         assert trained > 0
         dyn.attach(lambda: versions.append(atoms.calc.model_version))
@@ -269,12 +278,12 @@ def test_a_trainer_process_improves_the_calculator_of_the_dynamics(tmp_path):
             return atoms.calc.model_version > versions[0] + 2
 
         wait_for(improved)
-        assert companion.nsteps > trained
+        assert trainer.nsteps > trained
         assert dyn.last_training.bracket_width > 0
         assert versions == sorted(versions)
         weights = weights_of(atoms.calc.model_for(atoms))
-        torch.testing.assert_close(weights, weights_of(companion._model))
-        folder = companion._exchange.path
+        torch.testing.assert_close(weights, weights_of(trainer._model))
+        folder = trainer._mailbox.path
     assert is_gone(pid)
     assert not folder.exists()
     dyn.run(2)  # with what it has
@@ -290,7 +299,7 @@ def test_an_exception_and_ctrl_c_end_the_trainer():
 
         atoms = untrained_water()
         config = small_config(safe_width_mEh=1e3)
-        dyn = dynamics(atoms, engine="local", config=config)
+        dyn = dynamics(atoms, trainer_runs="beside", config=config)
         pid = dyn.background_trainer.process.pid
         dyn.attach(fail, interval=2)
         with pytest.raises(error, match="in the middle"), dyn:
@@ -301,7 +310,9 @@ def test_an_exception_and_ctrl_c_end_the_trainer():
 
 @pytest.mark.slow
 def test_dynamics_that_is_forgotten_ends_its_trainer():
-    dyn = dynamics(untrained_water(), engine="local", config=small_config(safe_width_mEh=1e3))
+    dyn = dynamics(
+        untrained_water(), trainer_runs="beside", config=small_config(safe_width_mEh=1e3)
+    )
     pid = dyn.background_trainer.process.pid
     del dyn
     gc.collect()
@@ -311,16 +322,16 @@ def test_dynamics_that_is_forgotten_ends_its_trainer():
 @pytest.mark.slow
 def test_a_killed_trainer_is_replaced_and_knows_what_the_last_one_learnt():
     atoms = untrained_water()
-    with dynamics(atoms, engine="local") as dyn:
-        companion = dyn.background_trainer
-        wait_for(lambda: dyn.run(2) and companion.nleft_out + companion._nsent > 5)
-        known, before = companion.nsteps, width(atoms)
-        os.kill(companion.process.pid, signal.SIGKILL)
-        wait_for(lambda: dyn.run(1) and companion.nrestarts == 1)
-        wait_for(lambda: dyn.run(1) and companion.nsteps > known + 3)
+    with dynamics(atoms, trainer_runs="beside") as dyn:
+        trainer = dyn.background_trainer
+        wait_for(lambda: dyn.run(2) and trainer.nleft_out + trainer._nsent > 5)
+        known, before = trainer.nsteps, width(atoms)
+        os.kill(trainer.process.pid, signal.SIGKILL)
+        wait_for(lambda: dyn.run(1) and trainer.nrestarts == 1)
+        wait_for(lambda: dyn.run(1) and trainer.nsteps > known + 3)
         assert width(atoms) < 2 * before
-        companion.config = replace(companion.config, engine=EngineConfig(max_restarts=1))
-        os.kill(companion.process.pid, signal.SIGKILL)
+        trainer.config = replace(trainer.config, engine=EngineConfig(max_restarts=1))
+        os.kill(trainer.process.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailed, match="the trainer killed by SIGKILL, after 1 restarts"):
             wait_for(lambda: dyn.run(1) and False)
 
@@ -328,7 +339,7 @@ def test_a_killed_trainer_is_replaced_and_knows_what_the_last_one_learnt():
 @pytest.mark.slow
 def test_a_trainer_that_pauses_with_the_dynamics():
     atoms = untrained_water()
-    with dynamics(atoms, engine="local", config=small_config(safe_width_mEh=1e3)) as dyn:
+    with dynamics(atoms, trainer_runs="beside", config=small_config(safe_width_mEh=1e3)) as dyn:
         dyn.run(2)
         last = [-1]
 
@@ -347,4 +358,4 @@ def test_pretraining_in_a_process_that_does_not_become_safe_is_an_error():
     config = small_config(safe_width_mEh=1e-9, steps=50)
     atoms = untrained_water()
     with pytest.raises(SamplingFailed, match="after 50 training steps the bracket is still"):
-        dynamics(atoms, engine="local", config=config)
+        dynamics(atoms, trainer_runs="beside", config=config)

@@ -14,7 +14,7 @@ from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps, occupied_projector
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import molecule_of, single_point
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.accuracy import frame_errors
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.sampler import Sampler

@@ -34,8 +34,8 @@ PATIENCE = 120
 
 
 def start(rank, size, port, command, cwd):
-    """A Python process that is told what torchrun would tell it."""
-    told = {
+    """A Python process with the environment that torchrun would set."""
+    variables = {
         "RANK": rank,
         "LOCAL_RANK": rank,
         "WORLD_SIZE": size,
@@ -43,7 +43,7 @@ def start(rank, size, port, command, cwd):
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
     }
-    environment = os.environ | {name: str(value) for name, value in told.items()}
+    environment = os.environ | {name: str(value) for name, value in variables.items()}
     return subprocess.Popen(
         [sys.executable, *command],
         env=environment | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
@@ -137,8 +137,8 @@ def test_one_rank_is_handed_back_what_it_gives(monkeypatch):
 
 
 def test_torchrun_with_one_process_is_no_different(monkeypatch):
-    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
-    for name, value in (told | {"MASTER_ADDR": "x", "MASTER_PORT": "1"}).items():
+    variables = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    for name, value in (variables | {"MASTER_ADDR": "x", "MASTER_PORT": "1"}).items():
         monkeypatch.setenv(name, value)
     with Ranks.from_environment() as ranks:
         assert ranks.size == 1
@@ -146,7 +146,7 @@ def test_torchrun_with_one_process_is_no_different(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("given", "message"),
     [
         ({"RANK": None}, "WORLD_SIZE is set, but not RANK: start with torchrun"),
         ({"RANK": None, "MASTER_PORT": None}, "not RANK, MASTER_PORT"),
@@ -155,9 +155,9 @@ def test_torchrun_with_one_process_is_no_different(monkeypatch):
         ({"RANK": "-1"}, "names no rank"),
     ],
 )
-def test_an_environment_that_is_not_torchruns(told, message, monkeypatch):
+def test_an_environment_that_is_not_torchruns(given, message, monkeypatch):
     whole = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
-    for name, value in (whole | {"MASTER_ADDR": "x", "MASTER_PORT": "1"} | told).items():
+    for name, value in (whole | {"MASTER_ADDR": "x", "MASTER_PORT": "1"} | given).items():
         if value is None:
             monkeypatch.delenv(name, raising=False)
         else:
@@ -312,7 +312,7 @@ def test_what_fails_on_one_fails_on_both(scenario, kind, message, probed):
             raise found[scenario]
 
 
-def test_small_exchanges(probed):
+def test_small_values_are_shared(probed):
     first, second = (found["words"] for found in probed)
     assert first.pop("run_on_lead") == 0
     assert second.pop("run_on_lead") == 10
@@ -375,7 +375,7 @@ def test_stopped_on_one_and_gone_on_with_by_one_and_by_two(folder, launched, cap
 
 
 @pytest.mark.slow
-def test_the_lead_can_be_told_to_stop(folder, launched):
+def test_the_lead_can_be_asked_to_stop(folder, launched):
     lead, other = launched(COMMAND, folder)
     wait_for_lines(2, lead)
     lead.send_signal(signal.SIGINT)

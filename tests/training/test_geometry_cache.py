@@ -9,7 +9,7 @@ from ase.units import Bohr
 
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training import geometry_cache as store_module
 from ase_srdft.training.geometry_cache import GeometryCache
 from tests.tools.molecules import system

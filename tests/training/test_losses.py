@@ -14,7 +14,7 @@ from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.xc import quadrature
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.dataset import Dataset
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, loss_of

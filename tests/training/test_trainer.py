@@ -641,7 +641,7 @@ def test_same_seed_same_numbers_other_seed_others():
     assert np.abs(samples - samples_again).max() > 1e-2
 
 
-def test_threads_do_not_change_the_numbers():
+def test_thread_map_do_not_change_the_numbers():
     first, samples = run_numbers()
     second, samples_again = run_numbers(threads=2)
     torch.testing.assert_close(first, second, rtol=0, atol=1e-3)

@@ -13,7 +13,7 @@ from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.prepared_geometry import prepare, select
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.weight_updater import DivergenceGuard, WeightUpdater, mean_bracket
 from tests.tools.small_models import small_model
@@ -272,7 +272,7 @@ def test_a_batch_of_two_molecules_is_their_weighted_mean():
     assert after[0] < water - 0.01
 
 
-def test_threads_do_not_change_the_numbers():
+def test_thread_map_do_not_change_the_numbers():
     runs = []
     for nthreads in (1, 2):
         updater, batches = learner_on_water(nframes=4, nthreads=nthreads)

@@ -1,4 +1,4 @@
-"""Sampling for several ranks: the lead's engine, whose messages all ranks get."""
+"""Sampling for several ranks: the pool of the lead rank, whose messages all ranks get."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
-from ase_srdft.sampling.workers.sampler_pool import SamplerPool, WorkerReport
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
+from ase_srdft.sampling.workers.worker_report import WorkerReport
 
 __all__ = ["LeadRankPool"]
 
@@ -17,14 +18,14 @@ _Collected = tuple[list[SamplerMessage], list[WorkerReport]]
 
 
 class LeadRankPool:
-    """An `SamplerPool` on every rank, with something behind it on the lead alone.
+    """A `SamplerPool` on every rank; only the lead rank has samplers.
 
-    All ranks must collect at the same step.  Integrals stay with the lead: the others get the
-    positions, and prepare those that fall to them.
+    All ranks must collect at the same step.  Integrals stay on the lead rank: the others get the
+    positions, and prepare the geometries of their share.
 
     Args:
         ranks: of the run.
-        new_pool: called on the lead.
+        new_pool: called on the lead rank.
     """
 
     def __init__(self, ranks: Ranks, new_pool: Callable[[], SamplerPool]) -> None:
@@ -43,7 +44,7 @@ class LeadRankPool:
             self.pool.publish(version, weights)
 
     def collect(self) -> list[SamplerMessage]:
-        """See `SamplerPool`; waits for the lead."""
+        """See `SamplerPool`; waits for the lead rank."""
         messages, reports = self.ranks.run_on_lead(self._collected, _without_integrals)
         self._reports += reports
         return messages

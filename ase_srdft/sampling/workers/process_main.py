@@ -6,10 +6,11 @@ import time
 
 import torch
 
-from ase_srdft.parallel.child_process import worker_setup
 from ase_srdft.parallel.launch import parent_is_gone
+from ase_srdft.parallel.worker_process import worker_setup
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.sampling.workers.sampler_message import checkpoint_from_message, to_message
+from ase_srdft.sampling.workers.sampler_orders import SamplerOrders
 
 __all__ = ["main"]
 
@@ -17,17 +18,17 @@ _PAUSE_SECONDS = 0.01
 
 
 def main() -> None:
-    """Sample with the newest weights until there is no more parent, or a signal ends it."""
+    """Sample with the newest weights until the parent has ended, or a signal ends this process."""
     mailbox, name, parent = worker_setup()
     torch.set_num_threads(1)
-    orders = mailbox.read(f"{name}.orders")
-    state = checkpoint_from_message(*mailbox.take(mailbox.path / orders["state"]))
-    blueprint = SamplerBlueprint(**mailbox.read("blueprint"))
+    orders = SamplerOrders.from_plain(mailbox.read(f"{name}.orders"))
+    start = checkpoint_from_message(*mailbox.take(mailbox.path / orders.start))
+    blueprint = SamplerBlueprint.from_plain(mailbox.read("blueprint"))
 
     def alive() -> None:
         mailbox.touch(name)
 
-    model, producer = blueprint.build(state, orders["device"], alive)
+    model, sampler = blueprint.build(start, orders.device, alive)
     version = -1
     while not parent_is_gone(parent):
         alive()
@@ -35,9 +36,9 @@ def main() -> None:
         if newest is not None:
             version, weights = newest
             model.load_state_dict(weights)
-        if version < 0 or len(mailbox.waiting(name)) >= orders["queue_size"]:
+        if version < 0 or len(mailbox.waiting(name)) >= orders.queue_size:
             time.sleep(_PAUSE_SECONDS)
             continue
-        tensors, record = to_message(producer.advance(version))
-        mailbox.put(name, producer.state.nchunks, tensors, record)
+        tensors, plain = to_message(sampler.advance(version))
+        mailbox.put(name, sampler.state.nchunks, tensors, plain)
     mailbox.remove()

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ase_srdft.parallel.child_process import WorkerProcess
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.workers.sampler_message import (
     SamplerCheckpoint,
     SamplerMessage,
     checkpoint_to_message,
     from_message,
 )
+from ase_srdft.sampling.workers.sampler_orders import SamplerOrders
 from ase_srdft.sampling.workers.supervised_pool import (
     SupervisedPool,
     UnreadableMessage,
@@ -33,7 +33,7 @@ class ProcessPool(SupervisedPool[WorkerProcess]):
     Arguments and restarts: see `SupervisedPool`.
     """
 
-    _exchange: Mailbox | None = None
+    _mailbox: Mailbox | None = None
 
     @property
     def processes(self) -> list[WorkerProcess]:
@@ -42,14 +42,14 @@ class ProcessPool(SupervisedPool[WorkerProcess]):
 
     def start(self, states: Sequence[SamplerCheckpoint]) -> None:
         """See `SamplerPool`."""
-        self._exchange = Mailbox.create()
-        self._exchange.write("blueprint", asdict(self.blueprint))
+        self._mailbox = Mailbox.create()
+        self._mailbox.write("blueprint", self.blueprint.to_plain())
         super().start(states)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See `SamplerPool`."""
-        if self._exchange is not None:
-            self._exchange.publish(version, weights)
+        if self._mailbox is not None:
+            self._mailbox.publish(version, weights)
 
     def stop(self) -> None:
         """See `SamplerPool`; what was not collected is made again after the next start."""
@@ -58,36 +58,34 @@ class ProcessPool(SupervisedPool[WorkerProcess]):
         for process in self.processes:
             process.end()
         self._samplers = []
-        if self._exchange is not None:
-            self._exchange.remove()
-            self._exchange = None
+        if self._mailbox is not None:
+            self._mailbox.remove()
+            self._mailbox = None
 
     def _sent(self, sampler: WorkerSampler[WorkerProcess]) -> Iterator[SamplerMessage]:
-        assert self._exchange is not None
-        for path in self._exchange.waiting(sampler.name):
+        assert self._mailbox is not None
+        for path in self._mailbox.waiting(sampler.name):
             try:
-                tensors, record = self._exchange.take(path)
-                chunk = from_message(tensors, record, self.molecules, self.device)
+                tensors, plain = self._mailbox.take(path)
+                message = from_message(tensors, plain, self.molecules, self.device)
             except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as err:
                 raise UnreadableMessage(f"{type(err).__name__}: {err}") from err
-            yield chunk
+            yield message
 
     def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
-        assert self._exchange is not None
+        assert self._mailbox is not None
         starting = f"{sampler.name}-start"
         for name in (sampler.name, starting):
-            for path in self._exchange.waiting(name):
+            for path in self._mailbox.waiting(name):
                 path.unlink()
-        tensors, record = checkpoint_to_message(sampler.state)
-        self._exchange.put(starting, sampler.state.nchunks, tensors, record)
-        (start,) = self._exchange.waiting(starting)
-        orders = {
-            "state": start.name,
-            "device": sampler.device,
-            "queue_size": self.config.queue_size,
-        }
-        self._exchange.write(f"{sampler.name}.orders", orders)
-        return WorkerProcess(sampler.name, _MODULE, self._exchange)
+        tensors, plain = checkpoint_to_message(sampler.state)
+        self._mailbox.put(starting, sampler.state.nchunks, tensors, plain)
+        (start,) = self._mailbox.waiting(starting)
+        orders = SamplerOrders(
+            start=start.name, device=sampler.device, queue_size=self.config.queue_size
+        )
+        self._mailbox.write(f"{sampler.name}.orders", orders.to_plain())
+        return WorkerProcess(sampler.name, _MODULE, self._mailbox)
 
     def _tend(self, worker: WorkerProcess) -> str | None:
         return worker.trouble(self.config.silence_seconds)

@@ -14,7 +14,7 @@ __all__ = ["RaySampler"]
 
 
 class RaySampler:
-    """Makes a chunk at a time; meanwhile another thread takes weights and gives signs of life.
+    """Makes one message at a time; another thread takes weights and answers signs of life.
 
     Args:
         blueprint: of the molecules and the model.
@@ -26,31 +26,31 @@ class RaySampler:
         self, blueprint: SamplerBlueprint, state: tuple[bytes, dict[str, Any]], device: str
     ) -> None:
         torch.set_num_threads(1)
-        self._nsigns = 0
+        self._nheartbeats = 0
         self._version = -1
         self._newest: tuple[int, bytes] | None = None
         tensors, record = state
         start = checkpoint_from_message(load(tensors), record)
-        self._model, self._producer = blueprint.build(start, device, self._alive)
+        self._model, self._sampler = blueprint.build(start, device, self._alive)
 
     def _alive(self) -> None:
-        self._nsigns += 1
+        self._nheartbeats += 1
 
     def take(self, version: int, weights: bytes) -> int:
-        """Weights for the chunks to come; returns what `nsigns` does."""
+        """Weights for the messages to come; returns what `nheartbeats` does."""
         self._newest = version, weights
-        return self._nsigns
+        return self._nheartbeats
 
-    def nsigns(self) -> int:
-        """How many signs of life there were; they rise while a chunk is being made."""
-        return self._nsigns
+    def nheartbeats(self) -> int:
+        """How many signs of life there were; they rise while a message is being made."""
+        return self._nheartbeats
 
     def advance(self) -> tuple[bytes, dict[str, Any]]:
-        """The next chunk, with the newest weights there are, as `to_message` gives it."""
+        """The next message, with the newest weights there are, as `to_message` gives it."""
         assert self._newest is not None
         version, weights = self._newest
         if version != self._version:
             self._model.load_state_dict(load(weights))
             self._version = version
-        tensors, record = to_message(self._producer.advance(version))
+        tensors, record = to_message(self._sampler.advance(version))
         return save(tensors), record

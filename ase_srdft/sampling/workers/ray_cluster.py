@@ -23,11 +23,11 @@ __all__ = ["connect", "device_kind", "environment", "resources"]
 #: The folder of this package.
 _PACKAGE = Path(version.__file__).resolve().parent
 
-_KNOCK_SECONDS = 10.0
+_PROBE_SECONDS = 10.0
 
 
 def connect(ray: Any) -> None:
-    """Join the cluster there is, or start one of this machine alone, without a word.
+    """Join the cluster there is, or start one of this machine alone, silently.
 
     Args:
         ray: the module.
@@ -38,7 +38,7 @@ def connect(ray: Any) -> None:
     # Ray's own choice, 15, would leave nothing to samplers beside a trainer on the same cores.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        _knock(os.environ.get("RAY_ADDRESS", ""))
+        _probe_address(os.environ.get("RAY_ADDRESS", ""))
         # Ray puts the folder where we are first in its workers' path: let that be one without code
         with _own_signals(), chdir(shipped_folder()):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -50,11 +50,11 @@ def connect(ray: Any) -> None:
         ) from err
 
 
-def _knock(address: str) -> None:
-    """Whether anybody listens at ``host:port``; Ray would ask again for minutes."""
+def _probe_address(address: str) -> None:
+    """Raise `OSError` if nobody listens at ``host:port``; Ray would retry for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "://" not in address:
-        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS).close()
 
 
 def device_kind(device: str) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.parallel.child_process import STARTING_SECONDS
+from ase_srdft.parallel.worker_process import STARTING_SECONDS
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.sampling.workers.ray_actor import RaySampler
 from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, environment, resources
@@ -43,7 +43,7 @@ __all__ = ["RayPool"]
 _FETCH_SECONDS = 60.0
 #: Seconds between questions whether an actor is alive.
 _ASK_EVERY_SECONDS = 1.0
-#: The thread of an actor that answers while another makes a chunk.
+#: The thread of an actor that answers while another makes a message.
 _SIDE = "side"
 
 
@@ -53,13 +53,13 @@ class _Actor:
 
     Attributes:
         handle: Ray's.
-        chunks: promised, in order.
+        messages: promised, in order.
         answer: promised to the last question on the side.
         asked: when that was (seconds of ``time.monotonic``).
         heard: when the last sign of life came.
-        nsigns: of life there were; -1 until the first answer.
-        told: version of the weights it was sent last.
-        known: version of the weights it has.
+        nheartbeats: signs of life so far; -1 until the first answer.
+        sent_version: of the weights it was sent last.
+        ack_version: of the weights it has.
         failure: what became of it, once it has failed.
         last_words: its traceback, or Ray's account of its death.
     """
@@ -67,11 +67,11 @@ class _Actor:
     handle: Any
     asked: float
     heard: float
-    chunks: deque[Any] = field(default_factory=deque)
+    messages: deque[Any] = field(default_factory=deque)
     answer: Any = None
-    nsigns: int = -1
-    told: int = -1
-    known: int = -1
+    nheartbeats: int = -1
+    sent_version: int = -1
+    ack_version: int = -1
     failure: str | None = None
     last_words: str = ""
 
@@ -81,7 +81,7 @@ class RayPool(SupervisedPool[_Actor]):
 
     It joins the cluster of ``RAY_ADDRESS``, or that which ``ray start`` has started on this
     machine; where there is neither it starts one of this machine alone.  All that must last is
-    kept here: weights, the samplers' states and the chunks.  Arguments and restarts: see
+    kept here: weights, the samplers' states and the messages.  Arguments and restarts: see
     `SupervisedPool`.
 
     Raises:
@@ -155,27 +155,27 @@ class RayPool(SupervisedPool[_Actor]):
 
     def _sent(self, sampler: WorkerSampler[_Actor]) -> Iterator[SamplerMessage]:
         actor = sampler.worker
-        while actor is not None and actor.chunks and self._is_there(actor.chunks[0]):
-            sent = self._fetched(actor, actor.chunks.popleft())
+        while actor is not None and actor.messages and self._is_there(actor.messages[0]):
+            sent = self._fetched(actor, actor.messages.popleft())
             if actor.failure is not None:
                 return
             try:
                 tensors, record = sent
-                chunk = from_message(load(tensors), record, self.molecules, self.device)
+                message = from_message(load(tensors), record, self.molecules, self.device)
             except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as err:
                 raise UnreadableMessage(f"{type(err).__name__}: {err}") from err
             actor.heard = time.monotonic()
-            yield chunk
+            yield message
 
     def _tend(self, worker: _Actor) -> str | None:
         silent = self._listen(worker)
         if worker.failure is not None:
             return worker.failure
         limit = self.config.silence_seconds
-        if silent > (limit if worker.nsigns >= 0 else max(limit, STARTING_SECONDS)):
+        if silent > (limit if worker.nheartbeats >= 0 else max(limit, STARTING_SECONDS)):
             return f"silent for {silent:.0f} s"
-        while worker.known >= 0 and len(worker.chunks) < self.config.queue_size:
-            worker.chunks.append(worker.handle.chunk.remote())
+        while worker.ack_version >= 0 and len(worker.messages) < self.config.queue_size:
+            worker.messages.append(worker.handle.advance.remote())
         return None
 
     def _end(self, worker: _Actor) -> None:
@@ -194,14 +194,18 @@ class RayPool(SupervisedPool[_Actor]):
         if actor.answer is not None:
             if not self._is_there(actor.answer):
                 return now - actor.asked
-            nsigns = self._fetched(actor, actor.answer)
+            nheartbeats = self._fetched(actor, actor.answer)
             if actor.failure is not None:
                 return 0.0
-            if nsigns != actor.nsigns or not actor.chunks:
+            if nheartbeats != actor.nheartbeats or not actor.messages:
                 actor.heard = now
-            actor.answer, actor.nsigns, actor.known = None, nsigns, actor.told
+            actor.answer, actor.nheartbeats, actor.ack_version = (
+                None,
+                nheartbeats,
+                actor.sent_version,
+            )
         silent = actor.asked - actor.heard
-        news = self._weights is not None and self._weights[0] != actor.told
+        news = self._weights is not None and self._weights[0] != actor.sent_version
         if news or now - actor.asked > _ASK_EVERY_SECONDS:
             self._ask(actor)
         return silent
@@ -209,11 +213,11 @@ class RayPool(SupervisedPool[_Actor]):
     def _ask(self, actor: _Actor) -> None:
         """Send the newest weights if an actor does not have them, else ask for a sign of life."""
         side = {"concurrency_group": _SIDE}
-        if self._weights is not None and self._weights[0] != actor.told:
+        if self._weights is not None and self._weights[0] != actor.sent_version:
             actor.answer = actor.handle.take.options(**side).remote(*self._weights)
-            actor.told = self._weights[0]
+            actor.sent_version = self._weights[0]
         else:
-            actor.answer = actor.handle.nsigns.options(**side).remote()
+            actor.answer = actor.handle.nheartbeats.options(**side).remote()
         actor.asked = time.monotonic()
 
     def _is_there(self, promise: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The part of a sampler that every engine runs, in whatever process: weights in, chunks out."""
+"""A sampler that can be continued in any process; every pool of samplers runs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ase_srdft.models.single_point import (
     molecule_of,
     single_point,
 )
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.sampler import EnergySurface, Sampler
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
@@ -59,10 +59,10 @@ def starting_state(
 
 
 class ResumableSampler:
-    """Walkers that go on from a state, a chunk at a time.
+    """Walkers that go on from a checkpoint, one message of samples at a time.
 
     Args:
-        config: dynamics, temperature, guards, steps of a chunk.
+        config: dynamics, temperature, guards, steps of a message.
         molecules: all molecules of the run.
         surface: energy, forces and bracket with the current weights.
         state: where to go on.
@@ -86,7 +86,7 @@ class ResumableSampler:
             self.sampler.version = state.version
 
     def advance(self, version: int) -> SamplerMessage:
-        """The next chunk, with the weights that the surface has now; ``version`` names them."""
+        """The next message, made with the weights the surface has now, whose version is given."""
         if not self._begun:
             self._begin()
             self.sampler.version = version
@@ -190,18 +190,33 @@ class SamplerBlueprint:
             coarse_grid=coarse_grid,
         )
 
+    def to_plain(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> SamplerBlueprint:
+        """What `to_plain` was called on; the lists of JSON become tuples again.
+
+        Raises:
+            KeyError, TypeError: a name is missing or unknown.
+        """
+        compositions = tuple(tuple(numbers) for numbers in plain["compositions"])
+        tuples = {"elements": tuple(plain["elements"]), "compositions": compositions}
+        return cls(**plain | tuples)
+
     def model(self) -> ElectronicStateModel:
         """A model that waits for weights, single precision."""
         level = LevelOfTheory(**self.level)
-        return build_model(self.family, level, tuple(self.elements), self.model_config).float()
+        return build_model(self.family, level, self.elements, self.model_config).float()
 
     def build(
         self, state: SamplerCheckpoint, device: str, sign_of_life: Callable[[], None] = lambda: None
     ) -> tuple[ElectronicStateModel, ResumableSampler]:
-        """A model that waits for weights, and the producer that moves walkers on it."""
+        """A model that waits for weights, and the sampler that moves walkers on it."""
         place = torch_device(device)
         model = self.model().to(place).requires_grad_(False)
-        molecules = [molecule_of(model, tuple(numbers)) for numbers in self.compositions]
+        molecules = [molecule_of(model, numbers) for numbers in self.compositions]
         surface = model_energy_surface(
             model, molecules, self.coarse_grid, place, ThreadMap(), sign_of_life
         )

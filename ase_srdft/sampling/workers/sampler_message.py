@@ -1,8 +1,8 @@
 """What samplers hand to the trainer: samples, and all that decides how their walkers go on.
 
-A chunk carries the state of its sampler after it.  Whoever holds the last chunk that was taken
-can therefore start that sampler again, here or elsewhere, without losing or repeating a sample:
-this is what checkpoints, restarts of dead workers and the end of a run rest on.
+A message carries the checkpoint of its sampler after it.  Whoever holds the last message can
+start that sampler again, here or elsewhere, without losing or repeating a sample: checkpoints,
+restarts of dead workers and the end of a run rest on this.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SamplerCheckpoint:
-    """A sampler between two chunks.
+    """A sampler between two messages.
 
     Attributes:
         sampler: which one of the run.
-        nchunks: how many it has given.
-        version: of the weights it used last (their training step); -1 before the first chunk.
+        nchunks: messages it has sent so far; named as in the checkpoints on disk.
+        version: of the weights it used last (their training step); -1 before the first message.
         arrays: its walkers: `Sampler.to_arrays`, or where they start (`starting_state`).
         rng: state of its bit generator.
     """

@@ -1,6 +1,6 @@
-"""What all engines have in common whose samplers are workers elsewhere: order, restarts, reports.
+"""What pools with samplers in other processes share: order of messages, restarts, reports.
 
-How a worker is started, heard and ended is for `ProcessPool` and `RayPool` to say.
+How a worker is started, watched and ended is for `ProcessPool` and `RayPool` to say.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
-from ase_srdft.sampling.workers.sampler_pool import WorkerReport
+from ase_srdft.sampling.workers.worker_report import WorkerReport
 
 __all__ = ["SupervisedPool", "UnreadableMessage", "WorkerSampler"]
 
@@ -29,7 +29,7 @@ WorkerT = TypeVar("WorkerT")
 
 
 class UnreadableMessage(Exception):
-    """A worker sent something else than a message; the message says what is wrong with it."""
+    """Raised when a worker sent something that cannot be read; its text says why."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -53,7 +53,7 @@ class SupervisedPool(ABC, Generic[WorkerT]):
     """Samplers that are workers.
 
     A worker that dies, or falls silent, is started again from the last message that was collected,
-    so nothing is lost or counted twice but what it was at.
+    so no collected sample is lost or counted twice; only its unfinished message is made again.
 
     Args:
         config: how many samplers, where, and what is done about trouble.

@@ -13,9 +13,10 @@ import torch
 from ase_srdft.common.errors import BadInput, SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.models.single_point import single_point
+from ase_srdft.sampling.workers.inline_pool import InlinePool
 from ase_srdft.sampling.workers.process_pool import ProcessPool
 from ase_srdft.sampling.workers.sampler_message import from_message, to_message
-from ase_srdft.sampling.workers.sampler_pool import InlinePool, SamplerPool
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from tests.tools.small_training import sampling_trainer, small_dataset, small_trainer
 
 #: Seconds that a loaded machine may take to start Python with torch.
@@ -33,7 +34,7 @@ def local_trainer(dataset=None, **engine):
 
 @pytest.fixture
 def started():
-    """Starts trainers' engines by hand, and stops them whatever happens."""
+    """Starts trainers' pools by hand, and stops them whatever happens."""
     trainers = []
 
     def start(trainer):
@@ -47,12 +48,12 @@ def started():
         trainer.pool.stop()
 
 
-def collect(engine, count, seconds=PATIENCE):
+def collect(pool, count, seconds=PATIENCE):
     """Wait for messages."""
     messages, end = [], time.monotonic() + seconds
     while len(messages) < count:
         assert time.monotonic() < end, f"{len(messages)} of {count} messages in {seconds} s"
-        messages += engine.collect()
+        messages += pool.collect()
         time.sleep(0.01)
     return messages
 
@@ -61,7 +62,7 @@ def by_sampler(messages, sampler):
     return [message for message in messages if message.checkpoint.sampler == sampler]
 
 
-def test_engines_keep_the_protocol():
+def test_pools_keep_the_protocol():
     assert isinstance(local_trainer().pool, SamplerPool)
     assert isinstance(local_trainer().pool, ProcessPool)
     assert isinstance(sampling_trainer().pool, InlinePool)
@@ -70,31 +71,31 @@ def test_engines_keep_the_protocol():
 def test_a_process_samples_what_this_process_would(started):
     trainer = local_trainer(samplers=1)
     (message,) = collect(started(trainer), 1)[:1]
-    reference = trainer._producer(trainer.sampler_states[0]).advance(0)
-    assert message.checkpoint.nchunks == reference.checkpoint.nchunks == 1
-    assert message.checkpoint.rng == reference.checkpoint.rng
-    assert len(message.batch.samples) == len(reference.batch.samples) == 8
-    for one, other in zip(message.batch.samples, reference.batch.samples, strict=True):
+    expected = trainer._producer(trainer.sampler_states[0]).advance(0)
+    assert message.checkpoint.nchunks == expected.checkpoint.nchunks == 1
+    assert message.checkpoint.rng == expected.checkpoint.rng
+    assert len(message.batch.samples) == len(expected.batch.samples) == 8
+    for one, other in zip(message.batch.samples, expected.batch.samples, strict=True):
         assert (one.walker, one.step, one.weights_version) == (other.walker, other.step, 0)
         np.testing.assert_array_equal(one.positions, other.positions)
         assert one.energy == other.energy
         assert one.bracket_width == other.bracket_width
         assert torch.equal(one.geometry.guess_fock, other.geometry.guess_fock)
-    assert message.checkpoint.arrays.keys() == reference.checkpoint.arrays.keys()
+    assert message.checkpoint.arrays.keys() == expected.checkpoint.arrays.keys()
     for name, array in message.checkpoint.arrays.items():
-        np.testing.assert_array_equal(array, reference.checkpoint.arrays[name])
+        np.testing.assert_array_equal(array, expected.checkpoint.arrays[name])
 
 
 @pytest.mark.slow
 def test_walkers_are_shared_out_and_versions_arrive(started):
     trainer = local_trainer()
-    engine = started(trainer)
-    messages = collect(engine, 6)
+    pool = started(trainer)
+    messages = collect(pool, 6)
     walkers = [{s.walker for c in by_sampler(messages, i) for s in c.batch.samples} for i in (0, 1)]
     assert walkers == [{0, 2}, {1, 3}]
     trainer.updater.step = 3
-    engine.publish(3, trainer.updater.averaged.state_dict())
-    versions = [s.weights_version for c in collect(engine, 12) for s in c.batch.samples]
+    pool.publish(3, trainer.updater.averaged.state_dict())
+    versions = [s.weights_version for c in collect(pool, 12) for s in c.batch.samples]
     assert versions == sorted(versions) or set(versions) == {0, 3}
     assert versions[-1] == 3
 
@@ -102,14 +103,14 @@ def test_walkers_are_shared_out_and_versions_arrive(started):
 @pytest.mark.slow
 def test_new_weights_are_what_the_walkers_move_on(started):
     trainer = local_trainer(samplers=1)
-    engine = started(trainer)
-    collect(engine, 1)
+    pool = started(trainer)
+    collect(pool, 1)
     old_model = copy.deepcopy(trainer.updater.averaged)
     trainer.begin()
     for _ in range(7):
         trainer.train(0.0)
-    engine.publish(7, trainer.updater.averaged.state_dict())
-    messages = collect(engine, 6)
+    pool.publish(7, trainer.updater.averaged.state_dict())
+    messages = collect(pool, 6)
     numbers = [message.checkpoint.nchunks for message in messages]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     sample = next(s for c in messages for s in c.batch.samples if s.weights_version == 7)
@@ -123,39 +124,39 @@ def test_new_weights_are_what_the_walkers_move_on(started):
 
 
 @pytest.mark.slow
-def test_a_sampler_waits_when_nobody_takes_its_chunks(started):
+def test_a_sampler_waits_when_nobody_takes_its_messages(started):
     trainer = local_trainer(samplers=1, queue_size=3)
-    engine = started(trainer)
-    collect(engine, 1)
-    folder = engine._exchange
+    pool = started(trainer)
+    collect(pool, 1)
+    folder = pool._mailbox
     end = time.monotonic() + PATIENCE
     while len(folder.waiting("sampler-0")) < 3:
         assert time.monotonic() < end
         time.sleep(0.05)
     time.sleep(1.0)
     assert len(folder.waiting("sampler-0")) == 3
-    assert engine.reports() == []
+    assert pool.reports() == []
 
 
 @pytest.mark.parametrize(
     "number",
     [signal.SIGKILL, *(pytest.param(n, marks=SLOW) for n in (signal.SIGSEGV, signal.SIGTERM))],
 )
-def test_a_killed_sampler_goes_on_where_its_last_chunk_ended(number, started):
+def test_a_killed_sampler_goes_on_where_its_last_message_ended(number, started):
     trainer = local_trainer()
-    engine = started(trainer)
-    first = collect(engine, 4)
-    engine.publish(11, trainer.updater.averaged.state_dict())
-    os.kill(engine.processes[0].pid, number)
-    os.waitid(os.P_PID, engine.processes[0].pid, os.WEXITED | os.WNOWAIT)
+    pool = started(trainer)
+    first = collect(pool, 4)
+    pool.publish(11, trainer.updater.averaged.state_dict())
+    os.kill(pool.processes[0].pid, number)
+    os.waitid(os.P_PID, pool.processes[0].pid, os.WEXITED | os.WNOWAIT)
     messages, end = first, time.monotonic() + PATIENCE
-    while not engine.nrestarts:
+    while not pool.nrestarts:
         assert time.monotonic() < end
-        messages += engine.collect()
+        messages += pool.collect()
     before = len(by_sampler(messages, 0))
     while len(by_sampler(messages, 0)) == before:
-        messages += collect(engine, 1)
-    assert [(r.worker, r.reason, r.nrestarts) for r in engine.reports()] == [
+        messages += collect(pool, 1)
+    assert [(r.worker, r.reason, r.nrestarts) for r in pool.reports()] == [
         ("sampler-0", f"killed by {number.name}", 1)
     ]
     for sampler in (0, 1):
@@ -169,60 +170,60 @@ def test_a_killed_sampler_goes_on_where_its_last_chunk_ended(number, started):
 @pytest.mark.slow
 def test_a_silent_sampler_is_started_again(started):
     trainer = local_trainer(samplers=1, silence_seconds=2.0)
-    engine = started(trainer)
-    collect(engine, 1)
-    os.kill(engine.processes[0].pid, signal.SIGSTOP)
-    last = collect(engine, 3)[-1]  # at most what it had sent before
-    while not engine.nrestarts:
-        last = (engine.collect() or [last])[-1]
+    pool = started(trainer)
+    collect(pool, 1)
+    os.kill(pool.processes[0].pid, signal.SIGSTOP)
+    last = collect(pool, 3)[-1]  # at most what it had sent before
+    while not pool.nrestarts:
+        last = (pool.collect() or [last])[-1]
         time.sleep(0.05)
-    (report,) = engine.reports()
+    (report,) = pool.reports()
     assert report.reason.startswith("silent for ")
-    assert collect(engine, 1)[0].state.nchunks == last.state.nchunks + 1
+    assert collect(pool, 1)[0].checkpoint.nchunks == last.checkpoint.nchunks + 1
 
 
 @pytest.mark.slow
 def test_what_cannot_be_read_is_refused_and_made_again(started):
     trainer = local_trainer(samplers=1)
-    engine = started(trainer)
-    message = collect(engine, 1)[-1]
-    os.kill(engine.processes[0].pid, signal.SIGSTOP)
-    last = ([message, *engine.collect()])[-1].checkpoint.nchunks
-    (engine._exchange.path / f"sampler-0.{last + 1:09d}.message").write_bytes(b"not a message")
-    assert engine.collect() == []
-    (report,) = engine.reports()
+    pool = started(trainer)
+    message = collect(pool, 1)[-1]
+    os.kill(pool.processes[0].pid, signal.SIGSTOP)
+    last = ([message, *pool.collect()])[-1].checkpoint.nchunks
+    (pool._mailbox.path / f"sampler-0.{last + 1:09d}.message").write_bytes(b"not a message")
+    assert pool.collect() == []
+    (report,) = pool.reports()
     assert report.reason.startswith("sent what cannot be read (SafetensorError")
-    assert collect(engine, 1)[0].state.nchunks == last + 1
+    assert collect(pool, 1)[0].checkpoint.nchunks == last + 1
 
 
 def test_too_many_deaths_are_the_end(started):
     trainer = local_trainer(samplers=1, max_restarts=1)
-    engine = started(trainer)
-    collect(engine, 1)
+    pool = started(trainer)
+    collect(pool, 1)
     broken = {"no.such.weight": torch.zeros(1)}
-    engine.publish(5, broken)  # what a sampler fails on, every time
+    pool.publish(5, broken)  # what a sampler fails on, every time
     with pytest.raises(WorkerFailed) as caught:
-        collect(engine, 100)
+        collect(pool, 100)
     words = str(caught.value)
     assert words.startswith("sampler-0 ended with exit code 1, after 1 restarts of samplers")
     assert "Traceback (most recent call last):" in words
     assert "no.such.weight" in words
-    (report,) = engine.reports()
+    (report,) = pool.reports()
     assert report.reason.startswith("ended with exit code 1 (")
 
 
 def test_no_process_and_no_file_is_left(started):
     trainer = local_trainer()
-    engine = started(trainer)
-    pids = [process.pid for process in engine.processes]
-    folder = engine._exchange.path
+    pool = started(trainer)
+    pids = [process.pid for process in pool.processes]
+    folder = pool._mailbox.path
     assert folder.is_dir()
-    engine.stop()
+    pool.stop()
     assert not folder.exists()
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    engine.stop()  # twice is once
+    pool.stop()  # idempotent
 
 
 @pytest.mark.parametrize(
@@ -231,28 +232,28 @@ def test_no_process_and_no_file_is_left(started):
 )
 def test_stop_returns_within_ten_seconds(state, started):
     trainer = local_trainer()
-    engine = started(trainer)
+    pool = started(trainer)
     if state != "starting":
-        collect(engine, 2)
+        collect(pool, 2)
     if state == "waiting":
         time.sleep(1.0)
     if state == "stopped":
-        for process in engine.processes:
+        for process in pool.processes:
             os.kill(process.pid, signal.SIGSTOP)
     begun = time.monotonic()
-    engine.stop()
+    pool.stop()
     assert time.monotonic() - begun < 10.0
 
 
 @pytest.mark.slow
-def test_an_engine_can_be_started_again(started):
+def test_a_pool_can_be_started_again(started):
     trainer = local_trainer(samplers=1)
-    engine = started(trainer)
-    message = collect(engine, 1)[-1]
-    engine.stop()
-    engine.start([message.checkpoint])
-    engine.publish(9, trainer.updater.averaged.state_dict())
-    again = collect(engine, 1)[0]
+    pool = started(trainer)
+    message = collect(pool, 1)[-1]
+    pool.stop()
+    pool.start([message.checkpoint])
+    pool.publish(9, trainer.updater.averaged.state_dict())
+    again = collect(pool, 1)[0]
     assert again.checkpoint.nchunks == message.checkpoint.nchunks + 1
     assert again.checkpoint.version == 9
 
@@ -260,13 +261,13 @@ def test_an_engine_can_be_started_again(started):
 # What the trainer takes
 
 
-def a_chunk(trainer, version=0):
+def a_message(trainer, version=0):
     return trainer._producer(trainer.sampler_states[0]).advance(version)
 
 
-def test_chunks_survive_the_way():
+def test_messages_survive_the_way():
     trainer = sampling_trainer(small_dataset("H2O", "H2"))
-    message = a_chunk(trainer)
+    message = a_message(trainer)
     tensors, record = to_message(message)
     again = from_message(tensors, record, trainer.molecules, torch.device("cpu"))
     assert again.batch.resets == message.batch.resets
@@ -283,14 +284,14 @@ def test_stale_samples_are_refused_but_the_walkers_go_on():
     trainer = sampling_trainer(engine={"name": "sync", "max_staleness": 5}, seed=7)
     before = len(trainer.buffer.samples)
     trainer.updater.step = 6
-    message = a_chunk(trainer)
+    message = a_message(trainer)
     taken = trainer.take(message)
     assert (taken.samples, taken.staleness) == ([], 6)
     assert trainer.counters.nsamples == 0
     assert trainer.counters.resets["too stale"] == len(message.batch.samples) == 4
     assert trainer.sampler_states[0] is message.checkpoint
     trainer.updater.step = 5
-    taken = trainer.take(a_chunk(trainer))
+    taken = trainer.take(a_message(trainer))
     assert (len(taken.samples), taken.staleness) == (4, 5)
     assert len(trainer.buffer.samples) == before + 4
 
@@ -298,7 +299,7 @@ def test_stale_samples_are_refused_but_the_walkers_go_on():
 @pytest.mark.parametrize("what", ["positions", "energy", "forces", "bracket_width"])
 def test_a_sample_with_a_nan_is_refused(what):
     trainer = sampling_trainer()
-    message = a_chunk(trainer)
+    message = a_message(trainer)
     first = message.batch.samples[0]
     bad = replace(first, **{what: getattr(first, what) * np.nan})
     samples = [bad, *message.batch.samples[1:]]

@@ -27,7 +27,7 @@ slow = pytest.mark.slow
 
 
 def imported_ray():
-    """The module, imported as the engine does; skips the test where there is none."""
+    """The module, imported as the pool does; skips the test where there is none."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs Ray: pip install 'ase_srdft[ray]'")
     return _imported_ray()
@@ -54,7 +54,7 @@ def cluster():
 
 
 class Sampling:
-    """An engine with two samplers of one walker each, and what has come from it."""
+    """A pool with two samplers of one walker each, and what has come from it."""
 
     def __init__(self, **settings):
         self.trainer = sampling_trainer(engine={"name": "ray", "samplers": 2} | settings)
@@ -77,8 +77,8 @@ class Sampling:
             self.reports += self.pool.reports()
             time.sleep(0.005)
 
-    def until_both_have(self, nchunks):
-        wanted = [len(self.messages[sampler]) + nchunks for sampler in (0, 1)]
+    def until_both_have(self, nmessages):
+        wanted = [len(self.messages[sampler]) + nmessages for sampler in (0, 1)]
         self.until(lambda: all(len(self.messages[s]) >= n for s, n in enumerate(wanted)))
 
     def numbers(self, sampler):
@@ -107,7 +107,7 @@ class Sampling:
 
 @pytest.fixture
 def sampling(cluster):
-    """Makes engines; ends them."""
+    """Makes pools; ends them."""
     made = []
 
     def new(**settings):
@@ -116,8 +116,8 @@ def sampling(cluster):
 
     yield new
     for each in made:
-        each.engine.stop()
-    assert cluster.is_initialized()  # it was there before the engines
+        each.pool.stop()
+    assert cluster.is_initialized()  # it was there before the pools
 
 
 # Without Ray
@@ -158,7 +158,7 @@ def test_devices_are_cpu_or_cuda():
         device_kind("mps")
 
 
-# An engine that starts Ray and ends it
+# A pool that starts Ray and ends it
 
 
 @slow
@@ -190,11 +190,11 @@ def test_a_cluster_that_is_not_there(ray, monkeypatch):
     assert not ray.is_initialized()
 
 
-# Engines on a cluster that is there
+# Pools on a cluster that is there
 
 
 @slow
-def test_both_samplers_give_all_their_chunks_with_rising_versions(sampling):
+def test_both_samplers_give_all_their_messages_with_rising_versions(sampling):
     run = sampling()
     run.start(version=3)
     run.until_both_have(3)
@@ -215,7 +215,7 @@ def test_both_samplers_give_all_their_chunks_with_rising_versions(sampling):
 
 
 @slow
-def test_chunks_that_wait_are_few(sampling):
+def test_messages_that_wait_are_few(sampling):
     run = sampling(queue_size=3)
     run.start(version=1)
     run.until_both_have(1)
@@ -224,7 +224,7 @@ def test_chunks_that_wait_are_few(sampling):
 
 
 @slow
-def test_chunks_are_those_of_the_same_sampler_here(sampling):
+def test_messages_are_those_of_the_same_sampler_here(sampling):
     run = sampling()
     states = run.trainer.sampler_states
     run.start(version=1)
@@ -328,7 +328,7 @@ def energies_and_width(name, samplers):
     rng = np.random.default_rng(7)
     frames = thermal_copies(trainer.molecules[0], trainer.dataset.references[0], 16, 500.0, rng)
     batches = trainer.cache.batches([trainer.cache.add(0, frame) for frame in frames])
-    width = mean_bracket(trainer.updater.averaged, batches, trainer.workers)[1]
+    width = mean_bracket(trainer.updater.averaged, batches, trainer.threads)[1]
     return np.concatenate(energies[len(energies) // 3 :]), width
 
 

@@ -1,7 +1,6 @@
 """A sampler that can be taken up anywhere: the same samples, whoever makes them."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from ase.build import molecule
 
 from ase_srdft.models.single_point import molecule_of
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.workers.resumable_sampler import (
     ResumableSampler,
@@ -39,7 +38,7 @@ def start(nwalkers=2):
     return starting_state(0, placed, [AT], np.random.SeedSequence(5))
 
 
-def producer(state, dynamics="overdamped", nthreads=1):
+def resumable(state, dynamics="overdamped", nthreads=1):
     own = model()
     molecules = [molecule_of(own, NUMBERS)]
     surface = model_energy_surface(own, molecules, True, torch.device("cpu"), ThreadMap(nthreads))
@@ -59,13 +58,13 @@ def sent_and_received(message, molecules):
 
 @pytest.mark.parametrize("dynamics", ["overdamped", "metropolis", "langevin"])
 def test_taken_up_elsewhere_it_gives_the_same_samples(dynamics):
-    whole, molecules = producer(start(), dynamics)
+    whole, molecules = resumable(start(), dynamics)
     expected = [whole.advance(version) for version in (0, 0, 3)]
     moved = positions(expected)
     assert np.abs(moved - moved[0]).max() > 1e-3
     state, found = start(), []
     for version in (0, 0, 3):
-        again, _ = producer(state, dynamics)
+        again, _ = resumable(state, dynamics)
         found.append(sent_and_received(again.advance(version), molecules))
         state = found[-1].checkpoint
     np.testing.assert_array_equal(positions(found), moved)
@@ -74,14 +73,14 @@ def test_taken_up_elsewhere_it_gives_the_same_samples(dynamics):
     assert [sample.weights_version for sample in found[-1].batch.samples][-1] == 3
 
 
-def test_threads_change_nothing_but_rounding():
-    one, several = (positions([producer(start(4), nthreads=n)[0].advance(0)]) for n in (1, 3))
+def test_thread_map_change_nothing_but_rounding():
+    one, several = (positions([resumable(start(4), nthreads=n)[0].advance(0)]) for n in (1, 3))
     assert np.abs(one - one[0]).max() > 1e-3
     np.testing.assert_allclose(several, one, rtol=0, atol=1e-10)
 
 
-def test_a_chunk_arrives_with_its_integrals():
-    own, molecules = producer(start())
+def test_a_message_arrives_with_its_integrals():
+    own, molecules = resumable(start())
     message = own.advance(0)
     back = sent_and_received(message, molecules)
     assert len(back.batch.samples) == len(message.batch.samples) > 0
@@ -92,23 +91,23 @@ def test_a_chunk_arrives_with_its_integrals():
         torch.testing.assert_close(*overlaps, rtol=0, atol=0)
 
 
-def test_a_state_before_the_first_chunk_goes_through_a_file_too():
+def test_a_state_before_the_first_message_goes_through_a_file_too():
     tensors, record = checkpoint_to_message(start())
     again = checkpoint_from_message(tensors, json.loads(json.dumps(record)))
-    ours, theirs = (producer(state)[0].advance(0) for state in (start(), again))
+    ours, theirs = (resumable(state)[0].advance(0) for state in (start(), again))
     np.testing.assert_array_equal(positions([ours]), positions([theirs]))
 
 
-def test_a_recipe_in_json_makes_the_same_sampler():
+def test_a_blueprint_in_json_makes_the_same_sampler():
     own = model()
     config = SamplingConfig(steps_per_round=2)
     blueprint = SamplerBlueprint.of(own, [NUMBERS], config, coarse_grid=True)
-    plain = json.loads(json.dumps(asdict(blueprint)))
-    plain["elements"] = tuple(plain["elements"])
-    plain["compositions"] = tuple(map(tuple, plain["compositions"]))
+    again = SamplerBlueprint.from_plain(json.loads(json.dumps(blueprint.to_plain())))
+    assert again == blueprint
+    assert isinstance(again.compositions[0], tuple)
     signs = []
-    there, sampler = SamplerBlueprint(**plain).build(start(), "cpu", lambda: signs.append(1))
+    there, sampler = again.build(start(), "cpu", lambda: signs.append(1))
     there.load_state_dict(own.state_dict())
-    expected = producer(start())[0].advance(0)
+    expected = resumable(start())[0].advance(0)
     np.testing.assert_array_equal(positions([sampler.advance(0)]), positions([expected]))
     assert len(signs) == 3  # the start and two steps

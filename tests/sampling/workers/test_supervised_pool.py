@@ -37,7 +37,7 @@ class Worker:
 
 
 class Pool(SupervisedPool):
-    """ThreadMap that are objects of the test."""
+    """Workers that are objects of the test."""
 
     def __init__(self, **settings):
         blueprint = SamplerBlueprint(
@@ -90,7 +90,7 @@ def collected(pool):
     return [(message.checkpoint.sampler, message.checkpoint.nchunks) for message in pool.collect()]
 
 
-def test_chunks_come_in_the_order_of_each_sampler(pool):
+def test_messages_come_in_the_order_of_each_sampler(pool):
     first, second = pool.launched
     second.outbox += [message_of(1, 1), message_of(1, 2)]
     first.outbox.append(message_of(0, 1))
@@ -99,7 +99,7 @@ def test_chunks_come_in_the_order_of_each_sampler(pool):
     assert pool.reports() == []
 
 
-def test_a_dead_worker_goes_on_from_the_last_chunk_that_was_collected(pool):
+def test_a_dead_worker_goes_on_from_the_last_message_that_was_collected(pool):
     first, second = pool.launched
     first.outbox += [message_of(0, 1), message_of(0, 2)]
     first.trouble, first.words = "killed by SIGKILL", "line one\nthe reason"

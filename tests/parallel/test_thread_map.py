@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ase_srdft.parallel.threads import ThreadMap
+from ase_srdft.parallel.thread_map import ThreadMap
 
 NTHREADS = [1, 2, 3]
 
@@ -36,7 +36,7 @@ def test_one_thread_or_one_item_stays_on_the_calling_thread(nthreads, nitems):
 
 @pytest.mark.parametrize("nthreads", NTHREADS)
 def test_exceptions_reach_the_caller(nthreads):
-    workers = ThreadMap(nthreads)
+    threads = ThreadMap(nthreads)
 
     def fail_on_two(item):
         if item == 2:
@@ -44,8 +44,8 @@ def test_exceptions_reach_the_caller(nthreads):
         return item
 
     with pytest.raises(ZeroDivisionError, match="item 2"):
-        workers.map(fail_on_two, range(5))
-    assert workers.map(fail_on_two, [0, 1]) == [0, 1]  # and the workers go on
+        threads.map(fail_on_two, range(5))
+    assert threads.map(fail_on_two, [0, 1]) == [0, 1]  # and the threads go on
 
 
 @pytest.mark.parametrize("nthreads", NTHREADS)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ase_srdft.parallel import child_process
-from ase_srdft.parallel.child_process import WorkerProcess
+from ase_srdft.parallel import worker_process
 from ase_srdft.parallel.mailbox import Mailbox
+from ase_srdft.parallel.worker_process import WorkerProcess
 
 WORKER = """
 import os, signal, sys, time
-from ase_srdft.parallel.child_process import worker_setup
+from ase_srdft.parallel.worker_process import worker_setup
 
 def main():
     mailbox, name, parent = worker_setup()
@@ -75,7 +75,7 @@ def test_it_knows_its_name_and_parent_and_leaves_signals_of_the_group_to_it(mail
     assert "SIGTERM" in process.trouble(5.0)
 
 
-def test_an_exit_code_and_the_last_words_are_told(mailbox):
+def test_an_exit_code_and_the_last_words_are_reported(mailbox):
     process = started(mailbox, exit=3)
     wait_for(lambda: process.trouble(60.0) is not None)
     assert "exit code 3" in process.trouble(60.0)
@@ -107,7 +107,7 @@ def test_before_its_first_sign_it_has_time_to_import(mailbox, monkeypatch):
     try:
         monkeypatch.setattr(process.mailbox, "last_touched", lambda name: None)
         assert process.trouble(0.0) is None
-        monkeypatch.setattr(child_process, "STARTING_SECONDS", 0.0)
+        monkeypatch.setattr(worker_process, "STARTING_SECONDS", 0.0)
         time.sleep(0.05)
         assert process.trouble(0.0) is not None
     finally:
@@ -115,12 +115,12 @@ def test_before_its_first_sign_it_has_time_to_import(mailbox, monkeypatch):
 
 
 def test_one_that_does_not_listen_is_ended_by_force(mailbox, monkeypatch):
-    monkeypatch.setattr(child_process, "_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(worker_process, "_PATIENCE_SECONDS", 0.3)
     process = started(mailbox, stubborn=True)
     wait_for(lambda: mailbox.last_touched("worker-1") is not None)
     process.end()
     assert not is_running(process.pid)
-    process.end()  # twice is once
+    process.end()  # idempotent
     assert "SIGKILL" in process.trouble(5.0)
 
 

@@ -18,14 +18,14 @@ from ase_srdft.parallel.mailbox import Mailbox
 
 __all__ = ["STARTING_SECONDS", "WorkerProcess", "worker_setup"]
 
-#: Seconds between being told to end and being made to.
+#: Seconds between SIGTERM and SIGKILL.
 _PATIENCE_SECONDS = 2.0
 #: A process needs this long to import torch on a slow disk: no sign of life is due before.
 STARTING_SECONDS = 300.0
 
 
 class WorkerProcess:
-    """A process that runs a module and talks through an mailbox.
+    """A process that runs a module and talks through a mailbox.
 
     Args:
         name: of the worker, unique in the mailbox.
@@ -83,7 +83,7 @@ class WorkerProcess:
             self._process.terminate()
 
     def end(self) -> None:
-        """End it: by request, and after some patience by force; safe at any instant."""
+        """End it: by request, and after some patience by force; idempotent."""
         self.request_end()
         patience = _PATIENCE_SECONDS - (time.monotonic() - self._end_requested)
         try:
