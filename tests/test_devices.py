@@ -118,7 +118,7 @@ def test_sampling_and_training_with_checkpoints(device, tmp_path):
         directory.finish("steps done")
         directory.close()
         assert trainer.counters.nsamples > 2
-    samples = [t.cache.positions_of(t.source.samples[-1]) for t in trainers.values()]
+    samples = [t.cache.positions_of(t.buffer.samples[-1]) for t in trainers.values()]
     torch.testing.assert_close(*map(torch.as_tensor, samples), rtol=0, atol=1e-5)
     for name in ("cpu", device):  # a checkpoint of either device goes on on the other
         other = Trainer(small_config(device=name, steps=9), small_dataset())
@@ -128,7 +128,7 @@ def test_sampling_and_training_with_checkpoints(device, tmp_path):
 
 def test_samples_go_from_one_device_to_another(device, tmp_path):
     trainer = sampling_trainer(device=device)
-    producer = trainer._producer(trainer.sampler_states[0])
+    producer = trainer.parts.sampler_from(trainer.sampling.states[0])
     message = producer.advance(0)
     assert len(message.batch.samples) > 0
     geometry = message.batch.samples[0].geometry

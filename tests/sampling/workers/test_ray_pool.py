@@ -58,13 +58,13 @@ class Sampling:
 
     def __init__(self, **settings):
         self.trainer = sampling_trainer(engine={"name": "ray", "samplers": 2} | settings)
-        self.pool = self.trainer.pool
+        self.pool = self.trainer.sampling.pool
         self.weights = self.trainer.updater.averaged.state_dict()
         self.messages = defaultdict(list)
         self.reports = []
 
     def start(self, version):
-        self.pool.start(self.trainer.sampler_states)
+        self.pool.start(self.trainer.sampling.states)
         self.pool.publish(version, self.weights)
 
     def until(self, condition):
@@ -116,7 +116,7 @@ def sampling(cluster):
 
     yield new
     for each in made:
-        each.engine.stop()
+        each.pool.stop()
     assert cluster.is_initialized()  # it was there before the engines
 
 
@@ -226,11 +226,11 @@ def test_chunks_that_wait_are_few(sampling):
 @slow
 def test_chunks_are_those_of_the_same_sampler_here(sampling):
     run = sampling()
-    states = run.trainer.sampler_states
+    states = run.trainer.sampling.states
     run.start(version=1)
     run.until_both_have(2)
     for sampler in (0, 1):
-        here = run.trainer._producer(states[sampler])
+        here = run.trainer.parts.sampler_from(states[sampler])
         for message in run.messages[sampler][:2]:
             own = here.advance(1)
             for ours, theirs in zip(own.batch.samples, message.batch.samples, strict=True):
@@ -328,7 +328,7 @@ def energies_and_width(name, samplers):
     rng = np.random.default_rng(7)
     frames = thermal_copies(trainer.molecules[0], trainer.dataset.references[0], 16, 500.0, rng)
     batches = trainer.cache.batches([trainer.cache.add(0, frame) for frame in frames])
-    width = mean_bracket(trainer.updater.averaged, batches, trainer.workers)[1]
+    width = mean_bracket(trainer.updater.averaged, batches, trainer.threads)[1]
     return np.concatenate(energies[len(energies) // 3 :]), width
 
 
