@@ -56,10 +56,9 @@ class Trainer:
     ) -> None:
         self.parts = parts = build_parts(config, dataset, model, ranks)
         self.config, self.dataset, self.ranks = parts.config, parts.dataset, parts.ranks
-        self.device, self.threads = parts.device, parts.threads
+        self.device, self.threads, self.updater = parts.device, parts.threads, parts.updater
         self.molecules, self.names, self.notes = parts.molecules, parts.names, parts.notes
-        self.updater, self.cache = parts.updater, parts.cache
-        self.buffer, self.held_out = parts.buffer, parts.held_out
+        self.cache, self.buffer, self.held_out = parts.cache, parts.buffer, parts.held_out
         seeds = np.random.SeedSequence(config.seed).spawn(2)
         self.batch_rng, sampler_rng = (np.random.default_rng(seed) for seed in seeds)
         self.stop_requested = False
@@ -77,10 +76,9 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
-        shares = [self.updater.step / self.config.steps]
-        if self.config.minutes is not None:
-            shares.append(self.elapsed / (60.0 * self.config.minutes))
-        return min(1.0, max(shares))
+        steps, minutes = self.updater.step / self.config.steps, self.config.minutes
+        time_share = 0.0 if minutes is None else self.elapsed / (60.0 * minutes)
+        return min(1.0, max(steps, time_share))
 
     @property
     def counters(self) -> Counters:
