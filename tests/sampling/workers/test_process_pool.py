@@ -163,7 +163,7 @@ def test_a_killed_sampler_goes_on_where_its_last_chunk_ended(number, started):
         assert numbers == list(range(1, len(numbers) + 1))
     samples = [(s.walker, s.step) for c in messages for s in c.batch.samples]
     assert len(set(samples)) == len(samples)
-    assert by_sampler(messages, 0)[-1].state.version == 11
+    assert by_sampler(messages, 0)[-1].checkpoint.version == 11
 
 
 @pytest.mark.slow
@@ -178,7 +178,7 @@ def test_a_silent_sampler_is_started_again(started):
         time.sleep(0.05)
     (report,) = engine.reports()
     assert report.reason.startswith("silent for ")
-    assert collect(engine, 1)[0].state.nchunks == last.state.nchunks + 1
+    assert collect(engine, 1)[0].checkpoint.nchunks == last.checkpoint.nchunks + 1
 
 
 @pytest.mark.slow
@@ -187,12 +187,12 @@ def test_what_cannot_be_read_is_refused_and_made_again(started):
     engine = started(trainer)
     message = collect(engine, 1)[-1]
     os.kill(engine.processes[0].pid, signal.SIGSTOP)
-    last = ([message, *engine.collect()])[-1].state.nchunks
+    last = ([message, *engine.collect()])[-1].checkpoint.nchunks
     (engine._exchange.path / f"sampler-0.{last + 1:09d}.message").write_bytes(b"not a message")
     assert engine.collect() == []
     (report,) = engine.reports()
     assert report.reason.startswith("sent what cannot be read (SafetensorError")
-    assert collect(engine, 1)[0].state.nchunks == last + 1
+    assert collect(engine, 1)[0].checkpoint.nchunks == last + 1
 
 
 def test_too_many_deaths_are_the_end(started):
