@@ -50,15 +50,14 @@ def new_trainer(
     trainer = Trainer(config, Dataset.of([molecule(options.molecule)]), model)
     trainer.begin()
     if model is not None:
-        trainer.counters.sampling = True
-        trainer._place_walkers()
+        trainer.sampling.place_walkers()
     return trainer
 
 
 def pretrained(options: argparse.Namespace) -> ElectronicStateModel:
     """A model that is safe for dynamics."""
     trainer = new_trainer(options, EngineConfig(name="sync"))
-    while trainer.updater.step < options.pretraining or not trainer.bracket_is_safe():
+    while trainer.updater.step < options.pretraining or not trainer.sampling.bracket_is_safe():
         trainer.train(0.0)
     return trainer.averaged_model()
 
@@ -151,7 +150,7 @@ class ReplayingEngine(ProcessPool):
 
 def recorded(trainer: Trainer) -> Recording:
     """The second message of the first sampler: the first takes longer, it places walkers."""
-    producer = trainer._producer(trainer.sampler_states[0])
+    producer = trainer.parts.sampler_from(trainer.sampling.states[0])
     producer.advance(0)
     begun = time.monotonic()
     tensors, record = to_message(producer.advance(1))
@@ -171,8 +170,8 @@ def simulate(options: argparse.Namespace) -> None:
     for count in options.simulate:
         local = EngineConfig(name="local", samplers=count)
         trainer = new_trainer(options, local, copy.deepcopy(model))
-        assert isinstance(trainer.pool, ProcessPool)
-        trainer.pool = ReplayingEngine(trainer.pool, sent)
+        assert isinstance(trainer.sampling.pool, ProcessPool)
+        trainer.sampling.pool = ReplayingEngine(trainer.sampling.pool, sent)
         steps, samples = rates(trainer, options.seconds)
         print(f"| {count} | {samples:.0f} | {steps:.0f} |", flush=True)
 

@@ -19,6 +19,7 @@ from ase.build import molecule
 from ase_srdft import LevelOfTheory, SRDFTCalculator
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.runs.checkpoint import Checkpoints
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.training.config import TrainingConfig
@@ -42,8 +43,10 @@ def main(arguments: list[str] | None = None) -> None:
     config = TrainingConfig(level=level, steps=options.steps, sampling=sampling)
 
     # 2. Learn it.  The trainer says what happens, and the directory writes it down.
-    trainer = Trainer(config, Dataset.of([water]))
-    directory = RunDirectory(options.output, trainer)
+    #    Samplers in other processes get the weights that a checkpoint holds.
+    checkpoints = Checkpoints(options.output)
+    trainer = Trainer(config, Dataset.of([water]), may_publish=checkpoints.save_if_due)
+    directory = RunDirectory(options.output, trainer, checkpoints)
     print("steps   geometries   certified error / µEh")
     for event in trainer.run():
         directory.record(event)

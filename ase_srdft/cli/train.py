@@ -183,16 +183,19 @@ def _prepared(
 ) -> tuple[Trainer, RunDirectory | None]:
     """A trainer where the last checkpoint left off, and the directory if this rank is to write."""
     from ase_srdft.common.errors import BadInput
-    from ase_srdft.runs.checkpoint import load_checkpoint, run_identity
+    from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint, run_identity
     from ase_srdft.runs.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
 
+    checkpoints = Checkpoints(options.output)  # the lead alone writes them, and publishes
+
     def new_trainer() -> Trainer:
         config = configuration(options)
-        return Trainer(config, dataset(options, config), ranks=ranks)
+        may_publish = checkpoints.save_if_due if ranks.is_lead else None
+        return Trainer(config, dataset(options, config), ranks=ranks, may_publish=may_publish)
 
     def directory_of_lead() -> RunDirectory | None:
-        return RunDirectory(options.output, trainer) if ranks.is_lead else None
+        return RunDirectory(options.output, trainer, checkpoints) if ranks.is_lead else None
 
     def same_checkpoint() -> None:
         if not ranks.is_lead and not load_checkpoint(options.output, trainer):

@@ -56,7 +56,7 @@ def pretrain(
     record = None
     limit = min(LONGEST_PRETRAINING, trainer.config.steps)
     trainer.begin()
-    while not trainer.bracket_is_safe():
+    while not trainer.sampling.bracket_is_safe():
         if trainer.updater.step >= limit:
             raise SamplingFailed(
                 f"after {trainer.updater.step} training steps the bracket is still wider "
@@ -99,8 +99,7 @@ class InlineTrainer:
 
     def learn_from(self, positions: np.ndarray) -> None:
         """Train with a further geometry (natoms, 3) in Bohr."""
-        self.trainer.buffer.add_sample(0, positions, None)
-        self.trainer.counters.nsamples += 1
+        self.trainer.sampling.add_given(0, positions)
         for _ in range(self.train_steps):
             self.last_training = self.trainer.train(progress=0.0)
 

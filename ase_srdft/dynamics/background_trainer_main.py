@@ -61,8 +61,7 @@ def _go_on(
         alive()
         for path in mailbox.waiting("geometry"):
             tensors, _ = mailbox.take(path)
-            trainer.buffer.add_sample(0, tensors["positions"].numpy(), None)
-            trainer.counters.nsamples += 1
+            trainer.sampling.add_given(0, tensors["positions"].numpy())
             since_news = 0
         if since_news >= _WITHOUT_NEWS * train_steps:
             time.sleep(_PAUSE_SECONDS)

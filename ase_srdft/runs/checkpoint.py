@@ -12,27 +12,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import torch
-from torch import Tensor
 
 from ase_srdft.common.atomic_files import destination, replace_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
-from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, under
-from ase_srdft.training.events import Counters
-from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.training.validation import note_new_target
-from ase_srdft.training.weight_updater import DivergenceGuard
 
-__all__ = ["CHECKPOINT", "load_checkpoint", "run_identity", "save_checkpoint"]
+__all__ = ["CHECKPOINT", "Checkpoints", "load_checkpoint", "run_identity", "save_checkpoint"]
 
 CHECKPOINT = "checkpoint.h5"
 _FORMAT = "ase_srdft checkpoint 2"
@@ -40,6 +31,8 @@ _FORMAT = "ase_srdft checkpoint 2"
 _HEAD = 512
 #: Settings that may differ when a run goes on: its limits and how it uses the machine.
 _MAY_CHANGE = ("steps", "minutes", "target_error_uEh", "threads", "device", "memory_gb", "engine")
+#: Share of the time that checkpoints may take.
+_SHARE_OF_TIME = 0.02
 
 _Arrays = dict[str, np.ndarray]
 
@@ -59,31 +52,51 @@ def run_identity(trainer: Trainer) -> dict[str, Any]:
     return plain
 
 
+class Checkpoints:
+    """Makes the checkpoints of one run, and knows which step is in the last.
+
+    :meth:`save_if_due` is the ``may_publish`` of a trainer: samplers in other processes are given
+    only weights that are in a checkpoint, so that no version of them that made a sample can be
+    lost.
+
+    Args:
+        directory: of the run.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._saved_step, self._next_time = -1, 0.0
+
+    def save(self, trainer: Trainer) -> None:
+        """Make everything durable.
+
+        Raises:
+            OSError: it cannot be written; the last one is still there.
+        """
+        started = time.monotonic()
+        save_checkpoint(self.directory, trainer)
+        ended, self._saved_step = time.monotonic(), trainer.updater.step
+        self._next_time = ended + (ended - started) / _SHARE_OF_TIME
+
+    def save_if_due(self, trainer: Trainer) -> bool:
+        """Make a checkpoint if it is not too soon after the last; whether this step is in one.
+
+        Raises:
+            OSError: it cannot be written; the last one is still there.
+        """
+        if self._saved_step != trainer.updater.step and time.monotonic() >= self._next_time:
+            self.save(trainer)
+        return self._saved_step == trainer.updater.step
+
+
 def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     """Write the checkpoint of a trainer between two events of its run, and verify it.
 
     Raises:
         OSError: it cannot be written; the last one is still there.
     """
-    arrays = _weights(trainer) | _optimiser_arrays(trainer)
-    arrays |= _geometries("buffer", trainer.buffer.samples, trainer.cache)
-    arrays["buffer/bracket_width"] = np.asarray(trainer.buffer.widths)
-    arrays |= _geometries("validation", trainer.held_out.keys, trainer.held_out.cache)
-    for state in trainer.sampler_states:
-        arrays |= {f"samplers/{state.sampler}/{n}": array for n, array in state.arrays.items()}
-    record = {
-        "identity": run_identity(trainer),
-        "target_error_uEh": trainer.config.target_error_uEh,
-        "step": trainer.updater.step,
-        "pace": asdict(trainer.updater.guard),
-        "counters": trainer.counters_to_plain(),
-        "batch_rng": trainer.batch_rng.bit_generator.state,
-        "sampler_rng": trainer.sampler_rng.bit_generator.state,
-        "pass_left": trainer.buffer.pass_left,
-        "carried": trainer.buffer.carried,
-        "samplers": [state.record for state in trainer.sampler_states],
-    }
-    content = _to_bytes(arrays, json.dumps(record))
+    record = {"identity": run_identity(trainer), **trainer.to_plain()}
+    content = _to_bytes(trainer.to_arrays(), json.dumps(record))
     path, previous = _paths(directory)
     if path.is_file():
         path.replace(previous)
@@ -114,101 +127,8 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
         return False
     arrays, record = _read_first(present)
     _check_identity(directory, record["identity"], run_identity(trainer))
-    updater = trainer.updater
-    updater.model.load_state_dict(_tensors("weights/model/", arrays))
-    updater.averaged.load_state_dict(_tensors("weights/averaged/", arrays))
-    trainer.best = _tensors("weights/best/", arrays)
-    updater.rollback_weights = _tensors("weights/kept/", arrays)
-    updater.guard = DivergenceGuard(**record["pace"])
-    _restore_optimiser(trainer, _tensors("optimiser/", arrays))
-    updater.step = record["step"]
-    trainer.counters = _counters_of(record)
-    target = trainer.config.target_error_uEh
-    note_new_target(target, record.get("target_error_uEh"), trainer.counters)
-    trainer.batch_rng.bit_generator.state = record["batch_rng"]
-    trainer.sampler_rng.bit_generator.state = record["sampler_rng"]
-    trainer.buffer.pass_left = record["pass_left"]
-    trainer.buffer.carried = record["carried"]
-    buffer = _geometries_of("buffer", arrays)
-    for (molecule, positions), width in zip(buffer, arrays["buffer/bracket_width"], strict=True):
-        trainer.buffer.add_sample(molecule, positions, None, float(width))
-    trainer.held_out.restore(_geometries_of("validation", arrays))
-    trainer.sampler_states = [
-        SamplerCheckpoint(**plain, arrays=under(f"samplers/{plain['sampler']}/", arrays))
-        for plain in record["samplers"]
-    ]
+    trainer.from_arrays(arrays, record)
     return True
-
-
-def _counters_of(record: dict[str, Any]) -> Counters:
-    """The counters; of an older version's some are not there."""
-    counters = Counters(**record["counters"])
-    if "validated_nsampled" not in record["counters"] and math.isfinite(counters.best_width):
-        # then a sample that was held out made the best width void
-        counters.validated_nsampled = counters.nheld_out
-    return counters
-
-
-def _weights(trainer: Trainer) -> _Arrays:
-    updater = trainer.updater
-    states = {
-        "model": updater.model.state_dict(),
-        "averaged": updater.averaged.state_dict(),
-        "best": trainer.best,
-        "kept": updater.rollback_weights,
-    }
-    return {
-        f"weights/{which}/{name}": _array(tensor)
-        for which, state in states.items()
-        for name, tensor in state.items()
-    }
-
-
-def _optimiser_arrays(trainer: Trainer) -> _Arrays:
-    state = trainer.updater.optimiser.state_dict()["state"]
-    return {
-        f"optimiser/{index}/{name}": _array(torch.as_tensor(value))
-        for index, values in state.items()
-        for name, value in values.items()
-    }
-
-
-def _restore_optimiser(trainer: Trainer, tensors: dict[str, Tensor]) -> None:
-    optimiser = trainer.updater.optimiser
-    full = optimiser.state_dict()
-    full["state"] = {}
-    for name, tensor in tensors.items():
-        index, entry = name.split("/", 1)
-        full["state"].setdefault(int(index), {})[entry] = tensor
-    optimiser.load_state_dict(full)
-
-
-def _geometries(group: str, keys: Sequence[int], cache: GeometryCache) -> _Arrays:
-    """Geometries one after the other: molecule, number of atoms, positions of all atoms."""
-    positions = [cache.positions_of(key) for key in keys]
-    return {
-        f"{group}/molecule": np.array([cache.molecule_of(key) for key in keys], dtype=np.int64),
-        f"{group}/natoms": np.array([len(p) for p in positions], dtype=np.int64),
-        f"{group}/positions": np.concatenate([np.zeros((0, 3)), *positions]),
-    }
-
-
-def _geometries_of(group: str, arrays: _Arrays) -> list[tuple[int, np.ndarray]]:
-    ends = np.cumsum(arrays[f"{group}/natoms"])
-    pieces = np.split(arrays[f"{group}/positions"], ends)[:-1]
-    return [
-        (int(molecule), piece)
-        for molecule, piece in zip(arrays[f"{group}/molecule"], pieces, strict=True)
-    ]
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.detach().cpu().numpy()
-    return array
-
-
-def _tensors(prefix: str, arrays: _Arrays) -> dict[str, Tensor]:
-    return {name: torch.as_tensor(array) for name, array in under(prefix, arrays).items()}
 
 
 def _write(path: Path, content: bytes) -> None:

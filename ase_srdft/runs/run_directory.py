@@ -31,7 +31,7 @@ from ase_srdft.common.units import (
     MICROHARTREE,
 )
 from ase_srdft.models.model_file import save_model
-from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
+from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.report.page import write_report
 from ase_srdft.sampling.sampler import Sample, SampleBatch
 from ase_srdft.training.events import Event, Validation
@@ -43,8 +43,6 @@ __all__ = ["RunDirectory", "end_record", "validation_record"]
 _LOG_EVERY = 20
 #: For a run that has been told to end, or has lost its supervisor, to do so.
 _PATIENCE_SECONDS = 30.0
-#: Share of the time that checkpoints may take.
-_CHECKPOINT_SHARE = 0.02
 
 
 class RunDirectory:
@@ -56,19 +54,30 @@ class RunDirectory:
     Args:
         path: created if need be.
         trainer: whose events are recorded; put where the directory's checkpoint left off.
+        checkpoints: of this directory, those that the trainer asks before it publishes weights;
+            None where nothing leaves its process (engine ``sync``).
 
     Raises:
-        BadInput: the directory cannot be written, holds another run, or one that is at work.
+        BadInput: the directory cannot be written, holds another run, or one that is at work; or
+            no checkpoints are given where weights go to other processes.
         DamagedFile: its checkpoint is damaged.
     """
 
-    def __init__(self, path: Path, trainer: Trainer) -> None:
+    def __init__(
+        self, path: Path, trainer: Trainer, checkpoints: Checkpoints | None = None
+    ) -> None:
+        engine = trainer.config.engine.name
+        if checkpoints is None and engine != "sync":
+            raise BadInput(
+                f"engine {engine!r} without checkpoints: give the same Checkpoints here and, as "
+                "may_publish=checkpoints.save_if_due, to the Trainer"
+            )
+        self.checkpoints = checkpoints or Checkpoints(path)
         self.path = writable_directory(path)
         self._lock = weakref.finalize(self, os.close, locked_directory(path, _PATIENCE_SECONDS))
         self.trainer = trainer
         self._recent: list[Event] = []
         self._interval_started = time.monotonic()
-        self._next_checkpoint, self._saved_step = 0.0, -1
         self._saved_width = math.nan
         try:
             self.resumed = load_checkpoint(path, trainer)
@@ -76,7 +85,6 @@ class RunDirectory:
         except BaseException:
             self.close()
             raise
-        trainer.weights_are_safe = self.weights_are_safe
 
     def _begin(self) -> None:
         settings = yaml.safe_dump(self.trainer.config.to_plain(), sort_keys=False)
@@ -99,7 +107,7 @@ class RunDirectory:
             if event.step % _LOG_EVERY == 0:
                 self._log_training()
             if event.step % self.trainer.config.train_steps_per_round == 0:
-                self.weights_are_safe()
+                self.checkpoints.save_if_due(self.trainer)
         elif event.sampling is not None:
             self._log(_sampling_record(event, event.sampling))
             self._append_samples(event.sampling.samples)
@@ -110,27 +118,13 @@ class RunDirectory:
         elif event.worker is not None:
             self._log(_common("worker", event) | asdict(event.worker))
 
-    def weights_are_safe(self) -> bool:
-        """Make a checkpoint if it is not too soon after the last; whether the weights are in one.
-
-        Samplers in other processes are given only such weights, so that no version of them that
-        made a sample can be lost.
-        """
-        step = self.trainer.updater.step
-        if self._saved_step != step and time.monotonic() >= self._next_checkpoint:
-            self.checkpoint()
-        return self._saved_step == step
-
     def checkpoint(self) -> None:
         """Make everything durable.
 
         Raises:
             OSError: it cannot be written; the last one is still there.
         """
-        started = time.monotonic()
-        save_checkpoint(self.path, self.trainer)
-        ended, self._saved_step = time.monotonic(), self.trainer.updater.step
-        self._next_checkpoint = ended + (ended - started) / _CHECKPOINT_SHARE
+        self.checkpoints.save(self.trainer)
 
     def finish(self, reason: str) -> None:
         """The run ends here: checkpoint, model and report."""

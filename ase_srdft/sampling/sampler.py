@@ -35,7 +35,15 @@ from ase_srdft.sampling.integrators import (
 )
 from ase_srdft.sampling.lindh_mobility import mobility_square_root, rigid_motions
 
-__all__ = ["EnergySurface", "Sample", "SampleBatch", "Sampler", "WalkerGroup", "thermal_copies"]
+__all__ = [
+    "EnergySurface",
+    "GroupSurface",
+    "Sample",
+    "SampleBatch",
+    "Sampler",
+    "WalkerGroup",
+    "thermal_copies",
+]
 
 #: Evaluates (molecule index, positions (nwalkers, natoms, 3) in Bohr) with the current weights.
 EnergySurface = Callable[[int, np.ndarray], SinglePoint]
@@ -161,6 +169,39 @@ class WalkerGroup:
         self.lowest_energy = min(self.lowest_energy, float(lowest))
 
 
+class GroupSurface:
+    """Energy and forces of a group's positions, as an integrator asks for them.
+
+    An integrator's contract carries no more than these; samples need all of the single point.
+
+    Args:
+        group: whose walkers move.
+        surface: of all molecules.
+
+    Attributes:
+        latest: the whole answer to the latest call; None before the first.
+    """
+
+    def __init__(self, group: WalkerGroup, surface: EnergySurface) -> None:
+        self.group = group
+        self.surface = surface
+        self.latest: SinglePoint | None = None
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energy (Hartree) and forces (Hartree/Bohr); infinite and NaN where atoms clash."""
+        group = self.group
+        hopeless = too_close(group.numbers, positions * ANGSTROM_PER_BOHR)
+        usable = np.where(hopeless[:, None, None], group.reference, positions)
+        self.latest = self.surface(group.molecule, usable)
+        assert self.latest.forces is not None
+        energy = self.latest.energy.cpu().numpy()
+        forces = self.latest.forces.cpu().numpy()
+        return (
+            np.where(hopeless, np.inf, energy),
+            np.where(hopeless[:, None, None], np.nan, forces),
+        )
+
+
 def thermal_copies(
     molecule: Molecule,
     reference: Float[np.ndarray, "natoms 3"],
@@ -205,7 +246,6 @@ class Sampler:
         self.groups: list[WalkerGroup] = []
         self.version = 0
         self._thermal_energy = HARTREE_PER_KELVIN * config.temperature_K
-        self._last: SinglePoint | None = None
 
     def init(
         self,
@@ -242,7 +282,9 @@ class Sampler:
                     positions=start, energy=np.zeros(len(start)), forces=np.zeros_like(start)
                 ),
             )
-            group.state = self._integrator(group).init(start, self._calls(group), rng)
+            group.state = self._integrator(group).init(
+                start, GroupSurface(group, self.surface), rng
+            )
             group.note_lowest_energy()
             self.groups.append(group)
 
@@ -254,7 +296,7 @@ class Sampler:
         """
         self.version = version
         for group in self.groups:
-            group.state = group.state.refresh(self._calls(group))
+            group.state = group.state.refresh(GroupSurface(group, self.surface))
             group.note_lowest_energy()
 
     def sample(self, nsteps: int, rng: np.random.Generator) -> SampleBatch:
@@ -266,12 +308,13 @@ class Sampler:
         for group in self.groups:
             # A mobility belongs to a geometry: constant within a round, anew for the next.
             integrator = self._integrator(group)
+            surface = GroupSurface(group, self.surface)
             for _ in range(nsteps):
                 before = group.state
-                group.state = integrator.step(before, self._calls(group), rng)
+                group.state = integrator.step(before, surface, rng)
                 group.nsteps += 1
-                evaluation = self._last
-                assert evaluation is not None
+                evaluation = surface.latest
+                assert evaluation is not None  # a step ends where it has asked for the forces
                 good = self._guard(group, resets)
                 temperature += self._temperature(group, integrator, before)
                 moved = getattr(group.state, "accepted", good)
@@ -301,23 +344,6 @@ class Sampler:
             thermal_energy=self._thermal_energy,
             mobility=Mobility(square_root=np.array(roots)),
         )
-
-    def _calls(self, group: WalkerGroup) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """Energy and forces of the group's positions; infinite and NaN where there is none."""
-
-        def energy_and_forces(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            hopeless = too_close(group.numbers, positions * ANGSTROM_PER_BOHR)
-            usable = np.where(hopeless[:, None, None], group.reference, positions)
-            self._last = self.surface(group.molecule, usable)
-            assert self._last.forces is not None
-            energy = self._last.energy.cpu().numpy()
-            forces = self._last.forces.cpu().numpy()
-            return (
-                np.where(hopeless, np.inf, energy),
-                np.where(hopeless[:, None, None], np.nan, forces),
-            )
-
-        return energy_and_forces
 
     def _guard(self, group: WalkerGroup, resets: Counter[str]) -> Bool[np.ndarray, " nwalkers"]:
         """Which walkers are where a sample may be; the reasons of the others are counted."""
@@ -352,7 +378,7 @@ class Sampler:
         else:
             roots = integrator.mobility.square_root[chosen]
             own = replace(integrator, mobility=Mobility(square_root=roots))
-        fresh = own.init(start, self._calls(group), rng)
+        fresh = own.init(start, GroupSurface(group, self.surface), rng)
         group.state = group.state.replace_walkers(chosen, fresh)
 
     def _temperature(self, group: WalkerGroup, integrator: Any, before: WalkerState) -> np.ndarray:

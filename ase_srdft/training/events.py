@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from ase_srdft.sampling.sampler import SampleBatch
 from ase_srdft.sampling.workers.worker_report import WorkerReport
 from ase_srdft.training.weight_updater import StepRecord
 
-__all__ = ["Counters", "Event", "Validation"]
+__all__ = ["Counters", "Event", "SamplingCounters", "Validation", "ValidationCounters"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,52 +69,84 @@ class Event:
     worker: WorkerReport | None = None
 
 
-@dataclass(kw_only=True)
-class Counters:
-    """What has been counted; part of a checkpoint.
+@dataclass(frozen=True, kw_only=True)
+class SamplingCounters:
+    """What is counted of sampling.
 
     Attributes:
-        elapsed: seconds of training before this session.
         nsamples: accepted samples.
-        replaced: places of the held-out set where there are samples now, the oldest first.
         sampled_molecules: which molecules gave a sample.
         fruitless: sampling rounds in a row without a sample.
         sampling: whether dynamics has started.
-        best_width: mean bracket of the best weights at the last validation (Hartree).
-        best_largest_width: their widest bracket there (Hartree).
-        set_has_changed: whether other geometries are held out now than then.
-        validated_nsampled: samples that were held out then.
-        copies_moved_fs: how far (fs) dynamics has moved the rattled copies that are held out.
-        met_target_uEh: a target that was met already when the run was started again with it.
         resets: walkers reset and samples refused, by reason.
-        validated_step: of the last validation.
         nrestarts: of workers.
     """
 
-    elapsed: float = 0.0
     nsamples: int = 0
-    replaced: list[int] = field(default_factory=list)
     sampled_molecules: list[int] = field(default_factory=list)
     fruitless: int = 0
     sampling: bool = False
+    resets: dict[str, int] = field(default_factory=dict)
+    nrestarts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationCounters:
+    """What is noted of validations.
+
+    Attributes:
+        best_width: mean bracket of the best weights at the last validation (Hartree).
+        best_largest_width: their widest bracket there (Hartree).
+        validated_nsampled: samples that were held out then.
+        copies_moved_fs: how far (fs) dynamics has moved the rattled copies that are held out.
+        met_target_uEh: a target that was met already when the run was started again with it.
+        validated_step: of the last validation.
+    """
+
     best_width: float = math.inf
     best_largest_width: float = math.inf
-    set_has_changed: bool = False
     validated_nsampled: int = 0
     copies_moved_fs: float = 0.0
     met_target_uEh: float | None = None
-    resets: dict[str, int] = field(default_factory=dict)
     validated_step: int = 0
-    nrestarts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters(SamplingCounters, ValidationCounters):
+    """All that is counted, as a checkpoint keeps it: a copy of what the parts of a trainer own.
+
+    Attributes:
+        elapsed: seconds of training before this session.
+        replaced: places of the held-out set where there are samples now, the oldest first.
+        set_has_changed: whether other geometries are held out now than at the last validation.
+    """
+
+    elapsed: float = 0.0
+    replaced: list[int] = field(default_factory=list)
+    set_has_changed: bool = False
 
     @property
     def nheld_out(self) -> int:
         """Samples held out for validation."""
         return len(self.replaced)
 
-    def hold_out(self, place: int) -> None:
-        """Note that a sample is held out at this place now."""
-        if place in self.replaced:
-            self.replaced.remove(place)
-        self.replaced.append(place)
-        self.set_has_changed = True
+    @property
+    def of_sampling(self) -> SamplingCounters:
+        """Those of sampling."""
+        names = [field.name for field in fields(SamplingCounters)]
+        return SamplingCounters(**{name: getattr(self, name) for name in names})
+
+    @property
+    def of_validation(self) -> ValidationCounters:
+        """Those of validations."""
+        names = [field.name for field in fields(ValidationCounters)]
+        return ValidationCounters(**{name: getattr(self, name) for name in names})
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Counters:
+        """The counters of a checkpoint; in that of an older version some are missing."""
+        counters = cls(**plain)
+        if "validated_nsampled" not in plain and math.isfinite(counters.best_width):
+            # then a sample that was held out made the best width void
+            counters = replace(counters, validated_nsampled=counters.nheld_out)
+        return counters

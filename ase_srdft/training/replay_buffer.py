@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +14,7 @@ from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.training.config import SelectionConfig
 from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.prioritised_draws import draw_probabilities, index_to_evict
+from ase_srdft.training.state_arrays import geometries_from_arrays, geometries_to_arrays
 
 __all__ = ["ReplayBuffer"]
 
@@ -25,9 +27,8 @@ class ReplayBuffer:
     Where the share does not divide the batch, the remainder is carried to the next batch, so that
     the share holds over time.
 
-    The bracket widths that decide are the latest that anyone has told: :meth:`add_sample` and
-    :meth:`note_widths`.  A checkpoint keeps :attr:`widths` and gives each back to
-    :meth:`add_sample`, in order.
+    The bracket widths that decide are the latest given to :meth:`add_sample` or
+    :meth:`note_widths`.
 
     Args:
         cache: keeps the geometries.
@@ -91,6 +92,22 @@ class ReplayBuffer:
         for key, width in zip(keys, widths, strict=True):
             if key in self._widths:
                 self._widths[key] = float(width)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The sampled geometries and their brackets, as a checkpoint names them."""
+        arrays = geometries_to_arrays("buffer", self.samples, self.cache)
+        return arrays | {"buffer/bracket_width": self.widths}
+
+    def to_plain(self) -> dict[str, Any]:
+        """Where the draws are: plain values, as a checkpoint names them."""
+        return {"pass_left": self.pass_left, "carried": self.carried}
+
+    def from_arrays(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
+        """Put an empty buffer where :meth:`to_arrays` and :meth:`to_plain` left off."""
+        self.pass_left, self.carried = plain["pass_left"], plain["carried"]
+        geometries = geometries_from_arrays("buffer", arrays)
+        for (molecule, at), width in zip(geometries, arrays["buffer/bracket_width"], strict=True):
+            self.add_sample(molecule, at, None, float(width))
 
     def _evict(self) -> None:
         index = index_to_evict(self.widths) if self.selection.exponent > 0.0 else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,10 @@ from jaxtyping import Float
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.reference.label_file import Labels
+from ase_srdft.training.events import Counters
 from ase_srdft.training.geometry_cache import GeometryCache
 from ase_srdft.training.losses import EnergyLoss
+from ase_srdft.training.state_arrays import geometries_from_arrays, geometries_to_arrays
 from ase_srdft.training.weight_updater import mean_bracket, mean_hamiltonian_error
 
 __all__ = ["ValidationMeans", "ValidationSet", "is_held_out", "which_are_held_out"]
@@ -62,6 +64,8 @@ class ValidationSet:
     Attributes:
         keys: in the store; a geometry's place is that of its key.
         nframes: how many of them, the first ones, are given frames.
+        replaced: places where there are samples now, the oldest first.
+        has_changed: whether other geometries are held out now than at the last validation.
     """
 
     def __init__(self, cache: GeometryCache, ranks: Ranks, labels: Labels | None) -> None:
@@ -70,6 +74,13 @@ class ValidationSet:
         self.labels = labels
         self.keys: list[int] = []
         self.nframes = 0
+        self.replaced: list[int] = []
+        self.has_changed = False
+
+    @property
+    def nsampled(self) -> int:
+        """How many of them dynamics has sampled."""
+        return len(self.replaced)
 
     @property
     def nreplaceable(self) -> int:
@@ -89,52 +100,69 @@ class ValidationSet:
             self.add(molecule, positions)
             self.nframes += 1
 
-    def restore(self, geometries: Iterable[tuple[int, np.ndarray]]) -> None:
-        """These geometries, and none of those of before."""
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The geometries, as a checkpoint names them."""
+        return geometries_to_arrays("validation", self.keys, self.cache)
+
+    def from_arrays(self, arrays: dict[str, np.ndarray], counters: Counters) -> None:
+        """The geometries of a checkpoint, and none of those of before."""
         for key in self.keys:
             self.cache.remove(key)
         self.keys = []
-        for molecule, positions in geometries:
+        for molecule, positions in geometries_from_arrays("validation", arrays):
             self.add(molecule, positions)
+        self.replaced = list(counters.replaced)
+        self.has_changed = counters.set_has_changed
 
-    def replace(
-        self, molecule: int, positions: Float[np.ndarray, "natoms 3"], replaced: Sequence[int]
-    ) -> int | None:
-        """Put a geometry (Bohr) where another of its molecule was.
+    def take(
+        self, seed: int, number: int, molecule: int, positions: Float[np.ndarray, "natoms 3"]
+    ) -> bool:
+        """Hold a sample out, if it is its turn and there is a place for it.
 
         Args:
+            seed: of the run.
+            number: of the sample, from one on.
             molecule: its index.
             positions: (Bohr).
-            replaced: places that hold samples, from the oldest to the newest: the first others
-                are replaced before these.
+        """
+        if not is_held_out(seed, number, self.nreplaceable):
+            return False
+        return self.replace(molecule, positions) is not None
+
+    def replace(self, molecule: int, positions: Float[np.ndarray, "natoms 3"]) -> int | None:
+        """Put a sample (Bohr) where a copy of its molecule was, or else its oldest sample.
 
         Returns:
             The place; None if there is none.
         """
-        taken = set(replaced)
-        fresh = [place for place in range(self.nframes, len(self.keys)) if place not in taken]
-        for place in [*fresh, *replaced]:
+        for place in [*self._places_of_copies(), *self.replaced]:
             if self.cache.molecule_of(self.keys[place]) == molecule:
-                self.cache.remove(self.keys[place])
-                self.keys[place] = self.cache.add(molecule, positions)
+                self._move(place, positions)
+                if place in self.replaced:
+                    self.replaced.remove(place)
+                self.replaced.append(place)
                 return place
         return None
 
-    def copies(self, replaced: Collection[int]) -> list[tuple[int, np.ndarray]]:
+    def copies(self) -> list[tuple[int, np.ndarray]]:
         """Molecule and positions (Bohr) of those that are neither frames nor samples."""
-        return [
-            (self.cache.molecule_of(key), self.cache.positions_of(key))
-            for place, key in enumerate(self.keys)
-            if place >= self.nframes and place not in replaced
-        ]
+        keys = [self.keys[place] for place in self._places_of_copies()]
+        return [(self.cache.molecule_of(key), self.cache.positions_of(key)) for key in keys]
 
-    def move_copies(self, positions: Sequence[np.ndarray], replaced: Collection[int]) -> None:
+    def move_copies(self, positions: Sequence[np.ndarray]) -> None:
         """Put what is neither frame nor sample elsewhere (Bohr), in order."""
-        places = [p for p in range(self.nframes, len(self.keys)) if p not in replaced]
-        for place, at in zip(places, positions, strict=True):
-            molecule = self.cache.molecule_of(self.keys[place])
-            self.cache.remove(self.keys[place])
-            self.keys[place] = self.cache.add(molecule, at)
+        for place, at in zip(self._places_of_copies(), positions, strict=True):
+            self._move(place, at)
+
+    def _places_of_copies(self) -> list[int]:
+        taken = set(self.replaced)
+        return [place for place in range(self.nframes, len(self.keys)) if place not in taken]
+
+    def _move(self, place: int, positions: np.ndarray) -> None:
+        molecule = self.cache.molecule_of(self.keys[place])
+        self.cache.remove(self.keys[place])
+        self.keys[place] = self.cache.add(molecule, positions)
+        self.has_changed = True
 
     def bracket_of_a_few(self, model: ElectronicStateModel) -> float:
         """Mean bracket width (Hartree) of a few geometries, spread over all."""

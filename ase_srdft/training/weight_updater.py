@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss, StepRecord
+from ase_srdft.training.state_arrays import tensors_from_arrays, tensors_to_arrays
 
 __all__ = [
     "DivergenceGuard",
@@ -162,6 +165,33 @@ class WeightUpdater:
             learning_rate=rate,
             rolled_back=astray,
         )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Weights and optimiser, as a checkpoint names them."""
+        arrays = tensors_to_arrays("weights/model/", self.model.state_dict())
+        arrays |= tensors_to_arrays("weights/averaged/", self.averaged.state_dict())
+        arrays |= tensors_to_arrays("weights/kept/", self.rollback_weights)
+        for index, values in self.optimiser.state_dict()["state"].items():
+            tensors = {name: torch.as_tensor(value) for name, value in values.items()}
+            arrays |= tensors_to_arrays(f"optimiser/{index}/", tensors)
+        return arrays
+
+    def to_plain(self) -> dict[str, Any]:
+        """Step and guard: plain values, as a checkpoint names them."""
+        return {"step": self.step, "pace": asdict(self.guard)}
+
+    def from_arrays(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
+        """Go on where :meth:`to_arrays` and :meth:`to_plain` left off."""
+        self.model.load_state_dict(tensors_from_arrays("weights/model/", arrays))
+        self.averaged.load_state_dict(tensors_from_arrays("weights/averaged/", arrays))
+        self.rollback_weights = tensors_from_arrays("weights/kept/", arrays)
+        full = self.optimiser.state_dict()
+        full["state"] = {}
+        for name, tensor in tensors_from_arrays("optimiser/", arrays).items():
+            index, entry = name.split("/", 1)
+            full["state"].setdefault(int(index), {})[entry] = tensor
+        self.optimiser.load_state_dict(full)
+        self.step, self.guard = plain["step"], DivergenceGuard(**plain["pace"])
 
     def _descend(self, rate: float) -> float:
         """Change the weights along their gradient; returns its norm."""

@@ -33,8 +33,8 @@ def test_replayed_samplers_send_chunk_after_chunk():
     trainer = sampling_trainer(engine={"name": "local", "samplers": 2})
     sent = engines.recorded(trainer)
     assert sent.interval > 0
-    engine = engines.ReplayingEngine(trainer.pool, replace(sent, interval=0.01))
-    engine.start(trainer.sampler_states)
+    engine = engines.ReplayingEngine(trainer.sampling.pool, replace(sent, interval=0.01))
+    engine.start(trainer.sampling.states)
     numbers, end = {0: [], 1: []}, time.monotonic() + 60
     try:
         while min(len(own) for own in numbers.values()) < 3 and time.monotonic() < end:

@@ -115,8 +115,7 @@ def sample_from_the_start(monkeypatch):
     def begin(trainer):
         original(trainer)
         if not trainer.counters.sampling:
-            trainer._place_walkers()
-            trainer.counters.sampling = True
+            trainer.sampling.place_walkers()
 
     monkeypatch.setattr(Trainer, "begin", begin)
 

@@ -21,7 +21,7 @@ from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.dynamics import background_trainer
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
 from ase_srdft.sampling.config import EngineConfig
-from ase_srdft.training.trainer import initial_model
+from ase_srdft.training.build import initial_model
 from tests.tools.small_training import small_config, small_dataset
 
 

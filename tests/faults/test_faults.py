@@ -146,7 +146,7 @@ def test_nan_from_a_sampler_is_refused_and_counted(run):
 def broken_chunk(mailbox, one):
     """A message of the same run with NaN in every number, next in the sampler's order."""
     trainer = sampling_trainer()
-    tensors, record = to_message(trainer._producer(trainer.sampler_states[0]).advance(0))
+    tensors, record = to_message(trainer.parts.sampler_from(trainer.sampling.states[0]).advance(0))
     taken = len(one.metrics("sampling"))
     record["state"]["nchunks"] = taken + 1
     record["state"]["version"] = one.last_step()

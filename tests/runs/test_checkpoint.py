@@ -11,6 +11,7 @@ import pytest
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.runs.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
 from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.events import ValidationCounters
 from tests.tools.small_models import ORBITAL_NETWORK
 from tests.tools.small_training import (
     HCN,
@@ -39,18 +40,18 @@ def everything(trainer):
     updater, source = trainer.updater, trainer.buffer
     arrays = {f"model.{n}": t for n, t in updater.model.state_dict().items()}
     arrays |= {f"averaged.{n}": t for n, t in updater.averaged.state_dict().items()}
-    arrays |= {f"best.{n}": t for n, t in trainer.best.items()}
+    arrays |= {f"best.{n}": t for n, t in trainer.validator.best.items()}
     arrays |= {f"kept.{n}": t for n, t in updater.rollback_weights.items()}
     for index, entries in updater.optimiser.state_dict()["state"].items():
         arrays |= {f"optimiser.{index}.{n}": t for n, t in entries.items()}
-    for state in trainer.sampler_states:
+    for state in trainer.sampling.states:
         arrays |= {f"{state.sampler}.{n}": array for n, array in state.arrays.items()}
     for i, key in enumerate(source.samples):
         arrays[f"sample.{i}"] = trainer.cache.positions_of(key)
     for i, key in enumerate(trainer.held_out.keys):
         arrays[f"validation.{i}"] = trainer.held_out.cache.positions_of(key)
     arrays["widths"] = np.asarray(source.widths)
-    counters = trainer.counters_to_plain()
+    counters = trainer.to_plain()["counters"]
     plain = {
         "counters": {name: value for name, value in counters.items() if name != "elapsed"},
         "step": updater.step,
@@ -59,9 +60,9 @@ def everything(trainer):
         "carried": source.carried,
         "molecules": [trainer.cache.molecule_of(key) for key in source.samples],
         "held": [trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys],
-        "samplers": [(s.sampler, s.nchunks, s.version, s.rng) for s in trainer.sampler_states],
+        "samplers": [(s.sampler, s.nchunks, s.version, s.rng) for s in trainer.sampling.states],
         "batch_rng": trainer.batch_rng.bit_generator.state,
-        "sampler_rng": trainer.sampler_rng.bit_generator.state,
+        "sampler_rng": trainer.sampling.rng.bit_generator.state,
     }
     return copy.deepcopy(({name: np.asarray(array) for name, array in arrays.items()}, plain))
 
@@ -162,7 +163,7 @@ def test_no_checkpoint(tmp_path):
 
 def test_time_adds_up(tmp_path):
     first = small_trainer()
-    first.counters.elapsed = 1000.0
+    first.elapsed_before = 1000.0
     run_until(first, 2)
     save_checkpoint(tmp_path, first)
     second = small_trainer()
@@ -225,7 +226,7 @@ def test_limits_and_the_machine_may_change(tmp_path):
 def test_a_new_target_that_is_met_already_is_reached_at_once(tmp_path):
     trainer = run_until(small_trainer(steps=30), 20)
     trainer.stop_requested = False
-    width = 1e6 * trainer._validate().bracket_width
+    width = 1e6 * trainer.validator.validate().bracket_width
     assert width > 0.0
     save_checkpoint(tmp_path, trainer)
     for target, reached in ((1.1 * width, True), (0.9 * width, False)):
@@ -246,7 +247,7 @@ def test_a_new_target_that_is_met_already_is_reached_at_once(tmp_path):
 def test_a_restart_with_the_same_target_waits_for_dynamics_as_before(tmp_path):
     trainer = run_until(small_trainer(steps=30, target_error_uEh=1e9), 20)
     trainer.stop_requested = False
-    assert trainer._validate().bracket_width > 0.0
+    assert trainer.validator.validate().bracket_width > 0.0
     save_checkpoint(tmp_path, trainer)
     again = small_trainer(steps=30, target_error_uEh=1e9)
     load_checkpoint(tmp_path, again)
@@ -258,12 +259,13 @@ def test_counters_of_an_older_version(tmp_path, monkeypatch):
     """What they did not count is as if the best width was that of the present set, as it was."""
     trainer = small_trainer()
     trainer.begin()
-    trainer.counters.replaced, trainer.counters.best_width = [0, 1, 2, 3], 1e-5
+    trainer.held_out.replaced = [0, 1, 2, 3]
+    trainer.validator.counters = ValidationCounters(best_width=1e-5)
     new = ("best_largest_width", "set_has_changed", "validated_nsampled", "met_target_uEh")
-    plain = trainer.counters_to_plain()
+    plain = trainer.to_plain()
     for name in (*new, "copies_moved_fs"):
-        del plain[name]
-    monkeypatch.setattr(trainer, "counters_to_plain", lambda: plain)
+        del plain["counters"][name]
+    monkeypatch.setattr(trainer, "to_plain", lambda: plain)
     save_checkpoint(tmp_path, trainer)
     again = small_trainer(target_error_uEh=20.0)
     assert load_checkpoint(tmp_path, again)

@@ -14,7 +14,8 @@ from ase.units import Bohr, Hartree
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.models.model_file import load_model
-from ase_srdft.runs import run_directory
+from ase_srdft.runs import checkpoint
+from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig, from_plain
 from ase_srdft.training.dataset import Dataset
@@ -301,7 +302,7 @@ CRASHES = {
     ids=[*CRASHES, "before any checkpoint but the first"],
 )
 def test_a_killed_run_ends_like_an_uninterrupted_one(until, share, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_directory, "_CHECKPOINT_SHARE", share)
+    monkeypatch.setattr(checkpoint, "_SHARE_OF_TIME", share)
     path, whole, events = run
     crashing_run(tmp_path, sampling_trainer(**SETTINGS), until)
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -498,3 +499,50 @@ def test_the_checkpoint_before_is_found_beside_the_file_that_a_link_leads_to(tmp
     directory.close()
     assert (run / "checkpoint.h5").is_symlink()
     assert [p.name for p in store.iterdir()] == ["mine.h5"]
+
+
+# Weights for other processes
+
+
+LOCAL = {"engine": {"name": "local"}}
+
+
+def test_where_weights_leave_the_process_the_directory_needs_the_checkpoints(tmp_path):
+    with pytest.raises(BadInput, match="engine 'local' without checkpoints"):
+        RunDirectory(tmp_path / "run", sampling_trainer(**LOCAL))
+    assert not (tmp_path / "run").exists()
+
+
+class QuietPool:
+    """Nothing samples; which weights were published, and what the checkpoint held then."""
+
+    def __init__(self, path):
+        self.path = path
+        self.published = []
+
+    def start(self, states):
+        pass
+
+    def publish(self, version, weights):
+        again = sampling_trainer(**LOCAL)
+        assert load_checkpoint(self.path, again)
+        self.published.append((version, again.updater.step))
+
+    def collect(self):
+        return []
+
+    reports = collect
+
+    def stop(self):
+        pass
+
+
+@pytest.mark.parametrize(("share", "versions"), [(1e9, [0, 8, 16]), (1e-9, [0])])
+def test_weights_are_published_once_a_checkpoint_holds_them(share, versions, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "_SHARE_OF_TIME", share)
+    checkpoints = Checkpoints(tmp_path)
+    trainer = sampling_trainer(**LOCAL, may_publish=checkpoints.save_if_due)
+    trainer.sampling.pool = QuietPool(tmp_path)
+    record_all(RunDirectory(tmp_path, trainer, checkpoints), trainer)
+    assert trainer.updater.step == 20
+    assert trainer.sampling.pool.published == [(version, version) for version in versions]

@@ -104,7 +104,7 @@ def no_samples(ranks, folder):
         raise SamplingFailed("of the lead")
 
     if ranks.is_lead:
-        trainer.pool.pool.collect = fail
+        trainer.sampling.pool.pool.collect = fail
     for _ in trainer.run():
         pass
 

@@ -53,8 +53,10 @@ def small_dataset(*names, frames=()):
     return Dataset.of([molecule(name) for name in names or ("H2O",)], frames)
 
 
-def small_trainer(dataset=None, ranks=None, **changes):
-    return Trainer(small_config(**changes), dataset or small_dataset(), ranks=ranks)
+def small_trainer(dataset=None, ranks=None, may_publish=None, **changes):
+    return Trainer(
+        small_config(**changes), dataset or small_dataset(), ranks=ranks, may_publish=may_publish
+    )
 
 
 def rattled(nframes, name="H2O", stdev=0.02):
@@ -76,6 +78,5 @@ def sampling_trainer(dataset=None, ranks=None, **changes):
     """A trainer that samples from its first step on, whatever the bracket."""
     trainer = small_trainer(dataset, ranks, **changes)
     trainer.begin()
-    trainer._place_walkers()
-    trainer.counters.sampling = True
+    trainer.sampling.place_walkers()
     return trainer

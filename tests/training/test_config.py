@@ -10,13 +10,13 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.fock.fock_model import FockConfig
 from ase_srdft.sampling.config import SamplingConfig
+from ase_srdft.training.build import initial_model
 from ase_srdft.training.config import (
     OptimiserConfig,
     SelectionConfig,
     TrainingConfig,
     from_plain,
 )
-from ase_srdft.training.trainer import initial_model
 from tests.tools.small_training import small_config, small_dataset
 
 UNUSUAL = TrainingConfig(

@@ -12,6 +12,7 @@ from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.runs.report.history import read_history
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.events import ValidationCounters
 from tests.runs.test_checkpoint import assert_identical, everything
 from tests.tools.small_labels import small_labels
 from tests.tools.small_training import events_of, rattled, small_trainer
@@ -31,8 +32,8 @@ def supervised_trainer(labels=None, **changes):
 
 def test_held_out_error_falls_and_with_it_the_bracket():
     trainer = supervised_trainer(steps=150, validate_every=50)
-    before = trainer._validate()
-    trainer.counters.validated_step, trainer.counters.best_width = 0, math.inf
+    before = trainer.validator.validate()
+    trainer.validator.counters = ValidationCounters()
     validations = [validation for _, validation in events_of(trainer, "validation")]
     assert len(validations) == 3
     assert before.hamiltonian_error > 5e-3

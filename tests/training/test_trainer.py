@@ -16,11 +16,13 @@ from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.models.single_point import single_point
+from ase_srdft.training import build, sampling_schedule
 from ase_srdft.training import trainer as trainer_module
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.build import initial_model
+from ase_srdft.training.dataset import Dataset, evenly_spaced
 from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.starts import distances
-from ase_srdft.training.trainer import Trainer, evenly_spaced, initial_model
+from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation_set import is_held_out
 from ase_srdft.training.weight_updater import mean_bracket
 from tests.tools.small_models import small_model
@@ -152,9 +154,9 @@ def test_samples_take_the_places_of_their_own_molecule():
     assert kinds == [0, 0, 1, 1]
     at = trainer.dataset.references[1]
     taken = []
-    for trainer.counters.nsamples in range(1, 200):
-        if trainer._hold_out(1, at):
-            taken.append(trainer.counters.nsamples)
+    for number in range(1, 200):
+        if trainer.held_out.take(0, number, 1, at):
+            taken.append(number)
     assert sorted(trainer.counters.replaced) == [2, 3]  # and none of the others
     assert taken == [number for number in range(1, 200) if is_held_out(0, number, 4)]
     assert len(taken) > 4
@@ -165,11 +167,11 @@ def test_samples_held_out_are_spread_over_the_last_part_of_the_dynamics():
     trainer = small_trainer(validation_frames=4)
     trainer.begin()
     numbers = []
-    for trainer.counters.nsamples in range(1, 3001):
-        at = np.full((3, 3), float(trainer.counters.nsamples))
-        if trainer._hold_out(0, at):
-            numbers.append(trainer.counters.nsamples)
-        if trainer.counters.nsamples == 100:
+    for number in range(1, 3001):
+        at = np.full((3, 3), float(number))
+        if trainer.held_out.take(0, number, 0, at):
+            numbers.append(number)
+        if number == 100:
             early = sorted(positions[0, 0] for positions in held_positions(trainer))
     assert early == [number for number in numbers if number <= 100][-4:]
     held = sorted(positions[0, 0] for positions in held_positions(trainer))
@@ -184,18 +186,17 @@ def test_weights_are_compared_on_the_same_geometries():
     trainer.begin()
     for _ in range(15):
         trainer.train(0.0)
-    first = trainer._validate()
+    first = trainer.validator.validate()
     assert first.best
     good = weights_of(trainer.best_model())
     # the set becomes an easier one, and the weights worse
     reference = trainer.dataset.references[0]
     for place in range(4):
-        trainer.held_out.replace(0, reference * (1.0 + 1e-3 * place), range(place))
-        trainer.counters.hold_out(place)
+        assert trainer.held_out.replace(0, reference * (1.0 + 1e-3 * place)) == place
     with torch.no_grad():
         for parameter in trainer.updater.averaged.parameters():
             parameter.add_(0.01)
-    second = trainer._validate()
+    second = trainer.validator.validate()
     again = mean_bracket(
         trainer.best_model().float(),
         trainer.held_out.cache.batches(trainer.held_out.keys),
@@ -213,7 +214,7 @@ def test_the_widest_bracket_is_told_beside_the_mean():
     trainer = small_trainer(dataset, validation_frames=6)
     trainer.begin()
     trainer.train(0.0)
-    found = trainer._validate()
+    found = trainer.validator.validate()
     batches = trainer.held_out.cache.batches(trainer.held_out.keys)
     with torch.no_grad():
         _, widths = EnergyLoss().losses_of(trainer.updater.averaged, batches, trainer.threads)
@@ -264,18 +265,18 @@ def test_bars_and_counters_of_events(sampled):
 
 
 def nwalkers(trainer):
-    (state,) = trainer.sampler_states
+    (state,) = trainer.sampling.states
     return [len(state.arrays[f"start.{index}.walkers"]) for index in (0, 1)]
 
 
 def test_walkers_are_spread_over_the_molecules():
     trainer = small_trainer(small_dataset("H2O", "H2"), sampling={"walkers": 3})
     trainer.begin()
-    trainer._place_walkers()
+    trainer.sampling.place_walkers()
     assert nwalkers(trainer) == [2, 1]
     alone = small_trainer(small_dataset("H2O", "H2"), sampling={"walkers": 1})
     alone.begin()
-    alone._place_walkers()  # one each at least
+    alone.sampling.place_walkers()  # one each at least
     assert nwalkers(alone) == [1, 1]
 
 
@@ -372,8 +373,8 @@ def test_conformers_are_trained_on_held_out_and_have_a_walker_each():
     copies = [trainer.cache.positions_of(key) for key in trainer.buffer.samples]
     assert nearest(copies, conformers) == {0: 2, 1: 2, 2: 2}
     assert nearest(held_positions(trainer), conformers) == {0: 1, 1: 1, 2: 1}
-    trainer._place_walkers()
-    (state,) = trainer.sampler_states
+    trainer.sampling.place_walkers()
+    (state,) = trainer.sampling.states
     assert nearest([*state.arrays["start.0.positions"]], conformers) == {0: 1, 1: 1, 2: 1}
     assert state.arrays["start.0.reference"].shape == (3, 4, 3)
 
@@ -385,8 +386,8 @@ def test_many_structures_of_a_molecule_take_turns():
     trainer.begin()
     assert len(trainer.buffer.samples) == 40  # each is trained on
     assert len(trainer.held_out) == 4
-    trainer._place_walkers()
-    (state,) = trainer.sampler_states
+    trainer.sampling.place_walkers()
+    (state,) = trainer.sampling.states
     assert state.arrays["start.0.positions"].shape == (2, 3, 3)
     assert state.arrays["start.0.reference"].shape == (40, 3, 3)
 
@@ -404,7 +405,7 @@ def test_frames_of_one_isomer_and_a_structure_of_the_other():
     assert bonded(HCN, copies).all()
     # samples may replace the copy, and never the frames given
     at = trainer.dataset.references[0]
-    places = [trainer.held_out.replace(m, at, trainer.counters.replaced) for m in (0, 1)]
+    places = [trainer.held_out.replace(m, at) for m in (0, 1)]
     assert places == [2, None]
 
 
@@ -439,14 +440,14 @@ def test_walkers_do_not_start_from_frames_with_other_bonds():
     trainer = small_trainer(Dataset.of([], frames), sampling={"walkers": 60})
     assert "1 of 40 frames have other bonds than CHN" in trainer.notes[0]
     trainer.begin()
-    trainer._place_walkers()
-    (state,) = trainer.sampler_states
+    trainer.sampling.place_walkers()
+    (state,) = trainer.sampling.states
     starts = state.arrays["start.0.positions"]
     assert len(starts) == 60
     assert bonded(HCN, starts).all()
     free = small_trainer(Dataset.of([], frames), sampling={"walkers": 300, "allow_reactions": True})
-    free._place_walkers()
-    assert not bonded(HCN, free.sampler_states[0].arrays["start.0.positions"]).all()
+    free.sampling.place_walkers()
+    assert not bonded(HCN, free.sampling.states[0].arrays["start.0.positions"]).all()
 
 
 # Given frames
@@ -591,9 +592,9 @@ def test_steps_limit_whatever_the_time():
 
 
 def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
-    monkeypatch.setattr(trainer_module, "_FRUITLESS_ROUNDS", 5)
+    monkeypatch.setattr(sampling_schedule, "_FRUITLESS_ROUNDS", 5)
     trainer = sampling_trainer(steps=1000, train_steps_per_round=1)
-    original = trainer_module.model_energy_surface
+    original = build.model_energy_surface
 
     def broken_surface(*arguments):
         surface = original(*arguments)
@@ -604,7 +605,7 @@ def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
 
         return broken
 
-    monkeypatch.setattr(trainer_module, "model_energy_surface", broken_surface)
+    monkeypatch.setattr(build, "model_energy_surface", broken_surface)
     with pytest.raises(SamplingFailed, match=r"no sample in 5 rounds .* times not finite or too"):
         for _ in trainer.run():
             pass
@@ -709,7 +710,7 @@ def test_best_model_is_that_of_the_narrowest_validation():
     untrained = weights_of(trainer.best_model())
     for _ in range(15):
         trainer.train(0.0)
-    first = trainer._validate()
+    first = trainer.validator.validate()
     best = weights_of(trainer.best_model())
     assert first.best
     assert not torch.equal(best, untrained)
@@ -717,7 +718,7 @@ def test_best_model_is_that_of_the_narrowest_validation():
     with torch.no_grad():
         for parameter in trainer.updater.averaged.parameters():
             parameter.add_(0.05)
-    second = trainer._validate()
+    second = trainer.validator.validate()
     assert second.bracket_width > first.bracket_width
     assert not second.best
     assert torch.equal(weights_of(trainer.best_model()), best)
@@ -730,7 +731,7 @@ def test_validation_is_the_mean_on_the_levels_own_grid():
     frames = rattled(22)  # eleven held out: more than one batch
     trainer = small_trainer(small_dataset(frames=frames), validation_frames=11)
     trainer.train(0.0)
-    found = trainer._validate()
+    found = trainer.validator.validate()
     positions = torch.tensor(np.array([atoms.positions for atoms in frames[11:]]) / Bohr)
     expected = single_point(trainer.updater.averaged, trainer.molecules[0], positions, False)
     coarse = single_point(trainer.updater.averaged, trainer.molecules[0], positions, False, -1)
@@ -781,10 +782,10 @@ def test_samples_that_come_late_are_trained_on_on_the_levels_own_grid():
 
 def test_counters_as_plain_values_carry_the_time():
     trainer = small_trainer(steps=2)
-    trainer.counters.elapsed = 100.0
+    trainer.elapsed_before = 100.0
     for _ in trainer.run():
         pass
-    plain = trainer.counters_to_plain()
+    plain = trainer.to_plain()["counters"]
     assert plain["elapsed"] > 100.0
     assert math.isfinite(plain["best_width"])
     assert plain["nsamples"] == 0

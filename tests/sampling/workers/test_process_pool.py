@@ -39,13 +39,13 @@ def started():
 
     def start(trainer):
         trainers.append(trainer)
-        trainer.pool.start(trainer.sampler_states)
-        trainer.pool.publish(0, trainer.updater.averaged.state_dict())
-        return trainer.pool
+        trainer.sampling.pool.start(trainer.sampling.states)
+        trainer.sampling.pool.publish(0, trainer.updater.averaged.state_dict())
+        return trainer.sampling.pool
 
     yield start
     for trainer in trainers:
-        trainer.pool.stop()
+        trainer.sampling.pool.stop()
 
 
 def collect(pool, count, seconds=PATIENCE):
@@ -63,15 +63,15 @@ def by_sampler(messages, sampler):
 
 
 def test_pools_keep_the_protocol():
-    assert isinstance(local_trainer().pool, SamplerPool)
-    assert isinstance(local_trainer().pool, ProcessPool)
-    assert isinstance(sampling_trainer().pool, InlinePool)
+    assert isinstance(local_trainer().sampling.pool, SamplerPool)
+    assert isinstance(local_trainer().sampling.pool, ProcessPool)
+    assert isinstance(sampling_trainer().sampling.pool, InlinePool)
 
 
 def test_a_process_samples_what_this_process_would(started):
     trainer = local_trainer(samplers=1)
     (message,) = collect(started(trainer), 1)[:1]
-    expected = trainer._producer(trainer.sampler_states[0]).advance(0)
+    expected = trainer.parts.sampler_from(trainer.sampling.states[0]).advance(0)
     assert message.checkpoint.nchunks == expected.checkpoint.nchunks == 1
     assert message.checkpoint.rng == expected.checkpoint.rng
     assert len(message.batch.samples) == len(expected.batch.samples) == 8
@@ -262,7 +262,7 @@ def test_a_pool_can_be_started_again(started):
 
 
 def a_message(trainer, version=0):
-    return trainer._producer(trainer.sampler_states[0]).advance(version)
+    return trainer.parts.sampler_from(trainer.sampling.states[0]).advance(version)
 
 
 def test_messages_survive_the_way():
@@ -285,13 +285,13 @@ def test_stale_samples_are_refused_but_the_walkers_go_on():
     before = len(trainer.buffer.samples)
     trainer.updater.step = 6
     message = a_message(trainer)
-    taken = trainer.take(message)
+    taken = trainer.sampling.take(message)
     assert (taken.samples, taken.staleness) == ([], 6)
     assert trainer.counters.nsamples == 0
     assert trainer.counters.resets["too stale"] == len(message.batch.samples) == 4
-    assert trainer.sampler_states[0] is message.checkpoint
+    assert trainer.sampling.states[0] is message.checkpoint
     trainer.updater.step = 5
-    taken = trainer.take(a_message(trainer))
+    taken = trainer.sampling.take(a_message(trainer))
     assert (len(taken.samples), taken.staleness) == (4, 5)
     assert len(trainer.buffer.samples) == before + 4
 
@@ -303,7 +303,7 @@ def test_a_sample_with_a_nan_is_refused(what):
     first = message.batch.samples[0]
     bad = replace(first, **{what: getattr(first, what) * np.nan})
     samples = [bad, *message.batch.samples[1:]]
-    taken = trainer.take(replace(message, batch=replace(message.batch, samples=samples)))
+    taken = trainer.sampling.take(replace(message, batch=replace(message.batch, samples=samples)))
     assert len(taken.samples) == 3
     assert taken.resets["a number that is not finite"] == 1
     assert trainer.counters.nsamples == 3
@@ -330,7 +330,7 @@ def test_a_run_with_processes_trains_and_samples():
     assert {s.walker for s in samples} == {0, 1, 2, 3}
     assert all(e.sampling.staleness >= 0 for e in events if e.sampling)
     assert {e.sampling.sampler for e in events if e.sampling} == {0, 1}
-    assert trainer.pool.processes == []  # ended with the run
+    assert trainer.sampling.pool.processes == []  # ended with the run
 
 
 def test_more_samplers_than_walkers_are_refused():

@@ -58,13 +58,13 @@ class Sampling:
 
     def __init__(self, **settings):
         self.trainer = sampling_trainer(engine={"name": "ray", "samplers": 2} | settings)
-        self.pool = self.trainer.pool
+        self.pool = self.trainer.sampling.pool
         self.weights = self.trainer.updater.averaged.state_dict()
         self.messages = defaultdict(list)
         self.reports = []
 
     def start(self, version):
-        self.pool.start(self.trainer.sampler_states)
+        self.pool.start(self.trainer.sampling.states)
         self.pool.publish(version, self.weights)
 
     def until(self, condition):
@@ -226,11 +226,11 @@ def test_messages_that_wait_are_few(sampling):
 @slow
 def test_messages_are_those_of_the_same_sampler_here(sampling):
     run = sampling()
-    states = run.trainer.sampler_states
+    states = run.trainer.sampling.states
     run.start(version=1)
     run.until_both_have(2)
     for sampler in (0, 1):
-        here = run.trainer._producer(states[sampler])
+        here = run.trainer.parts.sampler_from(states[sampler])
         for message in run.messages[sampler][:2]:
             own = here.advance(1)
             for ours, theirs in zip(own.batch.samples, message.batch.samples, strict=True):

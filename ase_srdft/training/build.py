@@ -1,0 +1,187 @@
+"""What a training run is made of, built from its settings and its dataset."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ase_srdft.common.devices import torch_device
+from ase_srdft.common.errors import BadInput
+from ase_srdft.common.torch_state import seeded, undisturbed
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.models.electronic_state import ElectronicStateModel, family
+from ase_srdft.models.model_file import build_model
+from ase_srdft.parallel.ranks import Ranks
+from ase_srdft.parallel.thread_map import ThreadMap
+from ase_srdft.sampling.sampler import EnergySurface
+from ase_srdft.sampling.workers.inline_pool import InlinePool
+from ase_srdft.sampling.workers.lead_rank_pool import LeadRankPool
+from ase_srdft.sampling.workers.process_pool import ProcessPool
+from ase_srdft.sampling.workers.ray_pool import RayPool
+from ase_srdft.sampling.workers.resumable_sampler import (
+    ResumableSampler,
+    SamplerBlueprint,
+    model_energy_surface,
+)
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
+from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.dataset import Dataset, evenly_spaced
+from ase_srdft.training.geometry_cache import GeometryCache
+from ase_srdft.training.isomers import names_of
+from ase_srdft.training.losses import loss_of
+from ase_srdft.training.replay_buffer import ReplayBuffer
+from ase_srdft.training.starts import notes_on
+from ase_srdft.training.validation_set import ValidationSet, which_are_held_out
+from ase_srdft.training.weight_updater import WeightUpdater
+
+__all__ = ["TrainingParts", "build_parts", "initial_model"]
+
+#: Share of the memory for what is trained on; the rest is for what is held out.
+_TRAINED_SHARE, _HELD_OUT_SHARE = 0.8, 0.2
+
+
+@undisturbed
+def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateModel:
+    """A fresh model for the elements of a dataset; the seed decides its weights.
+
+    Raises:
+        BadInput: an unknown family, or a configuration that it does not take.
+    """
+    settings: Any = from_plain(family(config.model).Config, config.model_config, "model_config")
+    with seeded(config.seed):
+        return build_model(config.model, config.level, dataset.elements, asdict(settings))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingParts:
+    """What the loop, the sampling schedule and the validator work on together.
+
+    Attributes:
+        config: everything that can be chosen.
+        dataset: molecules, given structures and frames.
+        ranks: that train together.
+        device: of the weights.
+        molecules: of the dataset.
+        names: of the molecules, each another.
+        notes: what a user should know of structures and frames, in words.
+        threads: over the geometries of a batch.
+        updater: the weights and their average.
+        cache: geometries to train on.
+        buffer: which of them are given and which sampled.
+        held_out: geometries that no step trains on.
+    """
+
+    config: TrainingConfig
+    dataset: Dataset
+    ranks: Ranks
+    device: torch.device
+    molecules: list[Molecule]
+    names: list[str]
+    notes: list[str]
+    threads: ThreadMap
+    updater: WeightUpdater
+    cache: GeometryCache
+    buffer: ReplayBuffer
+    held_out: ValidationSet
+
+    def energy_surface(self) -> EnergySurface:
+        """The energy of the averaged model, as dynamics in this process sees it."""
+        coarse = self.config.coarse_sampling
+        averaged = self.updater.averaged
+        return model_energy_surface(averaged, self.molecules, coarse, self.device, self.threads)
+
+    def sampler_from(self, state: SamplerCheckpoint) -> ResumableSampler:
+        """A sampler in this process, on the averaged model."""
+        sampling = self.config.sampling
+        return ResumableSampler(sampling, self.molecules, self.energy_surface(), state)
+
+    def new_pool(self) -> SamplerPool:
+        """The samplers of the configured engine; of several ranks the lead has them.
+
+        Raises:
+            BadInput: a device that is not there.
+        """
+        if self.ranks.size == 1:
+            return self._own_pool()
+        return LeadRankPool(self.ranks, self._own_pool)
+
+    def _own_pool(self) -> SamplerPool:
+        settings = self.config.engine
+        if settings.name == "sync":
+            return InlinePool(self.sampler_from)
+        blueprint = SamplerBlueprint.of(
+            self.updater.averaged,
+            self.dataset.compositions,
+            self.config.sampling,
+            self.config.coarse_sampling,
+        )
+        if settings.name == "ray":
+            return RayPool(settings, blueprint, self.molecules, self.device)
+        for name in settings.sampler_devices:
+            torch_device(name)
+        return ProcessPool(settings, blueprint, self.molecules, self.device)
+
+
+def build_parts(
+    config: TrainingConfig,
+    dataset: Dataset,
+    model: ElectronicStateModel | None,
+    ranks: Ranks | None,
+) -> TrainingParts:
+    """Everything that a run works on; for the arguments and errors see `Trainer`."""
+    ranks = ranks or Ranks.single()
+    ranks.check_batch_size(config.optimiser.batch_size)
+    if not config.self_refine and not dataset.frames:
+        raise BadInput("nothing to train on: give frames, or let the run sample (self_refine)")
+    device = torch_device(ranks.device_name(config.device))
+    model = model if model is not None else initial_model(config, dataset)
+    molecules: list[Molecule] = dataset.molecules(config.level, model.guess)
+    names = names_of(molecules)
+    notes = notes_on(dataset, names, config)
+    for molecule in molecules:
+        model.check_elements(molecule.numbers)
+        _ = molecule.provider  # an unknown auxiliary basis shows here
+    # the samplers' cores are ours until there is anything to sample with
+    threads = ThreadMap(config.threads + config.sampler_cores)
+    loss = loss_of(config, dataset)
+    updater = WeightUpdater(model.to(device), config.optimiser, threads, ranks, loss)
+
+    def new_cache(share: float, coarse: bool) -> GeometryCache:
+        memory_bytes = int(share * config.memory_gb * 1e9)
+        return GeometryCache(molecules, memory_bytes, coarse, device, threads)
+
+    cache = new_cache(_TRAINED_SHARE, config.coarse_sampling)
+    held_out = ValidationSet(new_cache(_HELD_OUT_SHARE, False), ranks, dataset.labels)
+    frames = _given_frames(config, dataset, cache, held_out)
+    buffer = ReplayBuffer(cache, frames, config.frames_share, config.buffer_size, config.selection)
+    return TrainingParts(
+        config=config,
+        dataset=dataset,
+        ranks=ranks,
+        device=device,
+        molecules=molecules,
+        names=names,
+        notes=notes,
+        threads=threads,
+        updater=updater,
+        cache=cache,
+        buffer=buffer,
+        held_out=held_out,
+    )
+
+
+def _given_frames(
+    config: TrainingConfig, dataset: Dataset, cache: GeometryCache, held_out: ValidationSet
+) -> list[int]:
+    """Keys of the frames to train on; the last ones, of each molecule some, are held out."""
+    frames = dataset.frames
+    if len(frames) == 1:
+        raise BadInput("a single frame: give at least two, one is held out, or none")
+    held = which_are_held_out([m for m, _ in frames], config.validation_frames)
+    held_out.add_frames(frames[index] for index in held)
+    trained = sorted(set(range(len(frames))).difference(held))
+    chosen = evenly_spaced(trained, config.data_fraction)
+    return [cache.add(*frames[index]) for index in chosen]
