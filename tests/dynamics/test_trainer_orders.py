@@ -7,7 +7,7 @@ import pytest
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dynamics.trainer_orders import TrainerOrders
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
-from ase_srdft.training.trainer import initial_model
+from ase_srdft.training.build import initial_model
 from tests.tools.small_training import small_config, small_dataset
 
 
