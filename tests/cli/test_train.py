@@ -219,10 +219,10 @@ def test_settings_that_were_written_can_be_used_again(folder):
 @pytest.mark.parametrize(
     ("words", "left"), [((), 1), (("--engine", "sync"), 0), (("--samplers", "999"), 999)]
 )
-def test_thread_map_are_the_cores_that_samplers_leave(words, left, folder, monkeypatch):
+def test_threads_are_the_cores_that_samplers_leave(words, left, folder, monkeypatch):
     seen = []
 
-    def refuse(config, dataset, ranks):
+    def refuse(config, dataset, **others):
         seen.append(config)
         raise SystemExit(17)
 

@@ -14,7 +14,7 @@ from ase.units import Bohr, Hartree
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.models.model_file import load_model
-from ase_srdft.runs import checkpoint
+from ase_srdft.runs import checkpoint, run_directory
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig, from_plain
