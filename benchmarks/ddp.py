@@ -25,7 +25,7 @@ from _common import benchmark_parser, rattled, use_threads
 
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 
 _NEW = 4  # steps on new geometries

@@ -35,7 +35,7 @@ from ase_srdft.sampling.workers.process_pool import ProcessPool
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, to_message
 from ase_srdft.sampling.workers.supervised_pool import WorkerSampler
 from ase_srdft.training.config import TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import Event
 from ase_srdft.training.trainer import Trainer
 

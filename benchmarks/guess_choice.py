@@ -33,7 +33,7 @@ from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import single_point
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 
 DAMPINGS = (0.0, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 1.0)

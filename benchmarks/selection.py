@@ -34,8 +34,8 @@ from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR, MICROHARTREE
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.training.config import SelectionConfig, TrainingConfig
-from ase_srdft.training.dataset import Dataset
-from ase_srdft.training.geometry_cache import GeometryCache
+from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.data.geometry_cache import GeometryCache
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.weight_updater import mean_bracket
 

@@ -51,7 +51,7 @@ from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.reference.accuracy import Accuracy, average, frame_errors
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 
 HELD_OUT = 20

@@ -23,7 +23,7 @@ from ase_srdft.runs.checkpoint import Checkpoints
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.training.config import TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 
 

@@ -16,7 +16,7 @@ from ase_srdft.training.config import TrainingConfig
 if TYPE_CHECKING:
     from ase_srdft.cli.common import Parser
     from ase_srdft.common.nuclei import Nuclei
-    from ase_srdft.training.dataset import Dataset
+    from ase_srdft.training.data.dataset import Dataset
 
 __all__ = ["add_training_settings", "configuration", "dataset"]
 
@@ -147,7 +147,7 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
     """
     from ase_srdft.common.errors import BadInput
     from ase_srdft.reference.label_file import read_labels
-    from ase_srdft.training.dataset import Dataset
+    from ase_srdft.training.data.dataset import Dataset
 
     if options.labels is None and config.loss == "hamiltonian":
         raise BadInput("--loss hamiltonian learns from --labels FILE: make it with ase-srdft-label")

@@ -17,7 +17,7 @@ from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.mailbox import Mailbox
 from ase_srdft.parallel.worker_process import worker_setup
 from ase_srdft.sampling.workers.sampler_message import under
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.weight_updater import StepRecord
 

@@ -28,12 +28,12 @@ from ase_srdft.sampling.workers.resumable_sampler import (
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint
 from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from ase_srdft.training.config import TrainingConfig, from_plain
-from ase_srdft.training.dataset import Dataset, evenly_spaced
-from ase_srdft.training.geometry_cache import GeometryCache
-from ase_srdft.training.isomers import names_of
+from ase_srdft.training.data.dataset import Dataset, evenly_spaced
+from ase_srdft.training.data.geometry_cache import GeometryCache
+from ase_srdft.training.data.isomers import names_of
+from ase_srdft.training.data.replay_buffer import ReplayBuffer
+from ase_srdft.training.data.starts import notes_on
 from ase_srdft.training.losses import loss_of
-from ase_srdft.training.replay_buffer import ReplayBuffer
-from ase_srdft.training.starts import notes_on
 from ase_srdft.training.validation_set import ValidationSet, which_are_held_out
 from ase_srdft.training.weight_updater import WeightUpdater
 

@@ -19,7 +19,7 @@ from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 
 __all__ = ["EnergyLoss", "HamiltonianLoss", "Loss", "StepRecord", "loss_of"]
 

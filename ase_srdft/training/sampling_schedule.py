@@ -15,13 +15,13 @@ from ase_srdft.sampling.workers.resumable_sampler import starting_state
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage, under
 from ase_srdft.sampling.workers.worker_report import WorkerReport
 from ase_srdft.training.build import TrainingParts
-from ase_srdft.training.events import Counters, SamplingCounters
-from ase_srdft.training.starts import (
+from ase_srdft.training.data.starts import (
     placed,
     rattled_copies,
     structures_to_rattle,
     with_own_bonds,
 )
+from ase_srdft.training.events import Counters, SamplingCounters
 
 __all__ = ["SamplingSchedule"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ase_srdft.sampling.workers.sampler_message import under
-from ase_srdft.training.geometry_cache import GeometryCache
+from ase_srdft.training.data.geometry_cache import GeometryCache
 
 __all__ = [
     "geometries_from_arrays",

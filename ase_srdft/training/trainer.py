@@ -19,7 +19,7 @@ from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.sampling.sampler import SampleBatch
 from ase_srdft.training.build import build_parts
 from ase_srdft.training.config import TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import Counters, Event
 from ase_srdft.training.losses import StepRecord
 from ase_srdft.training.sampling_schedule import SamplingSchedule

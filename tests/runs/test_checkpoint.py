@@ -10,7 +10,7 @@ import pytest
 
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.runs.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import ValidationCounters
 from tests.tools.small_models import ORBITAL_NETWORK
 from tests.tools.small_training import (

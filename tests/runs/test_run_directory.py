@@ -18,7 +18,7 @@ from ase_srdft.runs import checkpoint, run_directory
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig, from_plain
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from tests.tools.small_training import (
     HCN,
     HNC,

@@ -14,7 +14,7 @@ import torch
 from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from tests.runs.test_checkpoint import everything
 from tests.tools.small_labels import small_labels
 from tests.tools.small_training import sampling_trainer, small_dataset, small_trainer

@@ -4,7 +4,7 @@ from ase import Atoms
 from ase.build import molecule
 
 from ase_srdft.training.config import TrainingConfig, from_plain
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 
 PLAIN = {

@@ -16,7 +16,7 @@ from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, loss_of
 from ase_srdft.training.weight_updater import WeightUpdater, mean_hamiltonian_error
 from tests.tools.small_labels import LEVEL, label, plain_frames, small_labels

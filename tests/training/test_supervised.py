@@ -11,7 +11,7 @@ from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.runs.checkpoint import load_checkpoint, save_checkpoint
 from ase_srdft.runs.report.history import read_history
 from ase_srdft.runs.run_directory import RunDirectory
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import ValidationCounters
 from tests.runs.test_checkpoint import assert_identical, everything
 from tests.tools.small_labels import small_labels

@@ -19,9 +19,9 @@ from ase_srdft.models.single_point import single_point
 from ase_srdft.training import build, sampling_schedule
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.build import initial_model
-from ase_srdft.training.dataset import Dataset, evenly_spaced
+from ase_srdft.training.data.dataset import Dataset, evenly_spaced
+from ase_srdft.training.data.starts import distances
 from ase_srdft.training.losses import EnergyLoss
-from ase_srdft.training.starts import distances
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation_set import is_held_out
 from ase_srdft.training.weight_updater import mean_bracket
@@ -642,7 +642,7 @@ def test_same_seed_same_numbers_other_seed_others():
     assert np.abs(samples - samples_again).max() > 1e-2
 
 
-def test_thread_map_do_not_change_the_numbers():
+def test_threads_do_not_change_the_numbers():
     first, samples = run_numbers()
     second, samples_again = run_numbers(threads=2)
     torch.testing.assert_close(first, second, rtol=0, atol=1e-3)

@@ -272,7 +272,7 @@ def test_a_batch_of_two_molecules_is_their_weighted_mean():
     assert after[0] < water - 0.01
 
 
-def test_thread_map_do_not_change_the_numbers():
+def test_threads_do_not_change_the_numbers():
     runs = []
     for nthreads in (1, 2):
         updater, batches = learner_on_water(nframes=4, nthreads=nthreads)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ase_srdft.training.config import SelectionConfig
-from ase_srdft.training.geometry_cache import GeometryCache
-from ase_srdft.training.replay_buffer import ReplayBuffer
+from ase_srdft.training.data.geometry_cache import GeometryCache
+from ase_srdft.training.data.replay_buffer import ReplayBuffer
 from tests.tools.molecules import prepared
 
 HERE = np.zeros((3, 3))

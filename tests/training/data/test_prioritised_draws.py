@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ase_srdft.training.config import SelectionConfig
-from ase_srdft.training.prioritised_draws import draw_probabilities, index_to_evict
+from ase_srdft.training.data.prioritised_draws import draw_probabilities, index_to_evict
 
 UNKNOWN = np.nan
 

@@ -11,7 +11,7 @@ from ase.units import Bohr
 from ase_srdft.common.errors import BadGeometry, BadInput
 from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 from tests.tools.small_training import HCN, HNC, peroxide, rattled
 
 WATER, HYDROGEN = molecule("H2O"), molecule("H2")

@@ -15,7 +15,7 @@ from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.reference.label_file import Labels
-from ase_srdft.training.isomers import sort_by_molecule
+from ase_srdft.training.data.isomers import sort_by_molecule
 
 __all__ = ["Dataset", "evenly_spaced", "plain_frame"]
 

@@ -10,8 +10,8 @@ from ase.units import Bohr
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.parallel.thread_map import ThreadMap
-from ase_srdft.training import geometry_cache as store_module
-from ase_srdft.training.geometry_cache import GeometryCache
+from ase_srdft.training.data import geometry_cache as store_module
+from ase_srdft.training.data.geometry_cache import GeometryCache
 from tests.tools.molecules import system
 from tests.tools.small_training import rattled
 

@@ -13,7 +13,7 @@ from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.sampling.sampler import thermal_copies
 from ase_srdft.training.config import TrainingConfig
-from ase_srdft.training.dataset import Dataset
+from ase_srdft.training.data.dataset import Dataset
 
 __all__ = [
     "distances",

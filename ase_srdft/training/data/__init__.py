@@ -1,0 +1,1 @@
+"""What is trained on: structures, frames, samples, and their integrals."""
