@@ -305,7 +305,7 @@ def test_the_traceback_of_an_actor_arrives(sampling, capfd):
     run = sampling(max_restarts=0)
     run.weights = {"unknown": next(iter(run.weights.values()))}
     run.start(version=1)
-    with pytest.raises(WorkerFailed, match=r"(?s)failed, .*in message\n.*load_state_dict.*unknown"):
+    with pytest.raises(WorkerFailed, match=r"(?s)failed, .*in advance\n.*load_state_dict.*unknown"):
         run.until_both_have(1)
     run.pool.stop()
     assert capfd.readouterr() == ("", "")  # it is said once, by who catches this
