@@ -91,6 +91,8 @@ def test_walkers_are_shared_out_and_versions_arrive(started):
     trainer = local_trainer()
     pool = started(trainer)
     messages = collect(pool, 6)
+    while not all(by_sampler(messages, sampler) for sampler in (0, 1)):
+        messages += collect(pool, 1)  # on a busy machine one starts much later than the other
     walkers = [{s.walker for c in by_sampler(messages, i) for s in c.batch.samples} for i in (0, 1)]
     assert walkers == [{0, 2}, {1, 3}]
     trainer.updater.step = 3
