@@ -222,6 +222,7 @@ class RunDirectory:
         )
         energy = sample.energy * EV_PER_HARTREE
         atoms.info = {
+            "charge": self.trainer.config.level.charge,
             "walker": sample.walker,
             "walker_step": sample.step,
             "weights_version": sample.weights_version,

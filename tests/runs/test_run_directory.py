@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, Hartree
 
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
+from ase_srdft.common.charges import total_charge
 from ase_srdft.common.errors import BadInput, DamagedFile
+from ase_srdft.common.nuclei import nuclei_of
+from ase_srdft.common.settings import from_plain
+from ase_srdft.common.structures import read_frames
 from ase_srdft.models.model_file import load_model
 from ase_srdft.runs import checkpoint, run_directory
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.run_directory import RunDirectory
-from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 from tests.tools.small_training import (
     HCN,
@@ -106,6 +111,18 @@ def test_samples_open_in_ase_with_energies_and_forces(run):
         assert atoms.get_potential_energy(force_consistent=True) == energy
         assert np.abs(atoms.get_forces()).max() > 0.01
         np.testing.assert_allclose(atoms.get_forces(), sample.forces * Hartree / Bohr, rtol=1e-12)
+
+
+def test_samples_state_the_charge_of_the_run(tmp_path):
+    """So that the samples of an ion are not read as those of the neutral molecule."""
+    ion = Dataset.of([nuclei_of(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), -1)])
+    trainer = sampling_trainer(ion, steps=9, level={"charge": -1})
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    frames = read_frames(tmp_path / "samples.traj")
+    assert len(frames) > 2
+    assert {total_charge(atoms, None, None) for atoms in frames} == {-1}
+    with pytest.raises(BadInput, match="charge=0"):
+        nuclei_of(frames[0], 0)
 
 
 def test_metrics(run):
