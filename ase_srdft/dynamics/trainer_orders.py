@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ase_srdft.common.settings import from_plain
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
-from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.config import TrainingConfig
 
 __all__ = ["TrainerOrders"]
 

@@ -9,6 +9,7 @@ import torch
 
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
+from ase_srdft.common.settings import from_plain
 from ase_srdft.common.torch_state import seeded, undisturbed
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel, family
@@ -27,7 +28,7 @@ from ase_srdft.sampling.workers.resumable_sampler import (
 )
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint
 from ase_srdft.sampling.workers.sampler_pool import SamplerPool
-from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset, evenly_spaced
 from ase_srdft.training.data.geometry_cache import GeometryCache
 from ase_srdft.training.data.isomers import names_of

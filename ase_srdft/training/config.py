@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ase_srdft.common.checks import require, require_at_least, require_positive
-from ase_srdft.common.settings import from_plain
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.sampling.config import EngineConfig, SamplingConfig
 
@@ -15,7 +14,6 @@ __all__ = [
     "OptimiserConfig",
     "SelectionConfig",
     "TrainingConfig",
-    "from_plain",
 ]
 
 LOSSES = ("energy", "hamiltonian")

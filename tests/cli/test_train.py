@@ -23,10 +23,11 @@ from ase_srdft.cli import progress, stop_request
 from ase_srdft.cli.train import main
 from ase_srdft.common.connectivity import bond_matrix
 from ase_srdft.common.errors import SamplingFailed
+from ase_srdft.common.settings import from_plain
 from ase_srdft.models.model_file import load_model
 from ase_srdft.reference.label_file import write_labels
 from ase_srdft.runs.run_directory import RunDirectory
-from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.trainer import Trainer
 from tests.tools.small_labels import small_labels
 from tests.tools.small_models import ORBITAL_NETWORK

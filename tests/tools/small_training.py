@@ -3,7 +3,8 @@
 from ase import Atoms
 from ase.build import molecule
 
-from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.common.settings import from_plain
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ase_srdft.common.errors import BadInput
+from ase_srdft.common.settings import from_plain
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.fock.fock_model import FockConfig
 from ase_srdft.sampling.config import SamplingConfig
@@ -15,7 +16,6 @@ from ase_srdft.training.config import (
     OptimiserConfig,
     SelectionConfig,
     TrainingConfig,
-    from_plain,
 )
 from tests.tools.small_training import small_config, small_dataset
 

@@ -3,7 +3,8 @@
 import pytest
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.training.config import TrainingConfig, from_plain
+from ase_srdft.common.settings import from_plain
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.presets import PRESETS, overlaid, preset
 
 
