@@ -38,7 +38,7 @@ class StepRecord:
         hamiltonian_error: mean |dH| over the batch (Hartree); None without labels.
         gradient_norm: before clipping (Hartree).
         learning_rate: used.
-        rolled_back: whether the weights had gone astray and were put back instead.
+        rolled_back: whether the weights had diverged and were put back instead.
     """
 
     energy: float
@@ -76,7 +76,7 @@ class Loss(Protocol):
         """The loss of each geometry, differentiable by the weights, and its error, detached.
 
         Errors are in Hartree: a median far above the usual one is the sign of weights that have
-        gone astray.
+        diverged.
         """
         ...
 

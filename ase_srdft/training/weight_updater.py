@@ -1,4 +1,4 @@
-"""The training step: loss, gradient, schedule, average, and weights that have gone astray."""
+"""The training step: loss, gradient, schedule, average, and weights that have diverged."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 #: A median error (of the bracket, for one) so many times the usual one ...
-_ASTRAY = 30.0
-#: ... and wider than this (Hartree) is the sign of weights that have gone astray.
+_DIVERGED = 30.0
+#: ... and wider than this (Hartree) is the sign of weights that have diverged.
 _UNFIT = 5.0e-3
 _USUAL_WEIGHT = 0.02
 #: Batches after which it is known what is usual: with several molecules they differ.
@@ -48,7 +48,7 @@ class DivergenceGuard:
     """How fast the weights may change, by what happened so far; part of a checkpoint.
 
     Attributes:
-        factor: of the learning rate; halved whenever the weights have gone astray.
+        factor: of the learning rate; halved whenever the weights have diverged.
         since: step of the last time, from which the warm-up counts.
         nbatches: that the next is averaged over.
         usual_width: running mean of the batches' median error (Hartree).
@@ -62,7 +62,7 @@ class DivergenceGuard:
     def has_diverged(self, width: float) -> bool:
         """Whether a batch's median error is far from usual, and unfit for dynamics."""
         known = self.nbatches >= _KNOWN_AFTER
-        return known and width > max(_ASTRAY * self.usual_width, _UNFIT)
+        return known and width > max(_DIVERGED * self.usual_width, _UNFIT)
 
     def note(self, width: float) -> None:
         """Take in a batch's median error (Hartree)."""
@@ -118,7 +118,7 @@ class WeightUpdater:
     def learning_rate(self, progress: float) -> float:
         """Linear warm-up, then a cosine over the run; ``progress`` from 0 to 1.
 
-        Half of that for every time that the weights went astray, with a warm-up after each.
+        Half of that for every time that the weights diverged, with a warm-up after each.
         """
         highest, lowest = self.config.learning_rate, self.config.final_learning_rate
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
@@ -131,7 +131,7 @@ class WeightUpdater:
         Of several ranks each gives its share, one geometry at least, and learns from the whole.
 
         Raises:
-            FloatingPointError: the weights have gone astray: no orbitals, or no finite gradient.
+            FloatingPointError: the weights have diverged: no orbitals, or no finite gradient.
             RankLost: another rank has ended.
         """
         rate = self.learning_rate(progress)
@@ -144,17 +144,17 @@ class WeightUpdater:
             error = err
         whole = self.ranks.gather_pairs(own)
         if own is None or whole is None:
-            raise FloatingPointError(self._astray("Fock matrix", rate)) from error
+            raise FloatingPointError(self._divergence("Fock matrix", rate)) from error
         losses, errors = whole
         median = float(errors.median())
-        astray = self.guard.has_diverged(median)
+        diverged = self.guard.has_diverged(median)
         # gradients are averaged over ranks, whose shares may be of different size; the ranks wait
         # for each other's, wanted or not
         weight = self.ranks.size * len(own[0]) / len(losses)
         self.optimiser.zero_grad(set_to_none=True)
         with self.ranks.waiting():
             (weight * own[0].mean()).backward()
-        if astray:
+        if diverged:
             norm = self._roll_back(rate)
         else:
             self.guard.note(median)
@@ -163,7 +163,7 @@ class WeightUpdater:
             self.loss.record(losses, errors),
             gradient_norm=norm,
             learning_rate=rate,
-            rolled_back=astray,
+            rolled_back=diverged,
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -197,7 +197,7 @@ class WeightUpdater:
         """Change the weights along their gradient; returns its norm."""
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         if not bool(torch.isfinite(norm)):
-            raise FloatingPointError(self._astray("gradient", rate))
+            raise FloatingPointError(self._divergence("gradient", rate))
         self.optimiser.step()
         self.step += 1
         self._average()
@@ -209,7 +209,7 @@ class WeightUpdater:
         """Go on from weights of before, more slowly; what the optimiser has gathered is void."""
         if self.guard.factor <= _SMALLEST_FACTOR:
             raise FloatingPointError(
-                f"the weights went astray again at step {self.step}, with a learning rate of "
+                f"the weights diverged again at step {self.step}, with a learning rate of "
                 f"{rate:.1e}: lower the temperature, or look at the structures"
             )
         self.model.load_state_dict(self.rollback_weights)
@@ -220,7 +220,7 @@ class WeightUpdater:
         self.guard.since = self.step
         return 0.0
 
-    def _astray(self, what: str, rate: float) -> str:
+    def _divergence(self, what: str, rate: float) -> str:
         return (
             f"the {what} of step {self.step} is not finite: lower the learning rate ({rate:.1e}) "
             "or the temperature"

@@ -419,7 +419,7 @@ def test_a_run_that_fails_says_so_in_one_line(error, folder, monkeypatch, capsys
     assert capsys.readouterr().err == f"ase-srdft-train: error: {error}\n"
 
 
-def test_weights_that_go_astray_are_one_line(folder, capsys):
+def test_weights_that_diverge_are_one_line(folder, capsys):
     assert train("--learning-rate", "1e6", "--steps", "30") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "is not finite: lower the learning rate (" in line

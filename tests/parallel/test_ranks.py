@@ -300,7 +300,7 @@ def test_restart_of_both_is_the_uninterrupted_run(probed):
 @pytest.mark.parametrize(
     ("scenario", "kind", "message"),
     [
-        ("astray", FloatingPointError, "the Fock matrix of step 0 is not finite: lower the"),
+        ("diverged", FloatingPointError, "the Fock matrix of step 0 is not finite: lower the"),
         ("no_samples", Exception, "of the lead"),
         ("refused", BadInput, "rank 1: no such file"),
         ("differing", BadInput, "rank . and rank . have not the same settings: start all ranks"),

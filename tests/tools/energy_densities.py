@@ -1,4 +1,4 @@
-"""Mailbox-correlation energy densities of closed shells, pointwise in torch.
+"""Exchange-correlation energy densities of closed shells, pointwise in torch.
 
 Every function takes the spin-summed density ``rho`` (Bohr^-3) and, for gradient corrections,
 ``sigma = |grad rho|^2`` (Bohr^-8), any shape, and returns the energy per volume (Hartree/Bohr^3).
@@ -34,7 +34,7 @@ def _wigner_seitz_radius(rho: Tensor) -> Tensor:
 
 
 def slater_exchange(rho: Tensor, sigma: Tensor) -> Tensor:
-    """Mailbox of the uniform electron gas (Dirac 1930, Slater 1951)."""
+    """Exchange of the uniform electron gas (Dirac 1930, Slater 1951)."""
     return _DIRAC * rho.pow(4.0 / 3.0)
 
 
@@ -62,7 +62,7 @@ def vwn_rpa_correlation(rho: Tensor, sigma: Tensor) -> Tensor:
 
 
 def pbe_exchange(rho: Tensor, sigma: Tensor) -> Tensor:
-    """Mailbox of Perdew, Burke and Ernzerhof 1996, equations 10 to 14."""
+    """Exchange of Perdew, Burke and Ernzerhof 1996, equations 10 to 14."""
     # s^2 = sigma / (4 (3 pi^2)^(2/3) rho^(8/3))
     s2 = sigma * rho.pow(-8.0 / 3.0) / (4.0 * _FERMI**2)
     enhancement = 1.0 + _PBE_KAPPA - _PBE_KAPPA / (1.0 + _PBE_MU / _PBE_KAPPA * s2)
@@ -91,7 +91,7 @@ def pbe_correlation(rho: Tensor, sigma: Tensor) -> Tensor:
 
 
 def b88_exchange(rho: Tensor, sigma: Tensor) -> Tensor:
-    """Mailbox of Becke 1988, equation 8 (uniform-gas part included)."""
+    """Exchange of Becke 1988, equation 8 (uniform-gas part included)."""
     beta = 0.0042
     spin_density = 0.5 * rho
     four_thirds = spin_density.pow(4.0 / 3.0)

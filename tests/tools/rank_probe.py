@@ -80,7 +80,7 @@ def gone_on(ranks, folder):
     return everything(trainer)
 
 
-def astray(ranks, folder):
+def diverged(ranks, folder):
     """One rank alone has no orbitals."""
     trainer = small_trainer(ranks=ranks)
     trainer.begin()
@@ -146,7 +146,7 @@ def weights_of(model):
     return torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
 
 
-SCENARIOS = (trained, supervised, sampled, gone_on, astray, no_samples, refused, differing, words)
+SCENARIOS = (trained, supervised, sampled, gone_on, diverged, no_samples, refused, differing, words)
 
 
 def main():

@@ -161,16 +161,16 @@ def trained_on_water(nsteps=300):
     return updater, batches, record
 
 
-def lead_astray(updater):
+def lead_divergence(updater):
     with torch.no_grad():
         for parameter in updater.model.parameters():
             parameter.add_(0.5 * torch.sign(parameter))
 
 
-def test_weights_that_go_astray_are_put_back_and_go_on_more_slowly():
+def test_weights_that_diverge_are_put_back_and_go_on_more_slowly():
     updater, batches, before = trained_on_water()
     kept = {name: tensor.clone() for name, tensor in updater.rollback_weights.items()}
-    lead_astray(updater)
+    lead_divergence(updater)
     record = updater.update(batches, 0.0)
     assert record.rolled_back
     assert record.bracket_width > 100 * before.bracket_width
@@ -189,24 +189,24 @@ def test_weights_that_go_astray_are_put_back_and_go_on_more_slowly():
     assert record.bracket_width < 3 * before.bracket_width
 
 
-def test_weights_that_go_astray_again_and_again_are_an_error():
+def test_weights_that_diverge_again_and_again_are_an_error():
     updater, batches, _ = trained_on_water()
     for _ in range(8):
-        lead_astray(updater)
+        lead_divergence(updater)
         assert updater.update(batches, 0.0).rolled_back
-    lead_astray(updater)
-    with pytest.raises(FloatingPointError, match="the weights went astray again at step 308"):
+    lead_divergence(updater)
+    with pytest.raises(FloatingPointError, match="the weights diverged again at step 308"):
         updater.update(batches, 0.0)
 
 
-def test_what_is_usual_follows_slowly_and_what_is_fit_for_dynamics_is_not_astray():
-    pace = DivergenceGuard()
-    assert not pace.has_diverged(0.3)  # untrained
+def test_what_is_usual_follows_slowly_and_what_is_fit_for_dynamics_is_not_divergence():
+    guard = DivergenceGuard()
+    assert not guard.has_diverged(0.3)  # untrained
     for width in (0.3, 1e-3, *[1e-4] * 700):
-        pace.note(width)
-    assert pace.usual_width == pytest.approx(1e-4, rel=0.05)
-    assert not pace.has_diverged(4e-3)  # 40 times as wide, and still fit for dynamics
-    assert pace.has_diverged(6e-3)
+        guard.note(width)
+    assert guard.usual_width == pytest.approx(1e-4, rel=0.05)
+    assert not guard.has_diverged(4e-3)  # 40 times as wide, and still fit for dynamics
+    assert guard.has_diverged(6e-3)
 
 
 def test_learning_rate_is_used():

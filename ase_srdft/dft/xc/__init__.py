@@ -1,1 +1,1 @@
-"""Mailbox-correlation functionals and their integration."""
+"""Exchange-correlation functionals and their integration."""

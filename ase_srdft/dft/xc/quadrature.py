@@ -1,4 +1,4 @@
-"""Mailbox-correlation energy and potential by quadrature, with exact derivatives.
+"""Exchange-correlation energy and potential by quadrature, with exact derivatives.
 
 E_xc[rho] = sum_g w_g e(rho_g, sigma_g) and V_xc = dE_xc/dP.  The grid is walked in blocks that
 stay in cache; nothing of size (nao, npoints) outlives its block.  Two differentiable operations:

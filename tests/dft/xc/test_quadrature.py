@@ -1,4 +1,4 @@
-"""Mailbox-correlation energy, potential and kernel against PySCF and by finite differences."""
+"""Exchange-correlation energy, potential and kernel against PySCF and by finite differences."""
 
 from dataclasses import replace
 
