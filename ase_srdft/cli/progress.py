@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from ase_srdft.cli.progress_line import Part, ProgressLine, duration, shows_bars
 
 if TYPE_CHECKING:
-    from ase_srdft.runs.run_directory import RunDirectory
     from ase_srdft.training.events import Event
-    from ase_srdft.training.trainer import Trainer
 
 __all__ = ["Status", "progress_display"]
 
@@ -153,21 +151,8 @@ def _running_mean(old: float, new: float) -> float:
 
 
 @contextmanager
-def progress_display(
-    trainer: Trainer, directory: RunDirectory
-) -> Iterator[Callable[[Event], None]]:
+def progress_display(status: Status) -> Iterator[Callable[[Event], None]]:
     """Gives a function to call with every event."""
-    level, formulas = trainer.config.level, ", ".join(trainer.names)
-    print(
-        f"{formulas} at {level}, {'going on in' if directory.resumed else 'into'} {directory.path}",
-        flush=True,
-    )
-    status = Status(
-        trainer.config.steps,
-        trainer.config.minutes,
-        trainer.updater.step,
-        trainer.counters.elapsed,
-    )
     if shows_bars(sys.stdout):
         with _bar(status) as show:
             yield show

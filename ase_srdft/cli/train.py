@@ -219,14 +219,17 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
     Raises:
         OSError: a file cannot be written.
     """
-    from ase_srdft.cli.progress import progress_display
+    from ase_srdft.cli.progress import Status, progress_display
     from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 
-    first = trainer.updater.step
+    first, config = trainer.updater.step, trainer.config
     for note in trainer.notes:
         print(f"{_PROGRAM}: {note}", file=sys.stderr, flush=True)
+    where = f"{'going on in' if directory.resumed else 'into'} {directory.path}"
+    print(f"{', '.join(trainer.names)} at {config.level}, {where}", flush=True)
+    status = Status(config.steps, config.minutes, first, trainer.counters.elapsed)
     try:
-        with progress_display(trainer, directory) as show:
+        with progress_display(status) as show:
             for event in trainer.run():
                 directory.record(event)
                 show(event)

@@ -22,8 +22,8 @@ from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.events import StepRecord
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["InlineTrainer", "TrainerProcess", "pretrain"]
 

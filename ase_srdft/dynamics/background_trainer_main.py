@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from ase_srdft.common.errors import SamplingFailed
+from ase_srdft.common.named_arrays import under
 from ase_srdft.dynamics.background_trainer import pretrain
 from ase_srdft.dynamics.trainer_orders import TrainerOrders
 from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.mailbox import Mailbox
 from ase_srdft.parallel.worker_process import worker_setup
-from ase_srdft.sampling.workers.sampler_message import under
 from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.events import StepRecord
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["main"]
 

@@ -17,8 +17,8 @@ from ase_srdft.dynamics.background_trainer import InlineTrainer, TrainerProcess
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.events import StepRecord
 from ase_srdft.training.trainer import Trainer
-from ase_srdft.training.weight_updater import StepRecord
 
 __all__ = ["SelfRefiningLangevin"]
 

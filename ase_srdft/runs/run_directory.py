@@ -33,7 +33,7 @@ from ase_srdft.common.units import (
 from ase_srdft.models.model_file import save_model
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.report.page import write_report
-from ase_srdft.sampling.sampler import Sample, SampleBatch
+from ase_srdft.sampling.sample import Sample, SampleBatch
 from ase_srdft.training.events import Event, Validation
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.version import __version__

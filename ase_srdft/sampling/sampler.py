@@ -20,7 +20,7 @@ from ase_srdft.common.units import (
     HARTREE_PER_KELVIN,
 )
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import Geometry, select
+from ase_srdft.dft.prepared_geometry import select
 from ase_srdft.models.single_point import SinglePoint
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import (
@@ -34,12 +34,11 @@ from ase_srdft.sampling.integrators import (
     WalkerState,
 )
 from ase_srdft.sampling.lindh_mobility import mobility_square_root, rigid_motions
+from ase_srdft.sampling.sample import Sample, SampleBatch
 
 __all__ = [
     "EnergySurface",
     "GroupSurface",
-    "Sample",
-    "SampleBatch",
     "Sampler",
     "WalkerGroup",
     "thermal_copies",
@@ -56,61 +55,6 @@ _STATES: dict[str, type[WalkerState]] = {
     "metropolis": MetropolisState,
     "langevin": BAOABState,
 }
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sample:
-    """One sampled geometry.
-
-    Attributes:
-        molecule: index of the molecule.
-        walker: which walker of the run.
-        step: of that walker, counted from its start.
-        weights_version: of the weights that moved it, the training step they are from.
-        positions: (Bohr).
-        energy: of the model that sampled it (Hartree).
-        forces: (Hartree/Bohr).
-        bracket_width: on the training grid (Hartree).
-        geometry: its integrals, a batch of one; None where they are not at hand.
-    """
-
-    molecule: int
-    walker: int
-    step: int
-    weights_version: int
-    positions: Float[np.ndarray, "natoms 3"]
-    energy: float
-    forces: Float[np.ndarray, "natoms 3"]
-    bracket_width: float
-    geometry: Geometry | None
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all of its numbers are."""
-        numbers = (self.positions, self.forces, self.energy, self.bracket_width)
-        return all(bool(np.isfinite(number).all()) for number in numbers)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SampleBatch:
-    """What a round of sampling gave.
-
-    Attributes:
-        samples: those that passed the guards.
-        acceptance: share of proposals accepted (``metropolis``), else of samples that passed.
-        temperature_K: of the walkers: kinetic, or configurational for the overdamped scheme;
-            NaN where there is no estimator.
-        resets: walkers reset, and samples refused by the trainer, by reason.
-        sampler: which one of the run gave it.
-        staleness: training steps that the weights of the samples were behind when they arrived.
-    """
-
-    samples: list[Sample]
-    acceptance: float
-    temperature_K: float
-    resets: Counter[str]
-    sampler: int = 0
-    staleness: int = 0
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,11 +6,41 @@ import math
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ase_srdft.sampling.sampler import SampleBatch
+from ase_srdft.sampling.sample import SampleBatch
 from ase_srdft.sampling.workers.worker_report import WorkerReport
-from ase_srdft.training.weight_updater import StepRecord
 
-__all__ = ["Counters", "Event", "SamplingCounters", "Validation", "ValidationCounters"]
+__all__ = [
+    "Counters",
+    "Event",
+    "SamplingCounters",
+    "StepRecord",
+    "Validation",
+    "ValidationCounters",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """What one training step showed, of the whole batch on every rank.
+
+    Attributes:
+        energy: mean E over the batch (Hartree); NaN where the loss is another.
+        bracket_width: mean width over the batch, on the training grid (Hartree); likewise.
+        widths: of each geometry, in the order of the batches given, those of the first rank first
+            (Hartree); likewise.
+        hamiltonian_error: mean |dH| over the batch (Hartree); None without labels.
+        gradient_norm: before clipping (Hartree).
+        learning_rate: used.
+        rolled_back: whether the weights had diverged and were put back instead.
+    """
+
+    energy: float
+    bracket_width: float
+    widths: tuple[float, ...]
+    hamiltonian_error: float | None = None
+    gradient_norm: float = 0.0
+    learning_rate: float = 0.0
+    rolled_back: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

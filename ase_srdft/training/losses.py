@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -20,34 +19,11 @@ from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.events import StepRecord
 
-__all__ = ["EnergyLoss", "HamiltonianLoss", "Loss", "StepRecord", "loss_of"]
+__all__ = ["EnergyLoss", "HamiltonianLoss", "Loss", "loss_of"]
 
 _PerGeometry = tuple[Float[Tensor, " ngeometries"], Float[Tensor, " ngeometries"]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepRecord:
-    """What one training step showed, of the whole batch on every rank.
-
-    Attributes:
-        energy: mean E over the batch (Hartree); NaN where the loss is another.
-        bracket_width: mean width over the batch, on the training grid (Hartree); likewise.
-        widths: of each geometry, in the order of the batches given, those of the first rank first
-            (Hartree); likewise.
-        hamiltonian_error: mean |dH| over the batch (Hartree); None without labels.
-        gradient_norm: before clipping (Hartree).
-        learning_rate: used.
-        rolled_back: whether the weights had diverged and were put back instead.
-    """
-
-    energy: float
-    bracket_width: float
-    widths: tuple[float, ...]
-    hamiltonian_error: float | None = None
-    gradient_norm: float = 0.0
-    learning_rate: float = 0.0
-    rolled_back: bool = False
 
 
 @runtime_checkable

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ase_srdft.common.errors import SamplingFailed
-from ase_srdft.sampling.sampler import Sample, SampleBatch
+from ase_srdft.common.named_arrays import under
+from ase_srdft.sampling.sample import Sample, SampleBatch
 from ase_srdft.sampling.workers.resumable_sampler import starting_state
-from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage, under
+from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 from ase_srdft.sampling.workers.worker_report import WorkerReport
 from ase_srdft.training.build import TrainingParts
 from ase_srdft.training.data.starts import (

@@ -16,12 +16,11 @@ import numpy as np
 from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
-from ase_srdft.sampling.sampler import SampleBatch
+from ase_srdft.sampling.sample import SampleBatch
 from ase_srdft.training.build import build_parts
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
-from ase_srdft.training.events import Counters, Event
-from ase_srdft.training.losses import StepRecord
+from ase_srdft.training.events import Counters, Event, StepRecord
 from ase_srdft.training.sampling_schedule import SamplingSchedule
 from ase_srdft.training.validation import Validator
 

@@ -20,10 +20,13 @@ from jaxtyping import Float
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.reference.label_file import Labels
-from ase_srdft.training.data.geometry_cache import GeometryCache
+from ase_srdft.training.data.geometry_cache import (
+    GeometryCache,
+    geometries_from_arrays,
+    geometries_to_arrays,
+)
 from ase_srdft.training.events import Counters
 from ase_srdft.training.losses import EnergyLoss
-from ase_srdft.training.state_arrays import geometries_from_arrays, geometries_to_arrays
 from ase_srdft.training.weight_updater import mean_bracket, mean_hamiltonian_error
 
 __all__ = ["ValidationMeans", "ValidationSet", "is_held_out", "which_are_held_out"]

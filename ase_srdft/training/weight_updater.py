@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ase_srdft.common.named_arrays import tensors_from_arrays, tensors_to_arrays
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.config import OptimiserConfig
-from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss, StepRecord
-from ase_srdft.training.state_arrays import tensors_from_arrays, tensors_to_arrays
+from ase_srdft.training.events import StepRecord
+from ase_srdft.training.losses import EnergyLoss, HamiltonianLoss, Loss
 
 __all__ = [
     "DivergenceGuard",
-    "StepRecord",
     "WeightUpdater",
     "mean_bracket",
     "mean_hamiltonian_error",

@@ -8,16 +8,14 @@ import re
 import select
 import sys
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from ase_srdft.cli.progress import Status, progress_display
 from ase_srdft.cli.progress_line import Part, ProgressLine, duration
-from ase_srdft.sampling.sampler import SampleBatch
-from ase_srdft.training.events import Event, Validation
-from ase_srdft.training.losses import StepRecord
+from ase_srdft.sampling.sample import SampleBatch
+from ase_srdft.training.events import Event, StepRecord, Validation
 
 
 def event(step, elapsed, progress=0.1, nsamples=0, **what):
@@ -239,15 +237,9 @@ def displayed(monkeypatch, term, columns=80):
     primary, secondary = pty.openpty()
     monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("COLUMNS", str(columns))
-    trainer = SimpleNamespace(
-        config=SimpleNamespace(level="PBE/sto-3g", steps=100, minutes=None),
-        names=["H2O"],
-        updater=SimpleNamespace(step=0),
-        counters=SimpleNamespace(elapsed=0.0),
-    )
     with open(secondary, "w", encoding="utf-8") as terminal:
         monkeypatch.setattr(sys, "stdout", terminal)
-        with progress_display(trainer, SimpleNamespace(resumed=False, path="run")) as show:
+        with progress_display(Status(100, None, 0, 0.0)) as show:
             for step in range(1, 51):
                 show(event(step, 0.1 * step, step / 100, training=trained()))
             show(event(50, 5.0, 0.5, validation=validated()))

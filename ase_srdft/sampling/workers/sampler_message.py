@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ase_srdft.common.named_arrays import under
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate, from_tensors, select, to_tensors
-from ase_srdft.sampling.sampler import Sample, SampleBatch
+from ase_srdft.sampling.sample import Sample, SampleBatch
 
 __all__ = [
     "SamplerCheckpoint",
@@ -27,11 +28,7 @@ __all__ = [
     "checkpoint_to_message",
     "from_message",
     "to_message",
-    "under",
 ]
-
-
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,8 +157,3 @@ def _runs(samples: Sequence[Sample]) -> list[list[Sample]]:
             runs.append([])
         runs[-1].append(sample)
     return runs
-
-
-def under(prefix: str, named: Mapping[str, _Value]) -> dict[str, _Value]:
-    """What has a name that begins so, by the rest of its name."""
-    return {name[len(prefix) :]: v for name, v in named.items() if name.startswith(prefix)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate, copied, on_grid, prepare
 from ase_srdft.parallel.thread_map import ThreadMap
 
-__all__ = ["GeometryCache"]
+__all__ = ["GeometryCache", "geometries_from_arrays", "geometries_to_arrays"]
 
 
 class GeometryCache:
@@ -138,3 +138,27 @@ class GeometryCache:
         geometry = self._prepared.pop(key, None)
         if geometry is not None:
             self.nbytes -= geometry.nbytes
+
+
+def geometries_to_arrays(
+    group: str, keys: Sequence[int], cache: GeometryCache
+) -> dict[str, np.ndarray]:
+    """Geometries one after the other: molecule, number of atoms, positions of all atoms (Bohr)."""
+    positions = [cache.positions_of(key) for key in keys]
+    return {
+        f"{group}/molecule": np.array([cache.molecule_of(key) for key in keys], dtype=np.int64),
+        f"{group}/natoms": np.array([len(p) for p in positions], dtype=np.int64),
+        f"{group}/positions": np.concatenate([np.zeros((0, 3)), *positions]),
+    }
+
+
+def geometries_from_arrays(
+    group: str, arrays: Mapping[str, np.ndarray]
+) -> list[tuple[int, np.ndarray]]:
+    """Molecule and positions (Bohr) of each, as `geometries_to_arrays` was given them."""
+    ends = np.cumsum(arrays[f"{group}/natoms"])
+    pieces = np.split(arrays[f"{group}/positions"], ends)[:-1]
+    return [
+        (int(molecule), piece)
+        for molecule, piece in zip(arrays[f"{group}/molecule"], pieces, strict=True)
+    ]

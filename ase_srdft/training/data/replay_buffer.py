@@ -12,9 +12,12 @@ from jaxtyping import Float, Int
 
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.training.config import SelectionConfig
-from ase_srdft.training.data.geometry_cache import GeometryCache
+from ase_srdft.training.data.geometry_cache import (
+    GeometryCache,
+    geometries_from_arrays,
+    geometries_to_arrays,
+)
 from ase_srdft.training.data.prioritised_draws import draw_probabilities, index_to_evict
-from ase_srdft.training.state_arrays import geometries_from_arrays, geometries_to_arrays
 
 __all__ = ["ReplayBuffer"]
 

@@ -8,7 +8,7 @@ import torch
 
 from ase_srdft.common.errors import WorkerFailed
 from ase_srdft.sampling.config import EngineConfig
-from ase_srdft.sampling.sampler import SampleBatch
+from ase_srdft.sampling.sample import SampleBatch
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 from ase_srdft.sampling.workers.supervised_pool import SupervisedPool, UnreadableMessage
