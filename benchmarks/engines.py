@@ -110,7 +110,7 @@ class ReplayedProcess(WorkerProcess):
         self.stopped = threading.Event()
 
         def replay() -> None:
-            number = state.nchunks
+            number = state.nmessages
             while not self.stopped.wait(sent.interval):
                 if len(mailbox.waiting(name)) >= 2:
                     continue
@@ -131,7 +131,7 @@ class ReplayedProcess(WorkerProcess):
         self.thread.join()
 
 
-class ReplayingEngine(ProcessPool):
+class ReplayingPool(ProcessPool):
     """A local engine whose samplers are replayed.
 
     Args:
@@ -171,7 +171,7 @@ def simulate(options: argparse.Namespace) -> None:
         local = EngineConfig(name="local", samplers=count)
         trainer = new_trainer(options, local, copy.deepcopy(model))
         assert isinstance(trainer.sampling.pool, ProcessPool)
-        trainer.sampling.pool = ReplayingEngine(trainer.sampling.pool, sent)
+        trainer.sampling.pool = ReplayingPool(trainer.sampling.pool, sent)
         steps, samples = rates(trainer, options.seconds)
         print(f"| {count} | {samples:.0f} | {steps:.0f} |", flush=True)
 

@@ -27,7 +27,7 @@ class SamplingConfig:
             time that the model Hessian gives to every mode; below 2.
         timestep_fs: time step of ``langevin`` in femtoseconds.
         friction_per_fs: friction of ``langevin`` per femtosecond.
-        steps_per_round: sampler steps of a chunk, all with the same weights; each gives one
+        steps_per_round: sampler steps of a round, all with the same weights; each gives one
             sample a walker.
         allow_reactions: keep samples whose bonds differ from the given structure's.
         energy_spike: a sample is refused this many standard deviations above the mean thermal
@@ -63,7 +63,7 @@ class EngineConfig:
         samplers: samplers, which share the walkers.  ``sync`` has one.
         sampler_devices: devices of the samplers, in turn; none: the trainer's.
         max_staleness: samples from weights that are more training steps old are refused.
-        queue_size: chunks of samples that wait for the trainer, of each sampler; a sampler waits
+        queue_size: messages of samples that wait for the trainer, of each sampler; a sampler waits
             while there are so many.
         max_restarts: times that a dead or silent sampler is started again, all together.
         silence_seconds: a sampler that shows no sign of life for so long is taken for dead; more

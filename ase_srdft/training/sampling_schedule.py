@@ -219,7 +219,7 @@ class SamplingSchedule:
         """States of samplers and random numbers: plain values, as a checkpoint names them."""
         return {
             "sampler_rng": self.rng.bit_generator.state,
-            "samplers": [state.record for state in self.states],
+            "samplers": [state.to_plain() for state in self.states],
         }
 
     def from_arrays(
@@ -229,6 +229,6 @@ class SamplingSchedule:
         self.rng.bit_generator.state = plain["sampler_rng"]
         self.counters = counters.of_sampling
         self.states = [
-            SamplerCheckpoint(**own, arrays=under(f"samplers/{own['sampler']}/", arrays))
+            SamplerCheckpoint.from_plain(own, under(f"samplers/{own['sampler']}/", arrays))
             for own in plain["samplers"]
         ]

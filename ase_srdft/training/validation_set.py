@@ -252,7 +252,7 @@ def which_are_held_out(molecules: Sequence[int], wanted: int) -> list[int]:
 def is_held_out(seed: int, number: int, nplaces: int | None = None) -> bool:
     """Whether the sample of this number is held out, if there is a place for it.
 
-    Drawn, since samples come in chunks: every twelfth would be one and the same walker's.
+    Drawn, since samples come in rounds: every twelfth would be one and the same walker's.
 
     Args:
         seed: of the run.

@@ -29,20 +29,20 @@ def test_a_run_that_ends_too_soon_has_no_rates():
         engines.rates(trainer_of([(7, 20.0, 4)]), 30.0)
 
 
-def test_replayed_samplers_send_chunk_after_chunk():
+def test_replayed_samplers_send_message_after_message():
     trainer = sampling_trainer(engine={"name": "local", "samplers": 2})
     sent = engines.recorded(trainer)
     assert sent.interval > 0
-    engine = engines.ReplayingEngine(trainer.sampling.pool, replace(sent, interval=0.01))
-    engine.start(trainer.sampling.states)
+    pool = engines.ReplayingPool(trainer.sampling.pool, replace(sent, interval=0.01))
+    pool.start(trainer.sampling.states)
     numbers, end = {0: [], 1: []}, time.monotonic() + 60
     try:
         while min(len(own) for own in numbers.values()) < 3 and time.monotonic() < end:
-            for message in engine.collect():
-                numbers[message.checkpoint.sampler].append(message.checkpoint.nchunks)
+            for message in pool.collect():
+                numbers[message.checkpoint.sampler].append(message.checkpoint.nmessages)
     finally:
-        engine.stop()
+        pool.stop()
     for own in numbers.values():
         assert len(own) >= 3
         assert own == list(range(1, len(own) + 1))
-    assert engine.reports() == []
+    assert pool.reports() == []

@@ -368,7 +368,14 @@ def signals(monkeypatch):
     return pending
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        signal.SIGHUP,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGUSR1)),
+    ],
+)
 def test_a_signal_stops_the_run_and_it_can_go_on(number, folder, signals, capsys):
     assert train() == 0
     os.rename("run", "whole")

@@ -84,13 +84,14 @@ def expected(model_file):
 
 
 STAGES = ("construction", "energy", "electrons", "batch", "copies", "forces")
+ONE_BY_ONE = [pytest.param(stage, marks=pytest.mark.slow) for stage in STAGES]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["all", *ONE_BY_ONE])
 @pytest.mark.parametrize("name", STATES)
 def test_a_calculator_in_any_state(name, stage, model_file, expected):
     def on(this):
-        return STATES[name]() if this == stage else nullcontext()
+        return STATES[name]() if stage in (this, "all") else nullcontext()
 
     before, atoms = state(), water()
     with on("construction"):

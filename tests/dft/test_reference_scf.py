@@ -128,6 +128,11 @@ def pair(numbers, distance, **level):
     return Molecule(numbers=numbers, level=LevelOfTheory(**level)), positions
 
 
+def slow(*values):
+    """A case of the slow suite."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def twisted_ethylene(degrees, level):
     """Ethylene with one end turned, and its positions (Bohr)."""
     atoms = ase_molecule("C2H4")
@@ -157,7 +162,8 @@ def lowest_of_many_starts(molecule, positions):
 
 
 @pytest.mark.parametrize(
-    ("bond", "energy"), [(2.3, -75.936130), (2.5, -75.905908), (2.6, -75.893317)]
+    ("bond", "energy"),
+    [(2.3, -75.936130), slow(2.5, -75.905908), slow(2.6, -75.893317)],
 )
 def test_stretched_water_has_its_lowest_energy(bond, energy):
     assert reference_scf(*water(bond)).energy == pytest.approx(energy, abs=1e-5)
@@ -174,13 +180,13 @@ def test_energies_along_a_stretched_bond_are_smooth():
 @pytest.mark.parametrize(
     ("molecule", "positions"),
     [
-        pair((9, 1), 2.5),
-        pair((3, 1), 5.0),
+        slow(*pair((9, 1), 2.5)),
+        slow(*pair((3, 1), 5.0)),
         pair((7, 7), 2.8, xc="PBE0", basis="sto-3g"),
         pair((6, 6), 1.6, xc="PBE0", basis="sto-3g"),
-        pair((4, 8), 3.0, xc="PBE0", basis="sto-3g"),
-        water(2.5, LevelOfTheory(xc="B3LYP", basis="sto-3g", density_fitting=False)),
-        water(2.6, LevelOfTheory(grid_level=2, basis="sto-3g")),
+        slow(*pair((4, 8), 3.0, xc="PBE0", basis="sto-3g")),
+        slow(*water(2.5, LevelOfTheory(xc="B3LYP", basis="sto-3g", density_fitting=False))),
+        slow(*water(2.6, LevelOfTheory(grid_level=2, basis="sto-3g"))),
     ],
     ids=["HF", "LiH", "N2", "C2", "BeO", "exact integrals", "another grid"],
 )

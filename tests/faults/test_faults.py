@@ -121,7 +121,7 @@ def test_nan_from_a_sampler_is_refused_and_counted(run):
     mailbox = Mailbox(Path(Path(f"/proc/{sampler}/cmdline").read_text().split("\0")[-4]))
     time.sleep(1.0)  # what it had sent is taken
     number = one.metrics("sampling")[-1]["nsamples"]
-    broken, record = broken_chunk(mailbox, one)
+    broken, record = broken_message(mailbox, one)
     mailbox.put("sampler-0", record["state"]["nchunks"], broken, record)
     wait_for(
         lambda: any("a number that is not finite" in r["resets"] for r in one.metrics("sampling")),
@@ -143,7 +143,7 @@ def test_nan_from_a_sampler_is_refused_and_counted(run):
     assert all(np.isfinite(f.get_potential_energy()) for f in frames)
 
 
-def broken_chunk(mailbox, one):
+def broken_message(mailbox, one):
     """A message of the same run with NaN in every number, next in the sampler's order."""
     trainer = sampling_trainer()
     tensors, record = to_message(trainer.parts.sampler_from(trainer.sampling.states[0]).advance(0))

@@ -60,7 +60,7 @@ def everything(trainer):
         "carried": source.carried,
         "molecules": [trainer.cache.molecule_of(key) for key in source.samples],
         "held": [trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys],
-        "samplers": [(s.sampler, s.nchunks, s.version, s.rng) for s in trainer.sampling.states],
+        "samplers": [(s.sampler, s.nmessages, s.version, s.rng) for s in trainer.sampling.states],
         "batch_rng": trainer.batch_rng.bit_generator.state,
         "sampler_rng": trainer.sampling.rng.bit_generator.state,
     }
@@ -85,17 +85,22 @@ def datasets():
     }
 
 
+def slow(*values):
+    """A case of the slow suite."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("begun", "data", "dynamics", "at"),
     [
-        (small_trainer, "water alone", "overdamped", 33),  # it samples from step 56 on
-        (sampling_trainer, "water alone", "overdamped", 18),
-        (sampling_trainer, "water alone", "langevin", 16),
+        slow(small_trainer, "water alone", "overdamped", 33),  # it samples from step 56 on
+        slow(sampling_trainer, "water alone", "overdamped", 18),
+        slow(sampling_trainer, "water alone", "langevin", 16),
         (sampling_trainer, "water alone", "metropolis", 19),
         (sampling_trainer, "two molecules", "overdamped", 15),
         (sampling_trainer, "frames", "overdamped", 18),
-        (sampling_trainer, "isomers", "overdamped", 17),
-        (sampling_trainer, "conformers", "langevin", 17),
+        slow(sampling_trainer, "isomers", "overdamped", 17),
+        slow(sampling_trainer, "conformers", "langevin", 17),
     ],
 )
 def test_restart_equals_the_uninterrupted_run(begun, data, dynamics, at, tmp_path):

@@ -315,8 +315,13 @@ CRASHES = {
 
 @pytest.mark.parametrize(
     ("until", "share"),
-    [*((until, 1e9) for until in CRASHES.values()), (CRASHES["before a round"], 1e-9)],
-    ids=[*CRASHES, "before any checkpoint but the first"],
+    [
+        *(
+            pytest.param(until, 1e9, id=name, marks=[pytest.mark.slow] * (name != "after a round"))
+            for name, until in CRASHES.items()
+        ),
+        pytest.param(CRASHES["before a round"], 1e-9, id="before any checkpoint but the first"),
+    ],
 )
 def test_a_killed_run_ends_like_an_uninterrupted_one(until, share, run, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_SHARE_OF_TIME", share)

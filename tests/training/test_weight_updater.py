@@ -152,8 +152,16 @@ def test_learning_rate_warms_up_and_follows_a_cosine():
     assert updater.learning_rate(0.25) == pytest.approx(quarter, rel=1e-12)
 
 
-def trained_on_water(nsteps=300):
+@pytest.fixture
+def trained_on_water(trained_once):
+    """An updater that has learned, its batches and the last step's record, to be spoilt."""
+    return copy.deepcopy(trained_once)
+
+
+@pytest.fixture(scope="module")
+def trained_once():
     updater, batches = learner_on_water()
+    nsteps = 300
     for _ in range(nsteps):
         record = updater.update(batches, 0.0)
         assert not record.rolled_back  # from an untrained state on
@@ -167,8 +175,8 @@ def lead_divergence(updater):
             parameter.add_(0.5 * torch.sign(parameter))
 
 
-def test_weights_that_diverge_are_put_back_and_go_on_more_slowly():
-    updater, batches, before = trained_on_water()
+def test_weights_that_diverge_are_put_back_and_go_on_more_slowly(trained_on_water):
+    updater, batches, before = trained_on_water
     kept = {name: tensor.clone() for name, tensor in updater.rollback_weights.items()}
     lead_divergence(updater)
     record = updater.update(batches, 0.0)
@@ -189,8 +197,8 @@ def test_weights_that_diverge_are_put_back_and_go_on_more_slowly():
     assert record.bracket_width < 3 * before.bracket_width
 
 
-def test_weights_that_diverge_again_and_again_are_an_error():
-    updater, batches, _ = trained_on_water()
+def test_weights_that_diverge_again_and_again_are_an_error(trained_on_water):
+    updater, batches, _ = trained_on_water
     for _ in range(8):
         lead_divergence(updater)
         assert updater.update(batches, 0.0).rolled_back

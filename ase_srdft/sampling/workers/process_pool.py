@@ -79,7 +79,7 @@ class ProcessPool(SupervisedPool[WorkerProcess]):
             for path in self._mailbox.waiting(name):
                 path.unlink()
         tensors, plain = checkpoint_to_message(sampler.state)
-        self._mailbox.put(starting, sampler.state.nchunks, tensors, plain)
+        self._mailbox.put(starting, sampler.state.nmessages, tensors, plain)
         (start,) = self._mailbox.waiting(starting)
         orders = SamplerOrders(
             start=start.name, device=sampler.device, queue_size=self.config.queue_size

@@ -55,7 +55,7 @@ def starting_state(
         arrays[f"{_START}{index}.reference"] = np.asarray(reference)
         arrays[f"{_START}{index}.walkers"] = np.array([w for w, _ in own], dtype=np.int64)
     rng = np.random.default_rng(seed).bit_generator.state
-    return SamplerCheckpoint(sampler=sampler, nchunks=0, version=-1, arrays=arrays, rng=dict(rng))
+    return SamplerCheckpoint(sampler=sampler, nmessages=0, version=-1, arrays=arrays, rng=dict(rng))
 
 
 class ResumableSampler:
@@ -95,7 +95,7 @@ class ResumableSampler:
         result = self.sampler.sample(self.nsteps, self.rng)
         self.state = SamplerCheckpoint(
             sampler=self.state.sampler,
-            nchunks=self.state.nchunks + 1,
+            nmessages=self.state.nmessages + 1,
             version=version,
             arrays=self.sampler.to_arrays(),
             rng=dict(self.rng.bit_generator.state),

@@ -37,22 +37,30 @@ class SamplerCheckpoint:
 
     Attributes:
         sampler: which one of the run.
-        nchunks: messages it has sent so far; named as in the checkpoints on disk.
+        nmessages: that it has sent so far.
         version: of the weights it used last (their training step); -1 before the first message.
         arrays: its walkers: `Sampler.to_arrays`, or where they start (`starting_state`).
         rng: state of its bit generator.
     """
 
     sampler: int
-    nchunks: int
+    nmessages: int
     version: int
     arrays: dict[str, np.ndarray]
     rng: dict[str, Any]
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """All but the arrays, as plain values."""
-        return {name: getattr(self, name) for name in ("sampler", "nchunks", "version", "rng")}
+    def to_plain(self) -> dict[str, Any]:
+        """All but the arrays, as plain values; ``nchunks`` is what checkpoints on disk say."""
+        own = {name: getattr(self, name) for name in ("sampler", "version", "rng")}
+        return {**own, "nchunks": self.nmessages}
+
+    @classmethod
+    def from_plain(
+        cls, plain: Mapping[str, Any], arrays: dict[str, np.ndarray]
+    ) -> SamplerCheckpoint:
+        """What :meth:`to_plain` gave, with the arrays."""
+        own = {name: plain[name] for name in ("sampler", "version", "rng")}
+        return cls(**own, nmessages=plain["nchunks"], arrays=arrays)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,7 +69,7 @@ class SamplerMessage:
 
     Attributes:
         batch: what the sampler gave.
-        checkpoint: where that left it; ``checkpoint.nchunks`` counts this message.
+        checkpoint: where that left it; ``checkpoint.nmessages`` counts this message.
     """
 
     batch: SampleBatch
@@ -75,14 +83,15 @@ _PLAIN = ("molecule", "walker", "step", "weights_version", "energy", "bracket_wi
 
 def checkpoint_to_message(state: SamplerCheckpoint) -> _Packed:
     """As named tensors and plain values."""
-    return {name: torch.as_tensor(array) for name, array in state.arrays.items()}, state.record
+    return {name: torch.as_tensor(array) for name, array in state.arrays.items()}, state.to_plain()
 
 
 def checkpoint_from_message(
-    tensors: Mapping[str, Tensor], record: dict[str, Any]
+    tensors: Mapping[str, Tensor], plain: dict[str, Any]
 ) -> SamplerCheckpoint:
     """What `checkpoint_to_message` was given."""
-    return SamplerCheckpoint(**record, arrays={name: t.numpy() for name, t in tensors.items()})
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    return SamplerCheckpoint.from_plain(plain, arrays)
 
 
 def to_message(message: SamplerMessage) -> _Packed:

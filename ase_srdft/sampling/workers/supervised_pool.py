@@ -112,7 +112,7 @@ class SupervisedPool(ABC, Generic[WorkerT]):
         """Take in what a sampler has sent; returns what was wrong with it."""
         try:
             for message in self._sent(sampler):
-                number, last = message.checkpoint.nchunks, sampler.state.nchunks
+                number, last = message.checkpoint.nmessages, sampler.state.nmessages
                 if number != last + 1:
                     return f"sent message {number} after {last}"
                 sampler.state = message.checkpoint

@@ -72,7 +72,7 @@ def test_a_process_samples_what_this_process_would(started):
     trainer = local_trainer(samplers=1)
     (message,) = collect(started(trainer), 1)[:1]
     expected = trainer.parts.sampler_from(trainer.sampling.states[0]).advance(0)
-    assert message.checkpoint.nchunks == expected.checkpoint.nchunks == 1
+    assert message.checkpoint.nmessages == expected.checkpoint.nmessages == 1
     assert message.checkpoint.rng == expected.checkpoint.rng
     assert len(message.batch.samples) == len(expected.batch.samples) == 8
     for one, other in zip(message.batch.samples, expected.batch.samples, strict=True):
@@ -113,7 +113,7 @@ def test_new_weights_are_what_the_walkers_move_on(started):
         trainer.train(0.0)
     pool.publish(7, trainer.updater.averaged.state_dict())
     messages = collect(pool, 6)
-    numbers = [message.checkpoint.nchunks for message in messages]
+    numbers = [message.checkpoint.nmessages for message in messages]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     sample = next(s for c in messages for s in c.batch.samples if s.weights_version == 7)
     at = torch.tensor(sample.positions)[None]
@@ -162,7 +162,7 @@ def test_a_killed_sampler_goes_on_where_its_last_message_ended(number, started):
         ("sampler-0", f"killed by {number.name}", 1)
     ]
     for sampler in (0, 1):
-        numbers = [message.checkpoint.nchunks for message in by_sampler(messages, sampler)]
+        numbers = [message.checkpoint.nmessages for message in by_sampler(messages, sampler)]
         assert numbers == list(range(1, len(numbers) + 1))
     samples = [(s.walker, s.step) for c in messages for s in c.batch.samples]
     assert len(set(samples)) == len(samples)
@@ -181,7 +181,7 @@ def test_a_silent_sampler_is_started_again(started):
         time.sleep(0.05)
     (report,) = pool.reports()
     assert report.reason.startswith("silent for ")
-    assert collect(pool, 1)[0].checkpoint.nchunks == last.checkpoint.nchunks + 1
+    assert collect(pool, 1)[0].checkpoint.nmessages == last.checkpoint.nmessages + 1
 
 
 @pytest.mark.slow
@@ -190,12 +190,12 @@ def test_what_cannot_be_read_is_refused_and_made_again(started):
     pool = started(trainer)
     message = collect(pool, 1)[-1]
     os.kill(pool.processes[0].pid, signal.SIGSTOP)
-    last = ([message, *pool.collect()])[-1].checkpoint.nchunks
+    last = ([message, *pool.collect()])[-1].checkpoint.nmessages
     (pool._mailbox.path / f"sampler-0.{last + 1:09d}.message").write_bytes(b"not a message")
     assert pool.collect() == []
     (report,) = pool.reports()
     assert report.reason.startswith("sent what cannot be read (SafetensorError")
-    assert collect(pool, 1)[0].checkpoint.nchunks == last + 1
+    assert collect(pool, 1)[0].checkpoint.nmessages == last + 1
 
 
 def test_too_many_deaths_are_the_end(started):
@@ -256,7 +256,7 @@ def test_a_pool_can_be_started_again(started):
     pool.start([message.checkpoint])
     pool.publish(9, trainer.updater.averaged.state_dict())
     again = collect(pool, 1)[0]
-    assert again.checkpoint.nchunks == message.checkpoint.nchunks + 1
+    assert again.checkpoint.nmessages == message.checkpoint.nmessages + 1
     assert again.checkpoint.version == 9
 
 

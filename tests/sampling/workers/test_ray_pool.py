@@ -82,7 +82,7 @@ class Sampling:
         self.until(lambda: all(len(self.messages[s]) >= n for s, n in enumerate(wanted)))
 
     def numbers(self, sampler):
-        return [message.checkpoint.nchunks for message in self.messages[sampler]]
+        return [message.checkpoint.nmessages for message in self.messages[sampler]]
 
     def versions(self, sampler):
         return [message.checkpoint.version for message in self.messages[sampler]]

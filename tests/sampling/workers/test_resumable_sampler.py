@@ -68,7 +68,7 @@ def test_taken_up_elsewhere_it_gives_the_same_samples(dynamics):
         found.append(sent_and_received(again.advance(version), molecules))
         state = found[-1].checkpoint
     np.testing.assert_array_equal(positions(found), moved)
-    assert [message.checkpoint.nchunks for message in found] == [1, 2, 3]
+    assert [message.checkpoint.nmessages for message in found] == [1, 2, 3]
     assert found[-1].checkpoint.rng == expected[-1].checkpoint.rng
     assert [sample.weights_version for sample in found[-1].batch.samples][-1] == 3
 

@@ -14,15 +14,15 @@ from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, Sample
 from ase_srdft.sampling.workers.supervised_pool import SupervisedPool, UnreadableMessage
 
 
-def state(sampler, nchunks=0):
+def state(sampler, nmessages=0):
     return SamplerCheckpoint(
-        sampler=sampler, nchunks=nchunks, version=nchunks - 1, arrays={}, rng={}
+        sampler=sampler, nmessages=nmessages, version=nmessages - 1, arrays={}, rng={}
     )
 
 
-def message_of(sampler, nchunks):
+def message_of(sampler, nmessages):
     nothing = SampleBatch(samples=[], acceptance=1.0, temperature_K=0.0, resets=Counter())
-    return SamplerMessage(batch=nothing, checkpoint=state(sampler, nchunks))
+    return SamplerMessage(batch=nothing, checkpoint=state(sampler, nmessages))
 
 
 @dataclass(eq=False)
@@ -87,7 +87,9 @@ def pool():
 
 
 def collected(pool):
-    return [(message.checkpoint.sampler, message.checkpoint.nchunks) for message in pool.collect()]
+    return [
+        (message.checkpoint.sampler, message.checkpoint.nmessages) for message in pool.collect()
+    ]
 
 
 def test_messages_come_in_the_order_of_each_sampler(pool):
@@ -106,7 +108,7 @@ def test_a_dead_worker_goes_on_from_the_last_message_that_was_collected(pool):
     assert collected(pool) == [(0, 1), (0, 2)]
     assert first.ended
     assert not second.ended
-    assert pool.launched[2].start.nchunks == 2
+    assert pool.launched[2].start.nmessages == 2
     (report,) = pool.reports()
     assert (report.worker, report.nrestarts) == ("sampler-0", 1)
     assert "SIGKILL" in report.reason
@@ -122,7 +124,7 @@ def test_what_does_not_follow_is_not_taken(pool, sent):
     first.outbox += [message_of(0, 1), sent, message_of(0, 2)]
     assert collected(pool) == [(0, 1)]
     assert first.ended
-    assert pool.launched[2].start.nchunks == 1
+    assert pool.launched[2].start.nmessages == 1
     assert collected(pool) == []
 
 
