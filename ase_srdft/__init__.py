@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ase_srdft.version import __version__
 
 if TYPE_CHECKING:
+    from ase_srdft.calculator.about import about
     from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
     from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
@@ -19,6 +20,7 @@ _PUBLIC = {
     "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
     "SRDFTCalculator": "ase_srdft.calculator.srdft_calculator",
     "SelfRefiningLangevin": "ase_srdft.dynamics.self_refining_langevin",
+    "about": "ase_srdft.calculator.about",
     "list_models": "ase_srdft.models.shipped_models",
 }
 
@@ -28,6 +30,7 @@ __all__ = [
     "SRDFTCalculator",
     "SelfRefiningLangevin",
     "__version__",
+    "about",
     "list_models",
 ]
 

@@ -159,7 +159,7 @@ def state():
 before = state()
 package = importlib.import_module(sys.argv[1])
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if not module.name.endswith("__main__"):
+    if not module.name.rpartition(".")[2].startswith("_"):  # scripts, and compiled libraries
         importlib.import_module(module.name)
 changes = [new for old, new in zip(before, state()) if old != new]
 json.dump(changes, open(sys.argv[2], "w"))

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from ase_srdft.cli.words import careful_words
+from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import nearest
+from ase_srdft.dft.kernels.library import description
 from ase_srdft.version import __version__
 
 __all__ = [
@@ -50,9 +52,17 @@ def command_parser(prog: str, description: str, epilog: str, usage: str | None =
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = f"{prog} {__version__}"
+    version = f"{prog} {__version__}, {_computing()}"
     parser.add_argument("--version", action="version", version=version, help="show it and exit")
     return parser
+
+
+def _computing() -> str:
+    """Which path computes, or why none can be named."""
+    try:
+        return description()
+    except BadInput as err:
+        return str(err)
 
 
 def positive(text: str) -> int:

@@ -7,6 +7,7 @@ __all__ = [
     "BadInput",
     "DamagedFile",
     "DegenerateState",
+    "KernelsUnavailable",
     "RankLost",
     "ReferenceNotConverged",
     "SamplingFailed",
@@ -28,6 +29,10 @@ class DamagedFile(BadInput):
 
 class DegenerateState(UserWarning):
     """An energy that hangs on which of several orbitals of one energy is occupied."""
+
+
+class KernelsUnavailable(UserWarning):
+    """No compiled kernel can be used here: torch computes the same, several times more slowly."""
 
 
 class RankLost(RuntimeError):

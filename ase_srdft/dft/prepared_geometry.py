@@ -166,18 +166,19 @@ def to_tensors(geometry: Geometry) -> dict[str, Tensor]:
     """The numbers by name, to be sent to another process."""
     named = {f.name: getattr(geometry.integrals, f.name) for f in fields(Integrals)}
     named |= {name: getattr(geometry, name) for name in _OWN}
-    named |= {"points": geometry.grid.points, "weights": geometry.grid.weights}
+    named["weights"] = geometry.grid.weights
     return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-def from_tensors(molecule: Molecule, tensors: dict[str, Tensor]) -> Geometry:
-    """The geometry of a molecule that `to_tensors` gave these numbers of."""
+def from_tensors(molecule: Molecule, tensors: dict[str, Tensor], grid_level: int) -> Geometry:
+    """The geometry of a molecule on a grid that `to_tensors` gave these numbers of."""
+    template = molecule.grid_template(grid_level, tensors["weights"].device)
     own: dict[str, Any] = {name: tensors.get(name) for name in _OWN}
     integrals = {f.name: tensors.get(f.name) for f in fields(Integrals)}
     return Geometry(
         molecule=molecule,
         integrals=Integrals(**integrals),  # type: ignore[arg-type]
-        grid=Grid(points=tensors["points"], weights=tensors["weights"]),
+        grid=Grid(template=template, weights=tensors["weights"]),
         **own,
     )
 
@@ -185,7 +186,7 @@ def from_tensors(molecule: Molecule, tensors: dict[str, Tensor]) -> Geometry:
 def _mapped(geometry: Geometry, change: Callable[[Tensor], Tensor]) -> Geometry:
     """The geometry with every tensor changed."""
     changed = {name: change(tensor) for name, tensor in to_tensors(geometry).items()}
-    return from_tensors(geometry.molecule, changed)
+    return from_tensors(geometry.molecule, changed, geometry.grid.template.level)
 
 
 def detached(geometry: Geometry) -> Geometry:
@@ -202,7 +203,7 @@ def concatenate(geometries: Sequence[Geometry]) -> Geometry:
     """One batch from several of the same molecule (and the same grid)."""
     parts = [to_tensors(geometry) for geometry in geometries]
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return from_tensors(geometries[0].molecule, joined)
+    return from_tensors(geometries[0].molecule, joined, geometries[0].grid.template.level)
 
 
 def select(geometry: Geometry, index: slice) -> Geometry:

@@ -16,6 +16,7 @@ from ase_srdft.cli.settings_file import read_settings
 from ase_srdft.cli.train_input import configuration
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import from_plain, settings_of
+from ase_srdft.dft.kernels.library import description
 from ase_srdft.models.electronic_state import FAMILIES, family
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.version import __version__
@@ -350,7 +351,7 @@ def test_version_and_width_of_the_help(command, name, capsys, monkeypatch):
             command.main([word])
         assert leaving.value.code == 0
     first, *others = capsys.readouterr().out.splitlines()
-    assert first == f"ase-srdft-{name} {__version__}"
+    assert first == f"ase-srdft-{name} {__version__}, {description()}"
     assert max(map(len, others)) < 80
     examples = [line for line in others if line.startswith(f"  ase-srdft-{name} ")]
     assert len(examples) == 2

@@ -125,7 +125,7 @@ def test_samples_join_the_buffer_with_their_integrals(sampled):
     (remembered,) = trainer.cache.batches([key])
     fresh = trainer.cache._prepare(key)
     torch.testing.assert_close(remembered.guess_fock, fresh.guess_fock, atol=1e-12, rtol=0)
-    assert remembered.grid.points.shape == fresh.grid.points.shape
+    assert remembered.grid.weights.shape == fresh.grid.weights.shape
     assert not remembered.guess_fock.requires_grad
 
 
@@ -747,7 +747,7 @@ def grid_sizes(monkeypatch, **changes):
     original = trainer.updater.update
 
     def noting(batches, progress):
-        sizes.append(batches[0].grid.points.shape[1])
+        sizes.append(batches[0].grid.weights.shape[1])
         return original(batches, progress)
 
     monkeypatch.setattr(trainer.updater, "update", noting)
@@ -755,7 +755,7 @@ def grid_sizes(monkeypatch, **changes):
         pass
     given = torch.as_tensor(rattled(1)[0].positions / Bohr)[None]
     coarse, own = (prepare(trainer.molecules[0], given, level) for level in (COARSE_GRID, None))
-    return sizes, coarse.grid.points.shape[1], own.grid.points.shape[1]
+    return sizes, coarse.grid.weights.shape[1], own.grid.weights.shape[1]
 
 
 @pytest.mark.parametrize(
@@ -777,7 +777,7 @@ def test_samples_that_come_late_are_trained_on_on_the_levels_own_grid():
     assert late
     (batch,) = trainer.cache.batches([list(trainer.buffer.samples)[-1]])
     expected = prepare(trainer.molecules[0], batch.positions)
-    assert batch.grid.points.shape == expected.grid.points.shape
+    assert batch.grid.weights.shape == expected.grid.weights.shape
 
 
 def test_counters_as_plain_values_carry_the_time():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from ase_srdft.common.elements import chemical_symbols
 
-__all__ = ["COARSE_GRID", "AtomicGrid", "atomic_grid", "bragg_radius"]
+__all__ = ["BLOCK", "COARSE_GRID", "AtomicGrid", "atomic_grid", "bragg_radius"]
 
+#: Points of a block, one atom's own and close together.
+BLOCK = 128
 #: Pseudo-level of the coarse training grid (see :func:`atomic_grid`).
 COARSE_GRID = -1
 
@@ -27,6 +29,29 @@ class AtomicGrid:
 
     offsets: Float[np.ndarray, "npoints 3"]
     volumes: Float[np.ndarray, " npoints"]
+
+    @cached_property
+    def in_blocks(self) -> AtomicGrid:
+        """The same quadrature in blocks of `BLOCK` neighbours.
+
+        The last block is filled up by repeating a point without weight.
+        """
+        order = np.concatenate(_halved(np.arange(len(self.volumes)), self.offsets))
+        padding = np.full(-len(order) % BLOCK, order[-1])
+        volumes = np.concatenate([self.volumes[order], np.zeros(len(padding))])
+        return AtomicGrid(offsets=self.offsets[np.concatenate([order, padding])], volumes=volumes)
+
+
+def _halved(
+    members: Int[np.ndarray, " nmembers"], offsets: Float[np.ndarray, "npoints 3"]
+) -> list[np.ndarray]:
+    """Points cut in two across their longest extent until each part fits into a block."""
+    if len(members) <= BLOCK:
+        return [members]
+    axis = int(np.argmax(np.ptp(offsets[members], axis=0)))
+    ordered = members[np.argsort(offsets[members, axis], kind="stable")]
+    middle = -(-len(members) // BLOCK) // 2 * BLOCK
+    return [*_halved(ordered[:middle], offsets), *_halved(ordered[middle:], offsets)]
 
 
 @lru_cache(maxsize=256)

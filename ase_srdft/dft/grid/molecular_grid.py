@@ -1,5 +1,8 @@
 """The molecular quadrature: atom-centred grids glued by Becke's partition, with derivatives.
 
+The points come in blocks of `BLOCK` neighbours that one atom owns and takes along when it moves:
+what integrates over them gives derivatives by nuclei that include the motion of the points.
+
 Becke 1988 (J. Chem. Phys. 88, 2547), equations 13 to 22, with Treutler and Ahlrichs' size
 adjustment (J. Chem. Phys. 102, 346, equation 4): PySCF's defaults.
 """
@@ -7,6 +10,7 @@ adjustment (J. Chem. Phys. 102, 346, equation 4): PySCF's defaults.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ase_srdft.dft.grid.atomic_grid import atomic_grid, bragg_radius
+from ase_srdft.dft.grid.atomic_grid import BLOCK, atomic_grid, bragg_radius
+from ase_srdft.dft.kernels.arrays import as_array, suits_kernels
+from ase_srdft.dft.kernels.becke import Partition, becke_adjoint, becke_weights
+from ase_srdft.dft.kernels.library import loaded
 
 __all__ = ["Grid", "GridTemplate", "build_grid"]
 
@@ -28,24 +35,49 @@ class GridTemplate:
     """What a molecule's grid is before the nuclei are placed.
 
     Attributes:
+        level: of PySCF's, or ``COARSE_GRID``.
         offsets: points relative to the atom that owns them (Bohr).
         volumes: quadrature weights of the free atoms (Bohr^3).
         owners: the atom of each point.
         size_adjustment: a_ij of the partition.
     """
 
+    level: int
     offsets: Float[Tensor, "npoints 3"]
     volumes: Float[Tensor, " npoints"]
     owners: Int[Tensor, " npoints"]
     size_adjustment: Float[Tensor, "natoms natoms"]
 
+    def points(
+        self, positions: Float[Tensor, "batch natoms 3"]
+    ) -> Float[Tensor, "batch npoints 3"]:
+        """The points around nuclei (Bohr), detached."""
+        return positions.detach()[:, self.owners] + self.offsets
+
+    @cached_property
+    def block_owners(self) -> Int[np.ndarray, " nblocks"]:
+        """The atom of each block of points."""
+        owners: np.ndarray = self.owners[::BLOCK].cpu().numpy().astype(np.int32)
+        return owners
+
+    @cached_property
+    def partition(self) -> Partition:
+        """What the compiled kernels read."""
+        return Partition(
+            adjustment=as_array(self.size_adjustment),
+            offsets=as_array(self.offsets.T),
+            owners=self.block_owners,
+            volumes=as_array(self.volumes),
+        )
+
     @classmethod
     def of(cls, numbers: tuple[int, ...], level: int) -> GridTemplate:
         """The template of a molecule at a grid level."""
-        grids = [atomic_grid(number, level) for number in numbers]
+        grids = [atomic_grid(number, level).in_blocks for number in numbers]
         radii = np.sqrt([bragg_radius(number) for number in numbers])
         ratio = radii[:, None] / radii
         return cls(
+            level=level,
             offsets=torch.tensor(np.concatenate([g.offsets for g in grids])),
             volumes=torch.tensor(np.concatenate([g.volumes for g in grids])),
             owners=torch.tensor(np.repeat(np.arange(len(grids)), [len(g.volumes) for g in grids])),
@@ -55,6 +87,7 @@ class GridTemplate:
     def to(self, device: torch.device) -> GridTemplate:
         """The template on a device."""
         return GridTemplate(
+            level=self.level,
             offsets=self.offsets.to(device),
             volumes=self.volumes.to(device),
             owners=self.owners.to(device),
@@ -64,15 +97,21 @@ class GridTemplate:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Grid:
-    """Quadrature points and weights of a batch of geometries.
+    """Quadrature of a batch of geometries.
 
     Attributes:
-        points: (Bohr).
+        template: where the points are, seen from the nuclei.
         weights: (Bohr^3).
     """
 
-    points: Float[Tensor, "batch npoints 3"]
+    template: GridTemplate
     weights: Float[Tensor, "batch npoints"]
+
+    def points(
+        self, positions: Float[Tensor, "batch natoms 3"]
+    ) -> Float[Tensor, "batch npoints 3"]:
+        """Where the points are (Bohr), detached: they move with the nuclei that own them."""
+        return self.template.points(positions)
 
 
 class _Pairs:
@@ -138,44 +177,68 @@ def _blocks(template: GridTemplate, batch: int) -> list[slice]:
 
 class _BeckeWeights(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, positions: Tensor, points: Tensor, template: GridTemplate) -> Tensor:
-        pairs = _Pairs(template)
-        _, separations = _separations(positions, pairs)
-        shares = []
-        for block in _blocks(template, len(positions)):
-            _, distances = _displacements(positions, points[:, block])
-            *_, x3 = pairs.smoothed(distances, separations)
-            _, cells = pairs.cell_functions(x3)
-            owners = template.owners[block].expand(len(positions), 1, -1)
-            shares.append(cells.gather(1, owners)[:, 0])
-        weights = torch.cat(shares, 1) * template.volumes
-        ctx.save_for_backward(positions, points, weights)
-        ctx.template = template
+    def forward(ctx: Any, positions: Tensor, template: GridTemplate) -> Tensor:
+        library = loaded() if suits_kernels(positions) else None
+        if library is None:
+            weights = _weights(positions, template)
+        else:
+            geometries = as_array(positions)
+            rows = [becke_weights(library, template.partition, each) for each in geometries]
+            weights = torch.from_numpy(np.stack(rows))
+        ctx.save_for_backward(positions, weights)
+        ctx.template, ctx.library = template, library
         return weights
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor, None]:
-        positions, points, weights = ctx.saved_tensors
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None]:
+        positions, weights = ctx.saved_tensors
         template: GridTemplate = ctx.template
-        scaled = cotangents[0] * weights  # dL = sum_g scaled_g d ln w_g
-        pairs = _Pairs(template)
-        vectors, separations = _separations(positions, pairs)
-        by_point = torch.empty_like(points)
-        by_atom = torch.zeros_like(positions)
-        by_separation = torch.zeros_like(separations)
-        for block in _blocks(template, len(positions)):
-            towards, distances = _displacements(positions, points[:, block])
-            slope, mu = _log_weight_slope(
-                pairs, distances, separations, template.owners[block], scaled[:, block]
-            )
-            by_distance = (pairs.incidence / separations[:, None]) @ slope  # (batch, natoms, n)
-            pull = towards * (by_distance / distances)[:, :, None]
-            by_point[:, block] = pull.sum(1).transpose(1, 2)
-            by_atom -= pull.sum(-1)
-            by_separation -= (slope * mu).sum(-1) / separations
-        along = vectors * (by_separation / separations)[..., None]
-        by_atom += pairs.incidence @ along
-        return by_atom, by_point, None
+        if ctx.library is None:
+            scaled = cotangents[0] * weights  # dL = sum_g scaled_g d ln w_g
+            return _pulled_back(positions, template, scaled), None
+        arrays = [as_array(tensor) for tensor in (positions, weights, cotangents[0])]
+        rows = [
+            becke_adjoint(ctx.library, template.partition, *each)
+            for each in zip(*arrays, strict=True)
+        ]
+        return torch.from_numpy(np.stack(rows)), None
+
+
+def _weights(positions: Tensor, template: GridTemplate) -> Tensor:
+    """The quadrature weights, in torch."""
+    points = template.points(positions)
+    pairs = _Pairs(template)
+    _, separations = _separations(positions, pairs)
+    shares = []
+    for block in _blocks(template, len(positions)):
+        _, distances = _displacements(positions, points[:, block])
+        *_, x3 = pairs.smoothed(distances, separations)
+        _, cells = pairs.cell_functions(x3)
+        owners = template.owners[block].expand(len(positions), 1, -1)
+        shares.append(cells.gather(1, owners)[:, 0])
+    return torch.cat(shares, 1) * template.volumes
+
+
+def _pulled_back(positions: Tensor, template: GridTemplate, scaled: Tensor) -> Tensor:
+    """Derivative of sum_g scaled_g ln w_g by the nuclei, in torch."""
+    points = template.points(positions)
+    pairs = _Pairs(template)
+    vectors, separations = _separations(positions, pairs)
+    by_atom = torch.zeros_like(positions)
+    by_separation = torch.zeros_like(separations)
+    for block in _blocks(template, len(positions)):
+        towards, distances = _displacements(positions, points[:, block])
+        slope, mu = _log_weight_slope(
+            pairs, distances, separations, template.owners[block], scaled[:, block]
+        )
+        by_distance = (pairs.incidence / separations[:, None]) @ slope  # (batch, natoms, n)
+        pull = towards * (by_distance / distances)[:, :, None]
+        by_atom.index_add_(1, template.owners[block], pull.sum(1).transpose(1, 2))
+        by_atom -= pull.sum(-1)
+        by_separation -= (slope * mu).sum(-1) / separations
+    along = vectors * (by_separation / separations)[..., None]
+    by_atom += pairs.incidence @ along
+    return by_atom
 
 
 def _log_weight_slope(
@@ -207,6 +270,5 @@ def build_grid(positions: Float[Tensor, "batch natoms 3"], template: GridTemplat
         positions: nuclei (Bohr).
         template: the molecule's grid, on the same device.
     """
-    points = positions[:, template.owners] + template.offsets
-    weights: Tensor = _BeckeWeights.apply(positions, points, template)  # type: ignore[no-untyped-call]
-    return Grid(points=points, weights=weights)
+    weights: Tensor = _BeckeWeights.apply(positions, template)  # type: ignore[no-untyped-call]
+    return Grid(template=template, weights=weights)

@@ -2,14 +2,15 @@
 
 E_xc[rho] = sum_g w_g e(rho_g, sigma_g) and V_xc = dE_xc/dP.  The grid is walked in blocks that
 stay in cache; nothing of size (nao, npoints) outlives its block.  Two differentiable operations:
-:func:`xc_energy` (by P, nuclei, points, weights) and :func:`xc_potential` (the same, of the
-matrix V_xc: the guess Fock matrix needs it).
+:func:`xc_energy` (by P, weights, and nuclei, whose orbitals and points move) and
+:func:`xc_potential` (the same, of the matrix V_xc: the guess Fock matrix needs it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class Quadrature:
     positions: Float[Tensor, "batch natoms 3"]
     grid: Grid
 
+    @cached_property
+    def points(self) -> Float[Tensor, "batch npoints 3"]:
+        """Of the grid (Bohr)."""
+        return self.grid.points(self.positions)
+
     def blocks(self) -> Iterator[slice]:
         """Slices of the points."""
         batch, npoints = self.grid.weights.shape
@@ -51,8 +57,7 @@ class Quadrature:
 
     def orbitals(self, block: slice, order: int) -> OrbitalValues:
         """Orbitals on a block of points (:func:`evaluate_orbitals`), without autograd."""
-        positions, points = self.positions.detach(), self.grid.points[:, block].detach()
-        return evaluate_orbitals(self.basis, positions, points, order)
+        return evaluate_orbitals(self.basis, self.positions.detach(), self.points[:, block], order)
 
     def to_grid_order(self, matrix: Tensor) -> Tensor:
         """Permute a matrix (batch, nao, nao) from natural to grid order."""
@@ -110,10 +115,10 @@ def _pointwise(functional: Functional, density: _Density) -> tuple[Tensor, _Pote
 
 
 class _PositionGradient:
-    """Accumulates the derivative by nuclei (as orbital centres) and by points."""
+    """Accumulates the derivative by nuclei, as orbital centres and as owners of points."""
 
     def __init__(self, quadrature: Quadrature) -> None:
-        self.by_point = torch.zeros_like(quadrature.grid.points)
+        self.owners = quadrature.grid.template.owners
         self.by_nucleus = torch.zeros_like(quadrature.positions)
 
     def add(
@@ -139,7 +144,7 @@ class _PositionGradient:
         cotangent.addcmul_(density.contracted, potential.scalar[:, None])
         twice = None if potential.vector is None else 2.0 * density.contracted
         by_point, by_nucleus = position_derivative(orbitals, cotangent, twice, potential.vector)
-        self.by_point[:, block] += by_point.transpose(-1, -2)
+        self.by_nucleus.index_add_(1, self.owners[block], by_point.transpose(-1, -2))
         self.by_nucleus += by_nucleus
 
 
@@ -151,13 +156,12 @@ class _XCEnergy(torch.autograd.Function):
         ctx: Any,
         density_matrix: Tensor,
         positions: Tensor,
-        points: Tensor,
         weights: Tensor,
         quadrature: Quadrature,
     ) -> tuple[Tensor, Tensor]:
         functional = quadrature.functional
         gga = functional.needs_gradient
-        moves = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        moves = ctx.needs_input_grad[1]
         matrix = quadrature.to_grid_order(density_matrix)
         position_gradient = _PositionGradient(quadrature) if moves else None
         by_weight = torch.empty_like(weights)
@@ -172,11 +176,7 @@ class _XCEnergy(torch.autograd.Function):
             if position_gradient is not None:
                 position_gradient.add(block, orbitals, density, potential, matrix @ applied)
         by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
-        moved = (
-            ()
-            if position_gradient is None
-            else (position_gradient.by_nucleus, position_gradient.by_point)
-        )
+        moved = () if position_gradient is None else (position_gradient.by_nucleus,)
         ctx.save_for_backward(by_matrix, by_weight, *moved)
         ctx.mark_non_differentiable(by_matrix)
         return (by_weight * weights).sum(-1), by_matrix
@@ -185,8 +185,8 @@ class _XCEnergy(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         potential, by_weight, *moved = ctx.saved_tensors
         scale = cotangents[0][:, None]
-        by_nucleus, by_point = (scale[..., None] * m for m in moved) if moved else (None, None)
-        return scale[..., None] * potential, by_nucleus, by_point, scale * by_weight, None
+        by_nucleus = scale[..., None] * moved[0] if moved else None
+        return scale[..., None] * potential, by_nucleus, scale * by_weight, None
 
 
 def xc_energy(
@@ -195,7 +195,7 @@ def xc_energy(
     """E_xc (Hartree), differentiable by P, nuclei and grid, and V_xc = dE_xc/dP, detached."""
     grid = quadrature.grid
     result: tuple[Tensor, Tensor] = _XCEnergy.apply(  # type: ignore[no-untyped-call]
-        density_matrix, quadrature.positions, grid.points, grid.weights, quadrature
+        density_matrix, quadrature.positions, grid.weights, quadrature
     )
     return result
 
@@ -206,7 +206,6 @@ class _XCPotential(torch.autograd.Function):
         ctx: Any,
         density_matrix: Tensor,
         positions: Tensor,
-        points: Tensor,
         weights: Tensor,
         quadrature: Quadrature,
     ) -> Tensor:
@@ -248,7 +247,7 @@ class _XCPotential(torch.autograd.Function):
             applied = potential.half_applied(orbitals)
             gradient.add(block, orbitals, trial_density, potential, trial @ applied)
         by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
-        return by_matrix, gradient.by_nucleus, gradient.by_point, by_weight, None
+        return by_matrix, gradient.by_nucleus, by_weight, None
 
 
 @torch.enable_grad()
@@ -284,6 +283,6 @@ def xc_potential(
     """V_xc[P] (Hartree), differentiable by P, nuclei and grid."""
     grid = quadrature.grid
     result: Tensor = _XCPotential.apply(  # type: ignore[no-untyped-call]
-        density_matrix, quadrature.positions, grid.points, grid.weights, quadrature
+        density_matrix, quadrature.positions, grid.weights, quadrature
     )
     return result

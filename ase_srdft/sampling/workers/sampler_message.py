@@ -99,14 +99,17 @@ def to_message(message: SamplerMessage) -> _Packed:
     tensors, state = checkpoint_to_message(message.checkpoint)
     tensors = {f"state.{name}": tensor for name, tensor in tensors.items()}
     result = message.batch
+    grid_levels = []
     for index, samples in enumerate(_runs(result.samples)):
         joined = concatenate([_integrals(sample) for sample in samples])
+        grid_levels.append(joined.grid.template.level)
         tensors |= {f"geometry.{index}.{name}": t.cpu() for name, t in to_tensors(joined).items()}
         positions = np.stack([sample.positions for sample in samples])
         tensors[f"positions.{index}"] = torch.as_tensor(positions)
         tensors[f"forces.{index}"] = torch.as_tensor(np.stack([s.forces for s in samples]))
     record = {
         "state": state,
+        "grid_levels": grid_levels,
         "samples": [[{n: getattr(s, n) for n in _PLAIN} for s in r] for r in _runs(result.samples)],
         "acceptance": result.acceptance,
         "temperature_K": result.temperature_K,
@@ -129,7 +132,7 @@ def from_message(
     samples: list[Sample] = []
     for index, plain in enumerate(record["samples"]):
         own = {n: t.to(device) for n, t in under(f"geometry.{index}.", tensors).items()}
-        geometry = from_tensors(molecules[plain[0]["molecule"]], own)
+        geometry = from_tensors(molecules[plain[0]["molecule"]], own, record["grid_levels"][index])
         positions = tensors[f"positions.{index}"].numpy()
         forces = tensors[f"forces.{index}"].numpy()
         samples += [

@@ -28,7 +28,7 @@ SYSTEMS = [("H2CO", "def2-svp"), ("CH3CH2OH", "6-31g")]
 def pyscf_on_our_grid(geometry):
     """PySCF's molecule, its grid filled with our points, and the functional's semilocal part."""
     scf = mean_field(geometry.molecule, geometry.positions[0].numpy())
-    scf.grids.coords = geometry.grid.points[0].numpy()
+    scf.grids.coords = geometry.quadrature.points[0].numpy()
     scf.grids.weights = geometry.grid.weights[0].numpy()
     return scf.mol, scf.grids, geometry.molecule.level.functional.pyscf_name
 

@@ -1,0 +1,1 @@
+"""Compiled loops for the CPU: one library for each instruction set, called through ctypes."""

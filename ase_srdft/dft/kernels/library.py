@@ -1,0 +1,188 @@
+"""Which compiled library is in use, and with how many threads.
+
+The sources in ``source/`` are built into one library for each instruction set (pyproject.toml).
+The best one that this processor can run is loaded at the first use.  Where none is, torch computes
+the same numbers, several times more slowly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+from ase_srdft.common.errors import BadInput, KernelsUnavailable
+
+__all__ = [
+    "INSTRUCTION_SETS",
+    "VARIABLE",
+    "Choice",
+    "chosen",
+    "description",
+    "loaded",
+    "thread_count",
+    "threads",
+    "using_torch",
+]
+
+#: From the one that any processor runs to the most demanding.
+INSTRUCTION_SETS = ("portable", "avx2", "avx512")
+#: Environment variable that names one of them, or ``off``.
+VARIABLE = "ASE_SRDFT_KERNELS"
+
+_THREADS = ContextVar("threads of the kernels", default=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was found.
+
+    Attributes:
+        instruction_set: of the library in use; None where torch computes.
+        library: itself.
+        reason: why there is none, in words.
+        wanted: whether that is what the user asked for.
+    """
+
+    instruction_set: str | None = None
+    library: ctypes.CDLL | None = None
+    reason: str = ""
+    wanted: bool = False
+
+
+@dataclass(kw_only=True)
+class _Uses:
+    """How many callers have asked for torch, and whether its use was warned of."""
+
+    of_torch: int = 0
+    warned: bool = field(default=False)
+
+
+_USES = _Uses()
+
+
+def choose(name: str | None, folder: Path) -> Choice:
+    """Load the library of an instruction set, or the best there is.
+
+    Args:
+        name: one of `INSTRUCTION_SETS`, ``off``, or None for the best.
+        folder: where the libraries are.
+
+    Raises:
+        BadInput: a name that is none of these, or a library that is not there or that this
+            processor cannot run.
+    """
+    if name == "off":
+        return Choice(reason=f"{VARIABLE}=off", wanted=True)
+    if name is not None and name not in INSTRUCTION_SETS:
+        known = ", ".join((*INSTRUCTION_SETS, "off"))
+        raise BadInput(f"{VARIABLE} is {name!r}: use one of {known}, or leave it out")
+    portable, reason = _open(folder, "portable")
+    if portable is None:
+        choice = Choice(reason=reason)
+    else:
+        runs = INSTRUCTION_SETS[: 1 + int(portable.srdft_supported_instruction_set())]
+        choice = _best(folder, [name] if name in runs else runs if name is None else [])
+        if name is not None and name not in runs:
+            choice = Choice(reason=f"this processor does not run {name}")
+    if name is not None and choice.library is None:
+        raise BadInput(f"{VARIABLE} is {name}, but {choice.reason}: leave it out, or say off")
+    return choice
+
+
+def _best(folder: Path, names: list[str] | tuple[str, ...]) -> Choice:
+    reason = ""
+    for name in reversed(names):
+        library, reason = _open(folder, name)
+        if library is not None:
+            return Choice(instruction_set=name, library=library)
+    return Choice(reason=reason)
+
+
+def _open(folder: Path, name: str) -> tuple[ctypes.CDLL | None, str]:
+    """The library, or why there is none."""
+    for suffix in EXTENSION_SUFFIXES:
+        path = folder / f"_{name}{suffix}"
+        if path.is_file():
+            try:
+                return ctypes.CDLL(str(path)), ""
+            except OSError as err:
+                return None, f"{path.name} does not load ({err})"
+    return None, f"they were not built for {name} when this was installed (no C++ compiler?)"
+
+
+@lru_cache(maxsize=1)
+def chosen() -> Choice:
+    """What this process uses, found at the first call.
+
+    Raises:
+        BadInput: the environment variable asks for what cannot be.
+    """
+    return choose(os.environ.get(VARIABLE) or None, Path(__file__).parent)
+
+
+def loaded() -> ctypes.CDLL | None:
+    """The library to call, or None where torch is to compute.
+
+    Warns:
+        KernelsUnavailable: once, where no library loads.
+    """
+    if _USES.of_torch:
+        return None
+    choice = chosen()
+    if choice.library is None and not choice.wanted and not _USES.warned:
+        _USES.warned = True
+        warnings.warn(
+            f"compiled kernels are not in use: {choice.reason}; torch computes the same, several "
+            f"times more slowly (install a C++ compiler and then this package again, or say "
+            f"{VARIABLE}=off)",
+            KernelsUnavailable,
+            stacklevel=2,
+        )
+    return choice.library
+
+
+def description() -> str:
+    """Which path computes, in words."""
+    choice = chosen()
+    if choice.library is None:
+        return f"torch (no compiled kernels: {choice.reason})"
+    return f"compiled kernels ({choice.instruction_set})"
+
+
+@contextmanager
+def using_torch() -> Iterator[None]:
+    """Within it torch computes everything, in all threads: the oracle of the kernels."""
+    _USES.of_torch += 1
+    try:
+        yield
+    finally:
+        _USES.of_torch -= 1
+
+
+def thread_count() -> int:
+    """Threads that a kernel called from here has; one unless :func:`threads` says otherwise."""
+    return _THREADS.get()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Give the kernels that are called within it, from this thread, so many threads.
+
+    Raises:
+        BadInput: fewer than one.
+    """
+    if count < 1:
+        raise BadInput(f"threads {count}: use at least 1")
+    token = _THREADS.set(count)
+    try:
+        yield
+    finally:
+        _THREADS.reset(token)

@@ -1,0 +1,28 @@
+// Work shared out among threads, always in the same way: no result depends on which thread is fast.
+#pragma once
+#include <thread>
+#include <vector>
+
+namespace srdft {
+
+// Into so many parts a kernel divides its blocks, however many threads there are, and adds up what
+// they give in their order: no digit depends on the number of threads.
+constexpr int SHARES = 8;
+
+// function(thread, index) for every index below count; each thread has a run of them.
+template <class Function>
+void parallel_for(int threads, int count, Function function) {
+  if (threads > count) threads = count;
+  const auto share = [&](int thread) {
+    const long first = static_cast<long>(thread) * count / threads;
+    const long last = static_cast<long>(thread + 1) * count / threads;
+    for (long index = first; index < last; ++index) function(thread, static_cast<int>(index));
+  };
+  if (count <= 0) return;
+  std::vector<std::thread> others;
+  for (int thread = 1; thread < threads; ++thread) others.emplace_back(share, thread);
+  share(0);
+  for (std::thread& other : others) other.join();
+}
+
+}  // namespace srdft

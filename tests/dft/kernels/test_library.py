@@ -1,0 +1,145 @@
+"""Which library is chosen, and what is said where there is none."""
+
+import ctypes
+import shutil
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+from ase_srdft.common.errors import BadInput, KernelsUnavailable
+from ase_srdft.dft.kernels import library
+from ase_srdft.dft.kernels.library import (
+    INSTRUCTION_SETS,
+    Choice,
+    choose,
+    chosen,
+    description,
+    loaded,
+    thread_count,
+    threads,
+    using_torch,
+)
+
+FOLDER = Path(library.__file__).parent
+
+
+def file_of(name):
+    return f"_{name}{EXTENSION_SUFFIXES[0]}"
+
+
+def built():
+    return [name for name in INSTRUCTION_SETS if (FOLDER / file_of(name)).is_file()]
+
+
+needs_build = pytest.mark.skipif(not built(), reason="no compiled kernels here")
+
+
+@pytest.fixture
+def unwarned(monkeypatch):
+    monkeypatch.setattr(library._USES, "warned", False)
+
+
+@needs_build
+def test_the_best_that_this_processor_runs_is_chosen():
+    highest = int(choose("portable", FOLDER).library.srdft_supported_instruction_set())
+    runs = [name for name in built() if INSTRUCTION_SETS.index(name) <= highest]
+    assert choose(None, FOLDER).instruction_set == runs[-1]
+
+
+@needs_build
+@pytest.mark.parametrize("name", INSTRUCTION_SETS)
+def test_each_can_be_asked_for(name):
+    if name not in built():
+        pytest.skip(f"not built for {name}")
+    assert choose(name, FOLDER).instruction_set == name
+
+
+@needs_build
+def test_a_missing_best_leaves_the_next(tmp_path):
+    shutil.copy(FOLDER / file_of("portable"), tmp_path)
+    assert choose(None, tmp_path).instruction_set == "portable"
+    with pytest.raises(BadInput, match=r"ASE_SRDFT_KERNELS is avx2"):
+        choose("avx2", tmp_path)
+
+
+def test_off_is_no_library_and_no_warning():
+    choice = choose("off", FOLDER)
+    assert choice.library is None
+    assert choice.wanted
+
+
+@pytest.mark.parametrize("name", ["sse", "AVX2", "1"])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(BadInput, match=f"ASE_SRDFT_KERNELS is '{name}': use one of portable"):
+        choose(name, FOLDER)
+
+
+def test_a_library_that_does_not_load_is_a_reason(tmp_path):
+    (tmp_path / file_of("portable")).write_bytes(b"not a library")
+    choice = choose(None, tmp_path)
+    assert choice.library is None
+    assert "does not load" in choice.reason
+    with pytest.raises(BadInput):
+        choose("portable", tmp_path)
+
+
+def test_none_is_warned_of_once(tmp_path, monkeypatch, unwarned):
+    monkeypatch.setattr(library, "chosen", lambda: choose(None, tmp_path))
+    with pytest.warns(KernelsUnavailable, match="not built for portable"):
+        assert loaded() is None
+    with warnings.catch_warnings(action="error"):
+        assert loaded() is None
+    assert "not built" in description()
+
+
+def test_none_that_is_wanted_is_not_warned_of(monkeypatch, unwarned):
+    monkeypatch.setattr(library, "chosen", lambda: Choice(reason="off", wanted=True))
+    with warnings.catch_warnings(action="error"):
+        assert loaded() is None
+
+
+@needs_build
+def test_torch_can_be_asked_for_in_all_threads():
+    if chosen().library is None:
+        pytest.skip("kernels are off")
+    assert isinstance(loaded(), ctypes.CDLL)
+    with using_torch(), ThreadPoolExecutor(1) as pool:
+        assert loaded() is None
+        assert pool.submit(loaded).result() is None
+        with using_torch():
+            pass
+        assert loaded() is None
+    assert loaded() is chosen().library
+
+
+def test_threads_are_those_of_the_calling_thread():
+    assert thread_count() == 1
+    with threads(3), ThreadPoolExecutor(1) as pool:
+        assert thread_count() == 3
+        assert pool.submit(thread_count).result() == 1
+        with threads(2):
+            assert thread_count() == 2
+        assert thread_count() == 3
+    assert thread_count() == 1
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_thread_is_too_few(count):
+    with pytest.raises(BadInput, match=f"threads {count}: use at least 1"), threads(count):
+        pass
+
+
+@pytest.mark.parametrize(("value", "said"), [("off", "torch"), ("sse", "use one of")])
+def test_the_variable_is_read(value, said):
+    code = "from ase_srdft.dft.kernels.library import description; print(description())"
+    environment = {"ASE_SRDFT_KERNELS": value, "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert said in done.stdout + done.stderr
+    assert done.returncode == (0 if value == "off" else 1)
