@@ -4,6 +4,7 @@ import ctypes
 import shutil
 import subprocess
 import sys
+import tomllib
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -26,6 +27,7 @@ from ase_srdft.dft.kernels.library import (
 )
 
 FOLDER = Path(library.__file__).parent
+SOURCES = FOLDER / "source"
 
 
 def file_of(name):
@@ -143,3 +145,13 @@ def test_the_variable_is_read(value, said):
     )
     assert said in done.stdout + done.stderr
     assert done.returncode == (0 if value == "off" else 1)
+
+
+def test_every_source_is_named_in_the_build():
+    modules = tomllib.loads((FOLDER.parents[2] / "pyproject.toml").read_text())
+    modules = modules["tool"]["setuptools"]["ext-modules"]
+    assert [module["name"].rpartition("._")[2] for module in modules] == list(INSTRUCTION_SETS)
+    sources = sorted(f"ase_srdft/dft/kernels/source/{path.name}" for path in SOURCES.iterdir())
+    for module in modules:
+        assert sorted(module["sources"] + module["depends"]) == sources
+        assert module["optional"]
