@@ -76,7 +76,7 @@ class LevelOfTheory:
     Attributes:
         xc: functional: LDA, PBE, BLYP, PBE0, B3LYP or B3LYP5; case does not matter.  LDA is
             Slater exchange with VWN5; B3LYP has VWN-RPA as in Gaussian and PySCF, B3LYP5 VWN5.
-        basis: basis set by any name that PySCF knows; s, p and d functions, spherical.
+        basis: basis set by any name that PySCF knows; s, p, d and f functions, spherical.
         density_fitting: True for the default auxiliary basis, the name of another one, or False
             for exact four-centre integrals.  The default is def2-universal-jfit without exact
             exchange, def2-universal-jkfit with it.

@@ -517,7 +517,7 @@ BAD = [
     ("water.xyz --charge 1", "with charge 1 has 9 electrons, an open shell"),
     ("water.xyz --charge 12", "charge 12 leaves -2 electrons"),
     ("xenon.xyz", "no basis '6-31g' for Xe"),
-    ("water.xyz --basis cc-pvtz", "functions with l = 3"),
+    ("water.xyz --basis cc-pvqz", "functions with l = 4"),
     ("close.xyz", "0.087 Angstrom apart"),
     ("nan.xyz", "every coordinate must be a finite number"),
     ("ion.traj", "ion.traj: charge=0, but the atoms' initial charges sum to -2"),

@@ -97,7 +97,7 @@ def harmonics_rotation(angular, matrix):
 
 def orbital_rotation(basis, numbers, matrix):
     """U, the orbitals of atoms under an orthogonal matrix; in PySCF's order p is (x, y, z)."""
-    unit = torch.eye(1, dtype=torch.float64)
-    by_angular = {0: unit, 1: matrix, 2: harmonics_rotation(2, matrix)}
+    by_angular = {0: torch.eye(1, dtype=torch.float64), 1: matrix}
+    by_angular |= {angular: harmonics_rotation(angular, matrix) for angular in (2, 3)}
     shells = [angular for n in numbers for angular in element_basis(basis, n).angular_momenta]
     return torch.block_diag(*(by_angular[angular] for angular in shells))

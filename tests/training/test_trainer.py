@@ -690,7 +690,7 @@ def test_a_model_that_is_given_is_trained_on():
         ({"model_config": {"features": 2.5}}, "model_config.features is 2.5: use int"),
         ({"model_config": {"guess": "huckel"}}, "unknown guess 'huckel'"),
         ({"level": {"basis": "nonsense"}}, "no basis 'nonsense'"),
-        ({"level": {"basis": "cc-pvtz"}}, "functions with l = 3"),
+        ({"level": {"basis": "cc-pvqz"}}, "functions with l = 4"),
         ({"level": {"density_fitting": "nonsense"}}, "no basis 'nonsense'"),
         ({"level": {"charge": 1}}, "an open shell"),
         ({"device": "toaster"}, "device 'toaster' cannot be used"),

@@ -20,11 +20,11 @@ from ase_srdft.common.errors import BadInput
 
 __all__ = ["MAX_ANGULAR_MOMENTUM", "ElementBasis", "element_basis", "formatted_basis"]
 
-MAX_ANGULAR_MOMENTUM = 2
+MAX_ANGULAR_MOMENTUM = 3
 #: The 1s energy of the bare nucleus in an all-electron basis, in units of the exact -Z^2/2, is
 #: 0.93 or more in any of PySCF's; in one made for pseudopotentials it is 0.77 or less.
 _LEAST_CORE_ENERGY = 0.85
-_SOLID_HARMONIC_FACTOR = {0: 0.282094791773878143, 1: 0.488602511902919921, 2: 1.0}
+_SOLID_HARMONIC_FACTOR = {0: 0.282094791773878143, 1: 0.488602511902919921, 2: 1.0, 3: 1.0}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +35,7 @@ class ElementBasis:
         angular_momenta: l of each shell, in PySCF's order.
         exponents: distinct primitive exponents (Bohr^-2).
         coefficients: contraction coefficients, zero where a shell lacks a primitive; the
-            constant factors of s and p solid harmonics are folded in, those of d are not.
+            constant factors of s and p solid harmonics are folded in, those of d and f are not.
     """
 
     angular_momenta: tuple[int, ...]
@@ -88,7 +88,7 @@ def element_basis(name: str, number: int) -> ElementBasis:
         number: atomic number.
 
     Raises:
-        BadInput: unknown basis or element, functions beyond d, or a basis that leaves the core
+        BadInput: unknown basis or element, functions beyond f, or a basis that leaves the core
             electrons to a pseudopotential.
     """
     from pyscf import gto
@@ -106,7 +106,7 @@ def element_basis(name: str, number: int) -> ElementBasis:
     if highest > MAX_ANGULAR_MOMENTUM:
         raise BadInput(
             f"basis {name!r} has functions with l = {highest} on {symbol}: "
-            "s, p and d are supported (for example 6-31g)"
+            "s, p, d and f are supported (for example def2-tzvp)"
         )
     if _core_energy(mol) < _LEAST_CORE_ENERGY:
         raise BadInput(

@@ -25,6 +25,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.basis.atomic_orbitals import AtomGroup, Basis
+from ase_srdft.dft.basis.solid_harmonics import (
+    directional_derivative,
+    harmonics,
+    weighted_gradient,
+    weighted_hessian,
+)
 
 __all__ = [
     "OrbitalValues",
@@ -36,22 +42,6 @@ __all__ = [
 
 #: exp(-100) = 4e-44 is nothing, and far below it the exponential itself gets slow (subnormals).
 _LARGEST_EXPONENT = 100.0
-# Real solid harmonics of l = 2 as quadratic forms, Y_m = d^T Q_m d, in the order
-# xy, yz, z2, xz, x2-y2 (m = -2 ... 2); each row is a flattened Q_m.
-_D_XY = 1.092548430592079070 / 2.0
-_D_Z2 = 0.315391565252520002
-_D_X2 = 0.546274215296039535
-_QUADRATIC_FORMS = torch.tensor(
-    [
-        [0.0, _D_XY, 0.0, _D_XY, 0.0, 0.0, 0.0, 0.0, 0.0],
-        [0.0, 0.0, 0.0, 0.0, 0.0, _D_XY, 0.0, _D_XY, 0.0],
-        [-_D_Z2, 0.0, 0.0, 0.0, -_D_Z2, 0.0, 0.0, 0.0, 2.0 * _D_Z2],
-        [0.0, 0.0, _D_XY, 0.0, 0.0, 0.0, _D_XY, 0.0, 0.0],
-        [_D_X2, 0.0, 0.0, 0.0, -_D_X2, 0.0, 0.0, 0.0, 0.0],
-    ],
-    dtype=torch.float64,
-    device="cpu",  # whatever the default is where this is imported
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,25 +80,17 @@ class _Shells:
             return weights
         return (weights * self.harmonics).sum(2, keepdim=True)
 
-    def gradient(self, weights: Tensor, vector: Tensor | None = None) -> Tensor:
-        """sum_m w_m grad Y_m, or for l = 2 sum_m w_m Y_m'' v, (batch, natoms, 3, npoints)."""
-        if self.angular == 1:
-            return weights
-        forms = _QUADRATIC_FORMS.T.to(weights.device)
-        matrices = (2.0 * forms @ weights).unflatten(2, (3, 3))
-        vector = self.displacements if vector is None else vector
-        gradient: Tensor = (matrices * vector[:, :, None]).sum(3)
-        return gradient
+    def gradient(self, weights: Tensor) -> Tensor:
+        """sum_m w_m grad Y_m, (batch, natoms, 3, npoints)."""
+        return weighted_gradient(self.angular, self.displacements, weights)
+
+    def hessian(self, weights: Tensor, vector: Tensor) -> Tensor:
+        """sum_m w_m Y_m'' v, (batch, natoms, 3, npoints); v is (batch, 1, 3, npoints)."""
+        return weighted_hessian(self.angular, self.displacements, weights, vector)
 
     def directional(self, vector: Tensor) -> Tensor:
         """v . grad Y, (batch, natoms or 1, 2l+1, npoints); v is (batch, 1, 3, npoints)."""
-        return vector if self.angular == 1 else 2.0 * _quadratic(self.displacements, vector)
-
-
-def _quadratic(left: Tensor, right: Tensor) -> Tensor:
-    """l = 2: a^T Q_m b, (batch, natoms, 5, npoints)."""
-    products = (left[:, :, :, None] * right[:, :, None]).flatten(2, 3)
-    return _QUADRATIC_FORMS.to(left.device) @ products
+        return directional_derivative(self.angular, self.displacements, vector)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,15 +123,9 @@ def _shells(group: AtomGroup, displacements: Tensor, order: int) -> Iterator[_Sh
             rows=slice(row, row + size),
             displacements=displacements,
             radial=radial[:, :, :, shell : shell + nshell].unbind(2),
-            harmonics=_harmonics(angular, displacements),
+            harmonics=harmonics(angular, displacements) if angular else None,
         )
         shell, row = shell + nshell, row + size
-
-
-def _harmonics(angular: int, displacements: Tensor) -> Tensor | None:
-    if angular == 0:
-        return None
-    return displacements if angular == 1 else _quadratic(displacements, displacements)
 
 
 def evaluate_orbitals(
@@ -269,5 +245,5 @@ def _slope(shells: _Shells, c: Tensor, u: Tensor, v: Tensor) -> Tensor:
         scale = scale + (shells.gradient(u1) * v).sum(2, keepdim=True)
         slope += shells.gradient(shells.contract(0, c).addcmul_(along, u1))
     if shells.angular > 1:
-        slope += shells.gradient(shells.contract(0, u), v)
+        slope += shells.hessian(shells.contract(0, u), v)
     return slope.addcmul_(shells.displacements, scale)

@@ -21,8 +21,8 @@ from ase_srdft.models.layers.spherical_tensors import real_clebsch_gordan
 
 __all__ = ["BlockLayout", "Placement", "block_layout", "highest_angular_momentum", "placements"]
 
-#: Where component m = -l ... l of a shell stands in PySCF's order: p is (x, y, z), d as here.
-_ORBITAL_ORDER = {0: (0,), 1: (1, 2, 0), 2: (0, 1, 2, 3, 4)}
+#: Where component m = -l ... l of a shell stands in PySCF's order: p is (x, y, z), others as here.
+_ORBITAL_ORDER = {0: (0,), 1: (1, 2, 0), 2: tuple(range(5)), 3: tuple(range(7))}
 
 
 def highest_angular_momentum(basis: str, elements: tuple[int, ...]) -> int:

@@ -42,10 +42,11 @@ def _shell_rotation(rotations: Tensor, angular: int) -> Tensor:
         return torch.ones_like(rotations[:, :1, :1])
     if angular == 1:
         return rotations
-    # d is what couples from two vectors: the table is orthonormal over both
+    # d is what couples from two vectors, f from a vector and d: the tables are orthonormal
     vectors = rotations[:, _CYCLE][:, :, _CYCLE]
-    table = torch.as_tensor(real_clebsch_gordan(1, 1, 2), device=rotations.device)
-    return torch.einsum("abm,zac,zbd,cdn->zmn", table, vectors, vectors, table)
+    lower = vectors if angular == 2 else _shell_rotation(rotations, angular - 1)
+    table = torch.as_tensor(real_clebsch_gordan(1, angular - 1, angular), device=rotations.device)
+    return torch.einsum("abm,zac,zbd,cdn->zmn", table, vectors, lower, table)
 
 
 def orbital_rotation(

@@ -9,7 +9,7 @@ from ase_srdft.dft.basis.element_basis import element_basis
 
 
 @pytest.mark.parametrize("symbol", ["H", "He", "Li", "C", "O", "Na", "S", "Br", "Kr"])
-@pytest.mark.parametrize("name", ["sto-3g", "def2-svp"])
+@pytest.mark.parametrize("name", ["sto-3g", "def2-svp", "def2-tzvp"])
 def test_counts_are_pyscfs(symbol, name):
     basis = element_basis(name, atomic_numbers[symbol])
     mol = gto.M(atom=symbol, basis=name, spin=atomic_numbers[symbol] % 2, verbose=0)
@@ -26,8 +26,8 @@ def test_counts_are_pyscfs(symbol, name):
         ("no-such-basis", "C", "no basis 'no-such-basis' for C"),
         ("", "C", "no basis '' for C"),
         ("6-31g", "Kr", "no basis '6-31g' for Kr"),
-        ("def2-tzvp", "C", "functions with l = 3 on C: s, p and d are supported"),
-        ("def2-svp", "Fe", "functions with l = 3 on Fe"),
+        ("cc-pvqz", "C", "functions with l = 4 on C: s, p, d and f are supported"),
+        ("def2-qzvp", "Fe", "functions with l = 4 on Fe"),
         ("gth-szv", "C", "'gth-szv' is made for a pseudopotential on C: use an all-electron"),
         ("lanl2dz", "Cl", "'lanl2dz' is made for a pseudopotential on Cl"),
         ("crenbl", "O", "'crenbl' is made for a pseudopotential on O"),

@@ -21,6 +21,7 @@ CASES = [
     ("H2CO", "def2-svp"),
     ("SO2", "6-31g*"),
     ("Ne", "def2-svp"),
+    ("H2CO", "def2-tzvp"),
 ]
 
 
@@ -119,8 +120,9 @@ def test_position_derivatives_are_pyscfs(name, basis, gradient):
     np.testing.assert_allclose(by_nucleus[0], expected, rtol=0, atol=1e-11)
 
 
-def test_gradients_by_finite_differences():
-    molecule, positions = system("H2CO", basis="def2-svp")
+@pytest.mark.parametrize("basis", ["def2-svp", "def2-tzvp"])
+def test_gradients_by_finite_differences(basis):
+    molecule, positions = system("H2CO", basis=basis)
     points = positions.mean(1, keepdim=True) + 0.7
     weights = torch.linspace(-1.0, 1.0, molecule.nao, dtype=torch.float64)[None, :, None]
 
