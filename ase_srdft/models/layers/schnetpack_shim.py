@@ -8,10 +8,17 @@ and it draws a random number of Python's (rich does), which is put back too.
 from __future__ import annotations
 
 import random
+import threading
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
-__all__ = ["schnetpack_modules"]
+from torch import Tensor
+
+__all__ = ["coupling_tables_from", "schnetpack_modules"]
+
+_building = threading.Lock()
 
 
 def schnetpack_modules() -> tuple[ModuleType, ModuleType]:
@@ -27,3 +34,20 @@ def schnetpack_modules() -> tuple[ModuleType, ModuleType]:
         import schnetpack.representation
     random.setstate(state)
     return schnetpack.nn, schnetpack.representation
+
+
+@contextmanager
+def coupling_tables_from(table: Callable[[int], Tensor]) -> Iterator[None]:
+    """Networks built inside take the even couplings up to an lmax from ``table(lmax)``.
+
+    schnetpack makes its own with sympy, which takes 5 s for the lmax = 6 of f functions, in every
+    process that opens a model.
+    """
+    modules, _ = schnetpack_modules()
+    with _building:
+        own = modules.so3.generate_clebsch_gordan_rsh
+        modules.so3.generate_clebsch_gordan_rsh = table
+        try:
+            yield
+        finally:
+            modules.so3.generate_clebsch_gordan_rsh = own

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ase_srdft.models.layers.atom_graph import Graph
 from ase_srdft.models.layers.exact_tables import ExactTables
-from ase_srdft.models.layers.schnetpack_shim import schnetpack_modules
+from ase_srdft.models.layers.schnetpack_shim import coupling_tables_from, schnetpack_modules
 from ase_srdft.models.layers.spherical_tensors import (
     component_slice,
     coupling_table,
@@ -75,13 +75,14 @@ class Backbone(nn.Module):
         super().__init__()
         snn, representation = schnetpack_modules()
         self.lmax, self.features = lmax, features
-        self.net: Any = representation.SO3net(
-            n_atom_basis=features,
-            n_interactions=layers,
-            lmax=lmax,
-            radial_basis=snn.GaussianRBF(n_rbf=nradial, cutoff=cutoff_bohr, start=0.8),
-            cutoff_fn=SmoothCutoff(cutoff_bohr),
-        )
+        with coupling_tables_from(lambda highest: torch.tensor(coupling_table(highest, 0))):
+            self.net: Any = representation.SO3net(
+                n_atom_basis=features,
+                n_interactions=layers,
+                lmax=lmax,
+                radial_basis=snn.GaussianRBF(n_rbf=nradial, cutoff=cutoff_bohr, start=0.8),
+                cutoff_fn=SmoothCutoff(cutoff_bohr),
+            )
         self._tables = ExactTables(
             even=_columns_by_angular_momentum(lmax, 0), odd=_columns_by_angular_momentum(lmax, 1)
         )

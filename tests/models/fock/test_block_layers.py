@@ -30,7 +30,7 @@ def matrices_of(molecule, seed=0):
 @torch.no_grad()
 @pytest.mark.parametrize("improper", [False, True])
 @pytest.mark.parametrize("diagonal", [False, True])
-@pytest.mark.parametrize(("basis", "lmax"), [("6-31g", 2), ("def2-svp", 4)])
+@pytest.mark.parametrize(("basis", "lmax"), [("6-31g", 2), ("def2-svp", 4), ("def2-tzvp", 6)])
 def test_features_turn_with_the_orbitals(basis, lmax, diagonal, improper):
     molecule, _ = system("H2CO", basis=basis)
     matrix = rotation_matrix(3, improper)

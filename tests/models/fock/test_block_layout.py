@@ -10,7 +10,7 @@ from tests.tools.molecules import harmonics_rotation, orbital_rotation, rotation
 PAIRS = [(1, 1), (1, 8), (8, 1), (6, 8), (17, 6)]
 
 
-@pytest.mark.parametrize("basis", ["sto-3g", "6-31g", "def2-svp"])
+@pytest.mark.parametrize("basis", ["sto-3g", "6-31g", "def2-svp", "def2-tzvp"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_assembly_is_orthogonal(pair, basis):
     layout = block_layout(basis, *pair)
@@ -31,9 +31,9 @@ def test_paths_fill_the_assembly(pair):
 
 @pytest.mark.parametrize("improper", [False, True])
 @pytest.mark.parametrize("pair", PAIRS)
-def test_each_path_turns_as_its_tensor(pair, improper):
-    """U_left B(t) U_right^T = B(D t), with a sign for pseudo-tensors: p, d order included."""
-    basis = "def2-svp"
+@pytest.mark.parametrize("basis", ["def2-svp", "def2-tzvp"])
+def test_each_path_turns_as_its_tensor(basis, pair, improper):
+    """U_left B(t) U_right^T = B(D t), with a sign for pseudo-tensors: order of p to f included."""
     matrix = rotation_matrix(1, improper)
     layout = block_layout(basis, *pair)
     left, right = (orbital_rotation(basis, [number], matrix).numpy() for number in pair)
@@ -52,7 +52,9 @@ def test_each_path_turns_as_its_tensor(pair, improper):
     assert start == len(layout.assembly)
 
 
-@pytest.mark.parametrize(("basis", "lmax"), [("sto-3g", 2), ("6-31g", 2), ("def2-svp", 4)])
+@pytest.mark.parametrize(
+    ("basis", "lmax"), [("sto-3g", 2), ("6-31g", 2), ("def2-svp", 4), ("def2-tzvp", 6)]
+)
 def test_highest_angular_momentum(basis, lmax):
     assert highest_angular_momentum(basis, (1, 6)) == lmax
 

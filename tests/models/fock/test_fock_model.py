@@ -19,7 +19,7 @@ from tests.tools.molecules import orbital_rotation, rotation_matrix, slope, syst
 
 ELEMENTS = (1, 6, 8)
 SMALL = FockConfig(features=8, layers=2, nradial=10, guess="sap")
-BASES = ["6-31g", "def2-svp"]
+BASES = ["6-31g", "def2-svp", "def2-tzvp"]
 
 
 def model_of(basis="6-31g", *, scale=0.05, fitting=True, elements=ELEMENTS, **config):

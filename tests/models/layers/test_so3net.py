@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ase_srdft.models.layers.atom_graph import Graph, build_graph
+from ase_srdft.models.layers.schnetpack_shim import coupling_tables_from, schnetpack_modules
 from ase_srdft.models.layers.so3net import Backbone, SmoothCutoff
 from ase_srdft.models.layers.spherical_tensors import component_slice
 from tests.tools.molecules import harmonics_rotation, prepared, rotation_matrix
@@ -31,8 +32,10 @@ def turned(graph, matrix):
 @pytest.mark.parametrize("lmax", [1, 2, 3])
 def test_features_are_those_of_schnetpacks_network(lmax, names):
     backbone, graph = backbone_of(lmax), graph_of(*names)
-    net = backbone.net
-    net.sphharm.double()
+    snn, representation = schnetpack_modules()
+    radial_basis = snn.GaussianRBF(n_rbf=12, cutoff=12.0, start=0.8)
+    net = representation.SO3net(8, 2, lmax, radial_basis, SmoothCutoff(12.0)).double()
+    net.load_state_dict(backbone.net.state_dict())
     inputs = {
         "_atomic_numbers": graph.numbers,
         "_Rij": graph.vectors,
@@ -50,7 +53,7 @@ def test_features_are_those_of_schnetpacks_network(lmax, names):
 
 
 @pytest.mark.parametrize("improper", [False, True])
-@pytest.mark.parametrize("lmax", [2, 4])
+@pytest.mark.parametrize("lmax", [2, 4, 6])
 def test_features_turn_with_the_molecule(lmax, improper):
     """Parity included: features of l carry (-1)^l, none is a pseudo-tensor."""
     backbone, graph = backbone_of(lmax), graph_of("H2CO")
@@ -106,3 +109,13 @@ def test_graphs_hold_every_ordered_pair_of_each_molecule():
     expected = positions[graph.second] - positions[graph.first]
     assert float(expected.norm(dim=-1).min()) > 1.0
     torch.testing.assert_close(graph.vectors, expected)
+
+
+def test_schnetpack_makes_its_own_tables_again_after_a_network_or_an_error():
+    modules, _ = schnetpack_modules()
+    own = modules.so3.generate_clebsch_gordan_rsh
+    backbone_of(2)
+    assert modules.so3.generate_clebsch_gordan_rsh is own
+    with pytest.raises(ZeroDivisionError), coupling_tables_from(lambda lmax: 1 / 0):
+        modules.so3.generate_clebsch_gordan_rsh(2)
+    assert modules.so3.generate_clebsch_gordan_rsh is own

@@ -23,7 +23,7 @@ def test_random_rotations_are_rotations_and_even():
     assert not torch.equal(rotations[:5], random_rotations(5, seed=2))
 
 
-@pytest.mark.parametrize("basis", ["sto-3g", "def2-svp"])
+@pytest.mark.parametrize("basis", ["sto-3g", "def2-svp", "def2-tzvp"])
 def test_matrices_of_the_turned_molecule_need_no_new_integrals(basis):
     molecule, positions = system("H2CO", basis=basis, grid_level=0, guess="core")
     rotation = rotation_matrix(2)

@@ -41,7 +41,7 @@ def test_configurations_that_make_no_sense_are_refused(options, message):
 
 @torch.no_grad()
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("basis", ["sto-3g", "def2-svp"])
+@pytest.mark.parametrize("basis", ["sto-3g", "def2-svp", "def2-tzvp"])
 def test_no_two_orbitals_look_the_same(backbone, basis):
     geometry = geometry_of("H2CO", basis)
     ((tokens, frame),) = tokens_of(backbone, basis=basis)([geometry])
