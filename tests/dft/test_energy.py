@@ -39,6 +39,13 @@ MATRIX = [
     pytest.param(*case, marks=() if case in SHORT else pytest.mark.slow)
     for case in product(MOLECULES, BASES, FUNCTIONALS, FITTINGS)
 ]
+# f functions: of a main-group element in a triple-zeta basis, and as the polarisation of a metal
+MATRIX += [
+    ("H2O", "def2-tzvp", "PBE", True),
+    pytest.param("H2O", "def2-tzvp", "B3LYP", False, marks=pytest.mark.slow),
+    pytest.param("CH3CH2OH", "def2-tzvp", "PBE", True, marks=pytest.mark.slow),
+    ("CuH", "def2-svp", "PBE0", True),
+]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +116,7 @@ LEVELS = {
     "PBE0": {"xc": "PBE0"},
     "B3LYP exact": {"xc": "B3LYP", "density_fitting": False},
 }
+TRIPLE_ZETA = {"xc": "PBE", "basis": "def2-tzvp"}
 
 
 @pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
@@ -141,7 +149,7 @@ def projector_of(geometry, density_matrix):
     return 0.5 * inverse @ density_matrix @ inverse
 
 
-@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+@pytest.mark.parametrize("level", [*LEVELS.values(), TRIPLE_ZETA], ids=[*LEVELS, "f functions"])
 def test_forces_of_any_state_by_finite_differences(level):
     molecule, positions = system("H2O", guess="core", grid_level=0, **level)
     geometry = prepare(molecule, positions)
@@ -156,7 +164,7 @@ def test_forces_of_any_state_by_finite_differences(level):
     np.testing.assert_allclose(gradient.sum(1), np.zeros((1, 3)), atol=1e-8)
 
 
-@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+@pytest.mark.parametrize("level", [*LEVELS.values(), TRIPLE_ZETA], ids=[*LEVELS, "f functions"])
 def test_forces_at_the_scf_are_pyscfs(level):
     """Grid response, response of the auxiliary basis and Pulay forces, each by another road."""
     molecule, positions = system("H2O", guess="core", **level)

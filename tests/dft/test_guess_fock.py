@@ -44,7 +44,11 @@ def test_minao_is_the_fock_matrix_of_pyscfs_minao_density(name, level):
     np.testing.assert_allclose(on_the_levels_grid(geometry).fock[0], fock, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+@pytest.mark.parametrize(
+    "level",
+    [*LEVELS.values(), {"xc": "PBE", "basis": "def2-tzvp"}],
+    ids=[*LEVELS, "f functions"],
+)
 def test_roothaan_is_a_damped_step_from_minao(level):
     geometry = prepared("H2CO", guess="roothaan", grid_level=0, **level)
     scf = in_pyscf(geometry)

@@ -35,7 +35,9 @@ def test_every_family_is_found_by_its_name():
 
 @torch.no_grad()
 @pytest.mark.parametrize("single", [False, True])
-@pytest.mark.parametrize(("name", "basis"), [("H2O", "sto-3g"), ("CH3CH2OH", "6-31g")])
+@pytest.mark.parametrize(
+    ("name", "basis"), [("H2O", "sto-3g"), ("CH3CH2OH", "6-31g"), ("H2O", "def2-tzvp")]
+)
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_orbitals_are_orthonormal_and_make_up_the_density(kind, name, basis, single):
     model = model_of(kind, {"basis": basis})
@@ -78,18 +80,20 @@ def test_different_molecules_in_one_batch_are_what_they_are_alone(kind):
 
 
 FORCES = [
-    ("coefficient", "PBE", {}),
-    ("coefficient", "LDA", {"start_density": "core", "occupied": "dominant"}),
-    ("coefficient", "B3LYP", {"start_density": "basis_order", "backbone": "painn"}),
-    ("qpt", "LDA", {}),
-    ("qpt", "PBE", {"mixed": "density", "guess": "sap"}),
-    ("qpt", "B3LYP", {"backbone": "painn"}),
+    ("coefficient", {"xc": "PBE"}, {}),
+    ("coefficient", {"xc": "PBE", "basis": "def2-tzvp"}, {}),
+    ("coefficient", {"xc": "LDA"}, {"start_density": "core", "occupied": "dominant"}),
+    ("coefficient", {"xc": "B3LYP"}, {"start_density": "basis_order", "backbone": "painn"}),
+    ("qpt", {"xc": "LDA"}, {}),
+    ("qpt", {"xc": "PBE", "basis": "def2-tzvp"}, {}),
+    ("qpt", {"xc": "PBE"}, {"mixed": "density", "guess": "sap"}),
+    ("qpt", {"xc": "B3LYP"}, {"backbone": "painn"}),
 ]
 
 
-@pytest.mark.parametrize(("kind", "xc", "config"), FORCES)
-def test_forces_by_finite_differences_of_the_models_own_energy(kind, xc, config):
-    model = model_of(kind, {"xc": xc}, **config)
+@pytest.mark.parametrize(("kind", "level", "config"), FORCES)
+def test_forces_by_finite_differences_of_the_models_own_energy(kind, level, config):
+    model = model_of(kind, level, **config)
     molecule = molecule_of(model, (8, 1, 1))
     positions = system("H2O", basis="sto-3g")[1]
     forces = single_point(model, molecule, positions).forces

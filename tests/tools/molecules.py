@@ -13,11 +13,14 @@ from ase_srdft.dft.prepared_geometry import prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.layers.spherical_tensors import spherical_harmonics
 
+#: Diatomic molecules that ASE's collection lacks (Angstrom).
+BOND_LENGTHS = {"KH": 2.24, "CuH": 1.46}
+
 
 def atoms_named(name):
     """A molecule of ASE's collection, a single atom, or what that lacks."""
-    if name == "KH":
-        return Atoms(name, positions=[[0.0, 0.0, 0.0], [0.0, 0.0, 2.24]])
+    if name in BOND_LENGTHS:
+        return Atoms(name, positions=[[0.0, 0.0, 0.0], [0.0, 0.0, BOND_LENGTHS[name]]])
     return Atoms(name) if name in ("He", "Ne") else ase_molecule(name)
 
 

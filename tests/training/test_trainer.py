@@ -15,7 +15,8 @@ from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.prepared_geometry import prepare
-from ase_srdft.models.single_point import single_point
+from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.models.single_point import molecule_of, single_point
 from ase_srdft.training import build, sampling_schedule
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.build import initial_model
@@ -92,6 +93,23 @@ def test_training_lowers_the_energy_and_narrows_the_bracket():
     np.testing.assert_allclose(rates[0], 1e-2 / 5, rtol=1e-2)
     assert np.argmax(rates) == 4
     assert rates[-1] < 1e-3
+
+
+@pytest.mark.slow
+def test_training_in_triple_zeta_narrows_the_bracket_around_the_scf():
+    """Water in PBE/def2-TZVP, with the f functions of oxygen."""
+    level = {"xc": "PBE", "basis": "def2-tzvp", "grid_level": 0}
+    trainer = small_trainer(level=level, steps=40)
+    widths = [record.bracket_width for _, record in events_of(trainer, "training")]
+    assert widths[0] > 5e-3
+    assert widths[-1] < 0.05 * widths[0]
+    model = trainer.updater.averaged.double().eval()
+    water = molecule_of(model, (8, 1, 1))
+    positions = molecule("H2O").positions / Bohr
+    point = single_point(model, water, torch.tensor(positions)[None])
+    reference = reference_scf(water, positions)
+    assert float(point.bracket.lower) < reference.energy < float(point.energy)
+    assert float(point.energy) - reference.energy < 1e-3
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import concatenate, prepare
 from ase_srdft.dft.projector import occupied_projector
+from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.fock.fock_model import FockConfig, FockModel
 from tests.tools.molecules import orbital_rotation, rotation_matrix, slope, system
@@ -78,6 +79,18 @@ def test_a_new_model_corrects_nothing():
     (state,) = model([geometry])
     assert_close(state.density_matrix.detach(), geometry.density_matrix(guess), 1e-12)
     assert_close(state.mo_energy, levels, 1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["H2O", pytest.param("CH3CH2OH", marks=pytest.mark.slow)])
+def test_a_new_model_in_triple_zeta_is_pyscfs_step_from_the_guess(name):
+    model = model_of("def2-tzvp", scale=0.0, guess="roothaan")
+    geometry = geometry_of(model, name)
+    scf = mean_field(geometry.molecule, geometry.positions[0].numpy())
+    levels, orbitals = scf.eig(geometry.guess_fock[0].numpy(), scf.get_ovlp())
+    density_matrix = scf.make_rdm1(orbitals, scf.get_occ(levels, orbitals))
+    expected = scf.energy_tot(np.asarray(density_matrix))
+    assert energy_of(model, geometry).item() == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_new_model_can_learn():
@@ -310,19 +323,25 @@ def test_a_single_atom_has_a_state_and_no_force(guess):
 
 
 @pytest.mark.parametrize(
-    ("basis", "config"),
+    ("name", "basis", "config"),
     [
-        ("6-31g", {"guess": "roothaan"}),
-        ("6-31g", {"guess": "minao"}),
-        ("6-31g", {"guess": "sap"}),
-        ("def2-svp", {"guess": "roothaan"}),
-        ("6-31g", {"guess": "roothaan", "reads_guess": False, "correction_basis": "atomic"}),
+        ("H2CO", "6-31g", {"guess": "roothaan"}),
+        ("H2CO", "6-31g", {"guess": "minao"}),
+        ("H2CO", "6-31g", {"guess": "sap"}),
+        ("H2CO", "def2-svp", {"guess": "roothaan"}),
+        ("H2O", "def2-tzvp", {"guess": "roothaan"}),
+        pytest.param("CH3CH2OH", "def2-tzvp", {"guess": "roothaan"}, marks=pytest.mark.slow),
+        (
+            "H2CO",
+            "6-31g",
+            {"guess": "roothaan", "reads_guess": False, "correction_basis": "atomic"},
+        ),
     ],
 )
-def test_forces_by_finite_differences_of_the_models_own_energy(basis, config):
+def test_forces_by_finite_differences_of_the_models_own_energy(name, basis, config):
     """Through overlap, guess and network: to 1e-5 eV/Angstrom."""
     model = model_of(basis, scale=0.02, **config)
-    geometry = geometry_of(model, "H2CO")
+    geometry = geometry_of(model, name)
     molecule, positions = geometry.molecule, geometry.positions
     start = positions.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(energy_at(model, molecule, start).sum(), start)
