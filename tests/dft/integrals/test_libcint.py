@@ -25,6 +25,17 @@ CASES = {
 }
 
 
+def with_f_functions(kinds):
+    """The cases of integrals, each also of water in a triple-zeta basis."""
+    cases = []
+    for kind in kinds:
+        marks = [pytest.mark.slow] if kind == "four_center" else []
+        triple_zeta = CASES[kind] | {"name": "H2O", "basis": "def2-tzvp"}
+        cases.append(pytest.param(kind, CASES[kind], id=kind))
+        cases.append(pytest.param(kind, triple_zeta, id=f"{kind}, f functions", marks=marks))
+    return cases
+
+
 def evaluated(name, **options):
     molecule, positions = system(name, **options)
     coordinates = positions[0].numpy()
@@ -50,9 +61,11 @@ def in_pyscf(kind, molecule, mol):
     return df.incore.aux_e2(mol, auxiliary, "int3c2e", aosym="s2ij")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CASES if kind != "guess_overlap"])
-def test_integral_is_pyscfs(kind):
-    molecule, _, arrays, mol = evaluated(**CASES[kind])
+@pytest.mark.parametrize(
+    ("kind", "case"), with_f_functions([k for k in CASES if k != "guess_overlap"])
+)
+def test_integral_is_pyscfs(kind, case):
+    molecule, _, arrays, mol = evaluated(**case)
     expected = in_pyscf(kind, molecule, mol)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(arrays[kind], expected, rtol=0, atol=1e-11)
@@ -88,9 +101,9 @@ def pulled(kind, molecule, coordinates, cotangent):
     return molecule.provider.pull_back(coordinates, {kind: cotangent})
 
 
-@pytest.mark.parametrize("kind", CASES)
-def test_vector_jacobian_product_by_finite_differences(kind):
-    molecule, coordinates, arrays, _ = evaluated(**CASES[kind])
+@pytest.mark.parametrize(("kind", "case"), with_f_functions(CASES))
+def test_vector_jacobian_product_by_finite_differences(kind, case):
+    molecule, coordinates, arrays, _ = evaluated(**case)
     # no symmetry that the integral has is asked of the cotangent
     cotangent = np.random.default_rng(1).standard_normal(arrays[kind].shape)
 
