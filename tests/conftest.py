@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from jaxtyping import install_import_hook
+
+from tests.tools import shape_checks
 
 # One thread for each operation: the arrays are small, and on a busy machine the threads of an
 # operation wait for each other.  Must be said before torch and PySCF are loaded.
@@ -13,10 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if "ase_srdft" in sys.modules:
     raise RuntimeError("ase_srdft was imported before its shape checks could be installed")
-# is_pep484_tower: an int will do for a float
-install_import_hook(
-    "ase_srdft", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-)
+shape_checks.install("ase_srdft")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import beartype
+import jaxtyping
 import pytest
+import torch
+from beartype.roar import BeartypeCallHintParamViolation, BeartypeCallHintReturnViolation
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.dft.energy import nuclear_repulsion
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "ase_srdft"
@@ -212,3 +220,28 @@ def test_no_module_sets_global_state(tmp_path):
 def test_shapes_are_checked_in_this_run():
     loader = importlib.import_module("ase_srdft.common.errors").__spec__.loader
     assert type(loader).__module__.startswith("jaxtyping")
+    three, four = torch.ones(3, dtype=torch.float64), torch.ones(1, 4, 3, dtype=torch.float64)
+    for wrong in ((three, four), (four, four), (three, [1.0])):
+        with pytest.raises(BeartypeCallHintParamViolation):
+            nuclear_repulsion(*wrong)
+
+
+@jaxtyping.jaxtyped(typechecker=beartype.beartype)
+def cut(tensor: Float[Tensor, " n"], by: int, depth: int = 0) -> Float[Tensor, " n"]:
+    return cut(tensor[1:], by, depth - 1) if depth else tensor[by:]
+
+
+@jaxtyping.jaxtyped(typechecker=beartype.beartype)
+def plain(number: int) -> str:
+    return number  # no name
+
+
+def test_shape_checks_tell_one_call_from_another_and_hold_the_result():
+    assert [len(cut(torch.ones(n), 0)) for n in (2, 3)] == [2, 3]
+    for by, depth in ((1, 0), (0, 1)):  # the inner call of the second is right, the outer is not
+        with pytest.raises(BeartypeCallHintReturnViolation):
+            cut(torch.ones(3), by, depth)
+    with pytest.raises(BeartypeCallHintParamViolation):
+        plain("1")
+    with pytest.raises(BeartypeCallHintReturnViolation):
+        plain(1)
