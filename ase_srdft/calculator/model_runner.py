@@ -70,8 +70,8 @@ class ModelRunner:
         # not be importable where this is read, and the tables are made anew when needed
         own = self.model
         weights = {name: tensor.cpu().clone() for name, tensor in own.state_dict().items()}
-        recipe = (own.family, own.level, own.elements, asdict(own.config))
-        return _restored, (recipe, weights, str(self.device))
+        blueprint = (own.family, own.level, own.elements, asdict(own.config))
+        return _restored, (blueprint, weights, str(self.device))
 
     def fits(self, model: ElectronicStateModel) -> bool:
         """Whether a model differs from this one by its weights alone."""
@@ -157,9 +157,9 @@ class ModelRunner:
 
 
 @undisturbed
-def _restored(recipe: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> ModelRunner:
+def _restored(blueprint: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> ModelRunner:
     with seeded():
-        model = own_copy(build_model(*recipe))
+        model = own_copy(build_model(*blueprint))
     model.load_state_dict(weights)
     return ModelRunner(model, torch_device(device))
 
