@@ -14,7 +14,8 @@ from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import Geometry, concatenate, detached, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import Geometry, concatenate, detached
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
 

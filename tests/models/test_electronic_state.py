@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.prepared_geometry import concatenate, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.electronic_state import FAMILIES, family
 from ase_srdft.models.model_file import load_model, save_model

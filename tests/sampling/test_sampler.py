@@ -15,7 +15,8 @@ from ase_srdft.common.units import HARTREE_PER_KELVIN
 from ase_srdft.dft.energy_bracket import EnergyBracket
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import concatenate, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.models.electronic_state import ElectronicState
 from ase_srdft.models.single_point import SinglePoint, single_point
 from ase_srdft.sampling.config import DYNAMICS, SamplingConfig

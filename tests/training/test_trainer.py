@@ -14,7 +14,7 @@ from ase.units import Bohr
 from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.models.single_point import single_point
 from ase_srdft.training import sampling_schedule, training_parts
 from ase_srdft.training import trainer as trainer_module
