@@ -30,7 +30,8 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.single_point import SinglePoint, molecule_of, single_point
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.models.single_point_result import SinglePointResult
 
 __all__ = ["Answer", "ModelRunner", "naming"]
 
@@ -165,7 +166,7 @@ def _restored(blueprint: tuple[Any, ...], weights: dict[str, Tensor], device: st
 
 
 def _results(
-    atoms: Atoms, evaluation: SinglePoint, index: int, state: ElectronicStructure
+    atoms: Atoms, evaluation: SinglePointResult, index: int, state: ElectronicStructure
 ) -> dict[str, Any]:
     molecule = evaluation.geometry.molecule
     # the origin matters for ions only
