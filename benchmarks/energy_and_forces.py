@@ -40,7 +40,7 @@ from ase_srdft.dft.guess_fock import guess_fock
 from ase_srdft.dft.integrals.provider import evaluate_integrals
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.projector import inverse_square_root
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel

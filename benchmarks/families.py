@@ -23,7 +23,8 @@ from side_by_side import median_seconds
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.dft.prepared_geometry import Geometry, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.electronic_state import FAMILIES, ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model

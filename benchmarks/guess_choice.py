@@ -28,7 +28,8 @@ from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.guess_fock import DAMPING
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES
-from ase_srdft.dft.prepared_geometry import Geometry, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import single_point

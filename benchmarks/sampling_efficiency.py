@@ -56,7 +56,8 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.shipped_models import model_path
-from ase_srdft.models.single_point import concatenate_single_points, molecule_of, single_point
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.models.single_point_result import concatenate_single_points
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import (

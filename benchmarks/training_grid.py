@@ -47,7 +47,7 @@ from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.reference.accuracy import Accuracy, average, frame_errors
 from ase_srdft.training.config import OptimiserConfig, TrainingConfig

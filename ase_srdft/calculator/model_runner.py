@@ -30,7 +30,8 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.single_point import SinglePoint, molecule_of, single_point
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.models.single_point_result import SinglePointResult
 
 __all__ = ["Answer", "ModelRunner", "naming"]
 
@@ -70,8 +71,8 @@ class ModelRunner:
         # not be importable where this is read, and the tables are made anew when needed
         own = self.model
         weights = {name: tensor.cpu().clone() for name, tensor in own.state_dict().items()}
-        recipe = (own.family, own.level, own.elements, asdict(own.config))
-        return _restored, (recipe, weights, str(self.device))
+        blueprint = (own.family, own.level, own.elements, asdict(own.config))
+        return _restored, (blueprint, weights, str(self.device))
 
     def fits(self, model: ElectronicStateModel) -> bool:
         """Whether a model differs from this one by its weights alone."""
@@ -157,15 +158,15 @@ class ModelRunner:
 
 
 @undisturbed
-def _restored(recipe: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> ModelRunner:
+def _restored(blueprint: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> ModelRunner:
     with seeded():
-        model = own_copy(build_model(*recipe))
+        model = own_copy(build_model(*blueprint))
     model.load_state_dict(weights)
     return ModelRunner(model, torch_device(device))
 
 
 def _results(
-    atoms: Atoms, evaluation: SinglePoint, index: int, state: ElectronicStructure
+    atoms: Atoms, evaluation: SinglePointResult, index: int, state: ElectronicStructure
 ) -> dict[str, Any]:
     molecule = evaluation.geometry.molecule
     # the origin matters for ions only

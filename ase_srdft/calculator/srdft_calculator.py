@@ -228,16 +228,16 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         Raises:
             InputError: a model at another level of theory than the calculator's.
         """
-        engine = self._runner
+        runner = self._runner
         with as_ase_error():
-            if engine is not None and model.level != engine.model.level:
+            if runner is not None and model.level != runner.model.level:
                 raise BadInput(
-                    f"the new model is at {model.level}, the calculator at {engine.model.level}"
+                    f"the new model is at {model.level}, the calculator at {runner.model.level}"
                 )
             check_level(self.parameters, model)
             device = torch_device(self.parameters["device"])
-        if engine is not None and engine.fits(model):
-            engine.model.load_state_dict(model.state_dict())
+        if runner is not None and runner.fits(model):
+            runner.model.load_state_dict(model.state_dict())
         else:
             self._runner = ModelRunner(own_copy(model), device)
         self._forget()

@@ -192,8 +192,9 @@ def _number(key: str, value: Any) -> float:
 
 
 def _no_number(key: str, value: Any) -> BadInput:
-    shown = " ".join(repr(value).split())
+    # ASE makes True of a word without a value in the comment line of an xyz file
+    words = "has no value" if value is True else f"is {' '.join(repr(value).split())}"
     return BadInput(
-        f"info[{key!r}] is {shown}: use a whole number ({_plain(key)}=... in the comment line of "
+        f"info[{key!r}] {words}: use a whole number ({_plain(key)}=... in the comment line of "
         "an xyz file), or remove it"
     )

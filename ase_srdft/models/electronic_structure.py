@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 
 from ase_srdft.common.units import EV_PER_HARTREE
-from ase_srdft.models.single_point import SinglePoint
+from ase_srdft.models.single_point_result import SinglePointResult
 
 __all__ = ["ElectronicStructure", "electronic_structures"]
 
@@ -81,7 +81,7 @@ class ElectronicStructure:
         return energies, vectors
 
 
-def electronic_structures(evaluation: SinglePoint) -> list[ElectronicStructure]:
+def electronic_structures(evaluation: SinglePointResult) -> list[ElectronicStructure]:
     """Each geometry of an evaluation by itself, on the CPU and without its graph."""
     geometry, bracket = evaluation.geometry, evaluation.bracket
     matrices = (evaluation.state.density_matrix, evaluation.fock, geometry.integrals.overlap)

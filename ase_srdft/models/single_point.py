@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -12,50 +10,15 @@ from torch import Tensor
 
 from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
+from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import Geometry, concatenate, detached, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import detached
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
+from ase_srdft.models.single_point_result import SinglePointResult
 
-__all__ = ["SinglePoint", "concatenate_single_points", "molecule_of", "single_point"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SinglePoint:
-    """A model's answer for a batch of geometries, detached.
-
-    Attributes:
-        energy: E[R, f(R)] (Hartree).
-        forces: -dE/dR, the full derivative (Hartree/Bohr); NaN where the frontier orbitals are
-            degenerate and there is no derivative; None if not asked for.
-        bracket: bounds of the SCF energy (Hartree).
-        state: density matrix and orbitals of the model.
-        fock: F[P] (Hartree).
-        geometry: integrals and grid, detached.
-        frontier_gap: smallest gap (Hartree) between occupied and empty orbitals on the way from
-            the nuclei to the state, that of its guess included; infinite where none is empty; None
-            where it was not noted.
-    """
-
-    energy: Float[Tensor, " batch"]
-    forces: Float[Tensor, "batch natoms 3"] | None
-    bracket: EnergyBracket
-    state: ElectronicState
-    fock: Float[Tensor, "batch nao nao"]
-    geometry: Geometry
-    frontier_gap: Float[Tensor, " batch"] | None = None
-
-    def degeneracy(self, index: int) -> str | None:
-        """What makes the state of a geometry, and its energy, a matter of rounding; or None."""
-        gap = math.inf if self.frontier_gap is None else float(self.frontier_gap[index])
-        if gap > DEGENERATE_GAP:
-            return None
-        return (
-            f"the frontier orbitals of {self.geometry.molecule.formula} (HOMO and LUMO of its state"
-            f" or of its guess) are degenerate: a gap of {max(gap, 0.0):.1e} Hartree, where at "
-            f"least {DEGENERATE_GAP:.0e} tells which of them is occupied"
-        )
+__all__ = ["molecule_of", "single_point"]
 
 
 def molecule_of(model: ElectronicStateModel, numbers: tuple[int, ...]) -> Molecule:
@@ -75,7 +38,7 @@ def single_point(
     positions: Float[Tensor, "batch natoms 3"],
     forces: bool = True,
     grid_level: int | None = None,
-) -> SinglePoint:
+) -> SinglePointResult:
     """Evaluate a model with fresh integrals.
 
     Args:
@@ -100,7 +63,7 @@ def single_point(
     energy, density_matrix = total.detach(), state.density_matrix.detach()
     gap = torch.minimum(*(_smallest(gaps, energy) for gaps in (of_guess, of_state)))
     degenerate = ~(gap > DEGENERATE_GAP)[:, None, None]
-    return SinglePoint(
+    return SinglePointResult(
         energy=energy,
         forces=None if gradient is None else -gradient.masked_fill(degenerate, torch.nan),
         bracket=energy_bracket(geometry, energy, density_matrix, fock),
@@ -124,29 +87,3 @@ def _smallest(gaps: Sequence[Tensor], like: Float[Tensor, " batch"]) -> Float[Te
     apart = all(len(gap) == 1 for gap in gaps)
     table = torch.cat(list(gaps)).view(len(like), -1) if apart else torch.stack(list(gaps), 1)
     return table.detach().amin(1)
-
-
-def concatenate_single_points(parts: Sequence[SinglePoint]) -> SinglePoint:
-    """One evaluation from those of consecutive pieces of a batch."""
-    if len(parts) == 1:
-        return parts[0]
-    forces = [part.forces for part in parts if part.forces is not None]
-    levels = [part.state.mo_energy for part in parts if part.state.mo_energy is not None]
-    gaps = [part.frontier_gap for part in parts if part.frontier_gap is not None]
-    return SinglePoint(
-        energy=torch.cat([part.energy for part in parts]),
-        forces=torch.cat(forces) if forces else None,
-        bracket=EnergyBracket(
-            lower=torch.cat([part.bracket.lower for part in parts]),
-            upper=torch.cat([part.bracket.upper for part in parts]),
-            aufbau_gap=torch.cat([part.bracket.aufbau_gap for part in parts]),
-        ),
-        state=ElectronicState(
-            density_matrix=torch.cat([part.state.density_matrix for part in parts]),
-            mo_coeff=torch.cat([part.state.mo_coeff for part in parts]),
-            mo_energy=torch.cat(levels) if levels else None,
-        ),
-        fock=torch.cat([part.fock for part in parts]),
-        geometry=concatenate([part.geometry for part in parts]),
-        frontier_gap=torch.cat(gaps) if gaps else None,
-    )

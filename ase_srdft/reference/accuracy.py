@@ -18,7 +18,8 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import Reference, reference_scf
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.models.single_point import SinglePoint, molecule_of, single_point
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.models.single_point_result import SinglePointResult
 from ase_srdft.reference.label_file import Failure
 
 __all__ = [
@@ -200,7 +201,7 @@ def _errors_at(
     return compare(state, reference, own)
 
 
-def _check_finite(evaluation: SinglePoint) -> None:
+def _check_finite(evaluation: SinglePointResult) -> None:
     found = {
         "energy": evaluation.energy,
         "forces": evaluation.forces,

@@ -30,7 +30,7 @@ from ase_srdft.common.units import (
     EV_PER_HARTREE,
     MICROHARTREE,
 )
-from ase_srdft.models.model_file import save_model
+from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.report.page import write_report
 from ase_srdft.sampling.sample import Sample, SampleBatch
@@ -94,7 +94,18 @@ class RunDirectory:
         # a run that goes on may have other limits
         replace_atomically(self.path / "config.yaml", lambda p: _write_text(p, settings))
         self._log(self._start_record())
+        if self.resumed:
+            self._saved_width = self._width_of_saved_model()
         self.checkpoint()
+
+    def _width_of_saved_model(self) -> float:
+        """The best width, where the file has those weights (a kill may have come in between)."""
+        best = self.trainer.counters.best_width
+        try:
+            training = load_model(self.path / "model.srdft").training
+        except (BadInput, DamagedFile):
+            return math.nan
+        return best if training.get("bracket_width_uEh") == _micro(best) else math.nan
 
     def record(self, event: Event) -> None:
         """Write down what happened."""

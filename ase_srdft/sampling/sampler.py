@@ -21,7 +21,7 @@ from ase_srdft.common.units import (
 )
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import select
-from ase_srdft.models.single_point import SinglePoint
+from ase_srdft.models.single_point_result import SinglePointResult
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import (
     BAOAB,
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 #: Evaluates (molecule index, positions (nwalkers, natoms, 3) in Bohr) with the current weights.
-EnergySurface = Callable[[int, np.ndarray], SinglePoint]
+EnergySurface = Callable[[int, np.ndarray], SinglePointResult]
 
 #: Steps that walkers stay with a structure where others wait for a walker.
 _TURN_STEPS = 64
@@ -129,7 +129,7 @@ class GroupSurface:
     def __init__(self, group: WalkerGroup, surface: EnergySurface) -> None:
         self.group = group
         self.surface = surface
-        self.latest: SinglePoint | None = None
+        self.latest: SinglePointResult | None = None
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energy (Hartree) and forces (Hartree/Bohr); infinite and NaN where atoms clash."""
@@ -386,7 +386,7 @@ class Sampler:
 
 
 def _collect(
-    group: WalkerGroup, evaluation: SinglePoint, good: np.ndarray, version: int
+    group: WalkerGroup, evaluation: SinglePointResult, good: np.ndarray, version: int
 ) -> list[Sample]:
     assert evaluation.forces is not None
     return [

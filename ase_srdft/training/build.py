@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
-
-import torch
 
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
@@ -16,17 +14,11 @@ from ase_srdft.models.electronic_state import ElectronicStateModel, family
 from ase_srdft.models.model_file import build_model
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.thread_map import ThreadMap
-from ase_srdft.sampling.sampler import EnergySurface
 from ase_srdft.sampling.workers.inline_pool import InlinePool
 from ase_srdft.sampling.workers.lead_rank_pool import LeadRankPool
 from ase_srdft.sampling.workers.process_pool import ProcessPool
 from ase_srdft.sampling.workers.ray_pool import RayPool
-from ase_srdft.sampling.workers.resumable_sampler import (
-    ResumableSampler,
-    SamplerBlueprint,
-    model_energy_surface,
-)
-from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint
+from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset, evenly_spaced
@@ -35,10 +27,11 @@ from ase_srdft.training.data.isomers import names_of
 from ase_srdft.training.data.replay_buffer import ReplayBuffer
 from ase_srdft.training.data.starts import notes_on
 from ase_srdft.training.losses import loss_of
+from ase_srdft.training.training_parts import TrainingParts
 from ase_srdft.training.validation_set import ValidationSet, which_are_held_out
 from ase_srdft.training.weight_updater import WeightUpdater
 
-__all__ = ["TrainingParts", "build_parts", "initial_model"]
+__all__ = ["build_parts", "initial_model", "new_pool"]
 
 #: Share of the memory for what is trained on; the rest is for what is held out.
 _TRAINED_SHARE, _HELD_OUT_SHARE = 0.8, 0.2
@@ -54,76 +47,6 @@ def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateMo
     settings: Any = from_plain(family(config.model).Config, config.model_config, "model_config")
     with seeded(config.seed):
         return build_model(config.model, config.level, dataset.elements, asdict(settings))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TrainingParts:
-    """What the loop, the sampling schedule and the validator work on together.
-
-    Attributes:
-        config: everything that can be chosen.
-        dataset: molecules, given structures and frames.
-        ranks: that train together.
-        device: of the weights.
-        molecules: of the dataset.
-        names: of the molecules, each another.
-        notes: what a user should know of structures and frames, in words.
-        threads: over the geometries of a batch.
-        updater: the weights and their average.
-        cache: geometries to train on.
-        buffer: which of them are given and which sampled.
-        held_out: geometries that no step trains on.
-    """
-
-    config: TrainingConfig
-    dataset: Dataset
-    ranks: Ranks
-    device: torch.device
-    molecules: list[Molecule]
-    names: list[str]
-    notes: list[str]
-    threads: ThreadMap
-    updater: WeightUpdater
-    cache: GeometryCache
-    buffer: ReplayBuffer
-    held_out: ValidationSet
-
-    def energy_surface(self) -> EnergySurface:
-        """The energy of the averaged model, as dynamics in this process sees it."""
-        coarse = self.config.coarse_sampling
-        averaged = self.updater.averaged
-        return model_energy_surface(averaged, self.molecules, coarse, self.device, self.threads)
-
-    def sampler_from(self, state: SamplerCheckpoint) -> ResumableSampler:
-        """A sampler in this process, on the averaged model."""
-        sampling = self.config.sampling
-        return ResumableSampler(sampling, self.molecules, self.energy_surface(), state)
-
-    def new_pool(self) -> SamplerPool:
-        """The samplers of the configured engine; of several ranks the lead has them.
-
-        Raises:
-            BadInput: a device that is not there.
-        """
-        if self.ranks.size == 1:
-            return self._own_pool()
-        return LeadRankPool(self.ranks, self._own_pool)
-
-    def _own_pool(self) -> SamplerPool:
-        settings = self.config.engine
-        if settings.name == "sync":
-            return InlinePool(self.sampler_from)
-        blueprint = SamplerBlueprint.of(
-            self.updater.averaged,
-            self.dataset.compositions,
-            self.config.sampling,
-            self.config.coarse_sampling,
-        )
-        if settings.name == "ray":
-            return RayPool(settings, blueprint, self.molecules, self.device)
-        for name in settings.sampler_devices:
-            torch_device(name)
-        return ProcessPool(settings, blueprint, self.molecules, self.device)
 
 
 def build_parts(
@@ -172,6 +95,34 @@ def build_parts(
         buffer=buffer,
         held_out=held_out,
     )
+
+
+def new_pool(parts: TrainingParts) -> SamplerPool:
+    """The samplers of the configured engine; of several ranks the lead has them.
+
+    Raises:
+        BadInput: a device that is not there.
+    """
+    if parts.ranks.size == 1:
+        return _own_pool(parts)
+    return LeadRankPool(parts.ranks, lambda: _own_pool(parts))
+
+
+def _own_pool(parts: TrainingParts) -> SamplerPool:
+    settings = parts.config.engine
+    if settings.name == "sync":
+        return InlinePool(parts.sampler_from)
+    blueprint = SamplerBlueprint.of(
+        parts.updater.averaged,
+        parts.dataset.compositions,
+        parts.config.sampling,
+        parts.config.coarse_sampling,
+    )
+    if settings.name == "ray":
+        return RayPool(settings, blueprint, parts.molecules, parts.device)
+    for name in settings.sampler_devices:
+        torch_device(name)
+    return ProcessPool(settings, blueprint, parts.molecules, parts.device)
 
 
 def _given_frames(

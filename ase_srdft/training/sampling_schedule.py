@@ -14,8 +14,8 @@ from ase_srdft.common.named_arrays import under
 from ase_srdft.sampling.sample import Sample, SampleBatch
 from ase_srdft.sampling.workers.resumable_sampler import starting_state
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
+from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from ase_srdft.sampling.workers.worker_report import WorkerReport
-from ase_srdft.training.build import TrainingParts
 from ase_srdft.training.data.starts import (
     placed,
     rattled_copies,
@@ -23,6 +23,7 @@ from ase_srdft.training.data.starts import (
     with_own_bonds,
 )
 from ase_srdft.training.events import Counters, SamplingCounters
+from ase_srdft.training.training_parts import TrainingParts
 
 __all__ = ["SamplingSchedule"]
 
@@ -37,23 +38,27 @@ class SamplingSchedule:
 
     Args:
         parts: of the run.
+        pool: where the sampling is done.
         rng: of rattled copies and of where walkers start.
         may_publish: asked before weights leave this process: whether they are where they cannot
             be lost.
 
     Attributes:
-        pool: where the sampling is done.
         states: of each sampler, after the last of its messages that was taken.
         counters: what was sampled.
     """
 
     def __init__(
-        self, parts: TrainingParts, rng: np.random.Generator, may_publish: Callable[[], bool]
+        self,
+        parts: TrainingParts,
+        pool: SamplerPool,
+        rng: np.random.Generator,
+        may_publish: Callable[[], bool],
     ) -> None:
         self.parts = parts
         self.rng = rng
         self.may_publish = may_publish
-        self.pool = parts.new_pool()
+        self.pool = pool
         self.states: list[SamplerCheckpoint] = []
         self.counters = SamplingCounters()
         self._pool_runs = False

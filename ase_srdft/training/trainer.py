@@ -17,7 +17,7 @@ from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.sampling.sample import SampleBatch
-from ase_srdft.training.build import build_parts
+from ase_srdft.training.build import build_parts, new_pool
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import Counters, Event, StepRecord
@@ -62,7 +62,7 @@ class Trainer:
         self.batch_rng, sampler_rng = (np.random.default_rng(seed) for seed in seeds)
         self.stop_requested = False
         ask = may_publish or (lambda _: True)
-        self.sampling = SamplingSchedule(parts, sampler_rng, lambda: ask(self))
+        self.sampling = SamplingSchedule(parts, new_pool(parts), sampler_rng, lambda: ask(self))
         self.validator = Validator(parts, lambda: self.stop_requested)
         self.elapsed_before = 0.0
         self._started = time.monotonic()

@@ -13,9 +13,9 @@ from torch import Tensor
 from ase_srdft.common.named_arrays import tensors_from_arrays, tensors_to_arrays
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.sampling.sampler import Sampler
-from ase_srdft.training.build import TrainingParts
 from ase_srdft.training.events import Counters, Validation, ValidationCounters
 from ase_srdft.training.moved_on import moved_on, number_of_steps
+from ase_srdft.training.training_parts import TrainingParts
 from ase_srdft.training.validation_set import ValidationMeans
 
 __all__ = ["Validator"]

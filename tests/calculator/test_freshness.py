@@ -82,7 +82,7 @@ def test_results_of_a_batch_carry_the_bracket(atoms):
         _ = results["stress"]
 
 
-def test_the_recipe_for_a_model_in_memory(atoms, tmp_path, monkeypatch):
+def test_how_to_use_a_model_in_memory(atoms, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     energy = atoms.get_potential_energy()
     for path in ("m.srdft", str(tmp_path / "n.srdft"), tmp_path / "o.srdft"):

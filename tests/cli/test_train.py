@@ -241,9 +241,10 @@ def test_threads_are_the_cores_that_samplers_leave(words, left, folder, monkeypa
 
 def test_a_finished_run_has_nothing_left_to_do(folder, capsys):
     assert train() == 0
-    before = weights()
+    before, file = weights(), os.stat("run/model.srdft")
     capsys.readouterr()
     assert train() == 0
+    assert os.stat("run/model.srdft").st_ino == file.st_ino  # not even written anew
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(", going on in run")
     assert lines[-2].startswith("nothing left to do, steps done: 3 steps")
@@ -342,8 +343,8 @@ def test_a_structure_that_gives_no_samples_is_told(folder, capsys, monkeypatch):
 def test_more_structures_than_walkers_is_told(folder, capsys):
     ase.io.write("three.xyz", [peroxide(90.0), peroxide(180.0), peroxide(-90.0)])
     assert train("--steps", "1", structures=("three.xyz", "three.xyz")) == 0
-    told = capsys.readouterr().err
-    assert told == "ase-srdft-train: 3 structures are given: 3 walkers instead of 2\n"
+    printed = capsys.readouterr().err
+    assert printed == "ase-srdft-train: 3 structures are given: 3 walkers instead of 2\n"
 
 
 def test_time_is_up(folder, capsys):

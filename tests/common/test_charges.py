@@ -91,6 +91,13 @@ def test_values_that_are_no_whole_number(key, value):
     assert "\n" not in str(caught.value)
 
 
+def test_a_word_without_a_value_in_a_comment_line():
+    with pytest.raises(BadInput) as caught:
+        total_charge(water(mult=True), None, None)
+    assert "info['mult'] has no value" in str(caught.value)
+    assert "True" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "atoms",
     [

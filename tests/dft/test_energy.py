@@ -12,7 +12,7 @@ from pyscf.dft.numint import NumInt
 from ase_srdft.dft.energy import kohn_sham, nuclear_repulsion
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import mean_field, reference_scf
 from tests.tools.molecules import (

@@ -6,7 +6,7 @@ import torch
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.fock_matrix import fock_matrix
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from tests.tools.molecules import assert_gradient, prepared, random_state, symmetric, system
 
 FUNCTIONALS = ["LDA", "PBE", "B3LYP"]

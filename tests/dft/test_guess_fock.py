@@ -10,7 +10,7 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.basis.guess_tables import atomic_potential, minimal_basis
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.guess_fock import guess_fock, minimal_density_matrix
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.reference_scf import mean_field
 from tests.tools.molecules import assert_gradient, prepared, system
 

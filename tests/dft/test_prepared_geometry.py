@@ -9,7 +9,8 @@ import torch
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.dft.prepared_geometry import concatenate, from_tensors, prepare, select, to_tensors
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import concatenate, from_tensors, select, to_tensors
 from tests.tools.molecules import prepared, random_state, system
 
 LEVELS = {

@@ -10,7 +10,7 @@ from ase.calculators.calculator import CalculationFailed, InputError
 from ase_srdft import SRDFTCalculator
 from ase_srdft.common.errors import DegenerateState, ReferenceNotConverged
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps, occupied_projector
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import molecule_of, single_point

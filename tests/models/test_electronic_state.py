@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.prepared_geometry import concatenate, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.electronic_state import FAMILIES, family
 from ase_srdft.models.model_file import load_model, save_model
-from ase_srdft.models.single_point import concatenate_single_points, molecule_of, single_point
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.models.single_point_result import concatenate_single_points
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.weight_updater import WeightUpdater

@@ -1,4 +1,4 @@
-"""SinglePoint: errors against the SCF, frame by frame, and the table made of them."""
+"""SinglePointResult: errors against the SCF, frame by frame, and the table made of them."""
 
 import json
 from dataclasses import replace

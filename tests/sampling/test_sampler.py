@@ -15,9 +15,11 @@ from ase_srdft.common.units import HARTREE_PER_KELVIN
 from ase_srdft.dft.energy_bracket import EnergyBracket
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import concatenate, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.models.electronic_state import ElectronicState
-from ase_srdft.models.single_point import SinglePoint, single_point
+from ase_srdft.models.single_point import single_point
+from ase_srdft.models.single_point_result import SinglePointResult
 from ase_srdft.sampling.config import DYNAMICS, SamplingConfig
 from ase_srdft.sampling.integrators import WalkerState
 from ase_srdft.sampling.lindh_mobility import mobility, rigid_motions
@@ -57,7 +59,7 @@ def answer(geometry, energy, forces):
     matrix = torch.zeros((len(energy), nao, nao), dtype=torch.float64)
     widths = 1e-3 * torch.arange(1.0, len(energy) + 1, dtype=torch.float64)
     state = ElectronicState(density_matrix=matrix, mo_coeff=matrix, mo_energy=matrix[:, 0])
-    return SinglePoint(
+    return SinglePointResult(
         energy=energy,
         forces=torch.tensor(forces),
         bracket=EnergyBracket(lower=energy - widths, upper=energy, aufbau_gap=widths),

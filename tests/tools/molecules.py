@@ -9,7 +9,7 @@ from ase.units import Bohr
 from ase_srdft.dft.basis.element_basis import element_basis
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.layers.spherical_tensors import spherical_harmonics
 

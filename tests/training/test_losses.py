@@ -10,7 +10,7 @@ import torch
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft import energy
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.xc import quadrature
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.single_point import molecule_of

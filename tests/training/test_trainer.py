@@ -14,10 +14,10 @@ from ase.units import Bohr
 from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.errors import BadInput, SamplingFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.single_point import molecule_of, single_point
-from ase_srdft.training import build, sampling_schedule
+from ase_srdft.training import sampling_schedule, training_parts
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.build import initial_model
 from ase_srdft.training.data.dataset import Dataset, evenly_spaced
@@ -612,7 +612,7 @@ def test_steps_limit_whatever_the_time():
 def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
     monkeypatch.setattr(sampling_schedule, "_FRUITLESS_ROUNDS", 5)
     trainer = sampling_trainer(steps=1000, train_steps_per_round=1)
-    original = build.model_energy_surface
+    original = training_parts.model_energy_surface
 
     def broken_surface(*arguments):
         surface = original(*arguments)
@@ -623,7 +623,7 @@ def test_no_sample_for_many_rounds_is_an_error(monkeypatch):
 
         return broken
 
-    monkeypatch.setattr(build, "model_energy_surface", broken_surface)
+    monkeypatch.setattr(training_parts, "model_energy_surface", broken_surface)
     with pytest.raises(SamplingFailed, match=r"no sample in 5 rounds .* times not finite or too"):
         for _ in trainer.run():
             pass

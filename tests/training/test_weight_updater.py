@@ -10,7 +10,8 @@ from ase.units import Bohr
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
-from ase_srdft.dft.prepared_geometry import prepare, select
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import select
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.thread_map import ThreadMap

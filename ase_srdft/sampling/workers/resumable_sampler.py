@@ -15,12 +15,8 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.single_point import (
-    SinglePoint,
-    concatenate_single_points,
-    molecule_of,
-    single_point,
-)
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.sampler import EnergySurface, Sampler
@@ -132,11 +128,11 @@ def model_energy_surface(
         sign_of_life: called before each evaluation.
     """
 
-    def surface(molecule: int, positions: np.ndarray) -> SinglePoint:
+    def surface(molecule: int, positions: np.ndarray) -> SinglePointResult:
         sign_of_life()
         tensor = torch.as_tensor(positions, device=device)
 
-        def work(piece: slice) -> SinglePoint:
+        def work(piece: slice) -> SinglePointResult:
             return single_point(
                 model,
                 molecules[molecule],

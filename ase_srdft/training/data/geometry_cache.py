@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import Geometry, concatenate, copied, on_grid, prepare
+from ase_srdft.dft.preparation import on_grid, prepare
+from ase_srdft.dft.prepared_geometry import Geometry, concatenate, copied
 from ase_srdft.parallel.thread_map import ThreadMap
 
 __all__ = ["GeometryCache", "geometries_from_arrays", "geometries_to_arrays"]

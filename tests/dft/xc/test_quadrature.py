@@ -8,7 +8,7 @@ import torch
 from pyscf.dft.numint import NumInt
 
 from ase_srdft.dft.grid.molecular_grid import build_grid
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.dft.xc.quadrature import xc_energy, xc_potential
 from tests.tools.molecules import (

@@ -11,7 +11,8 @@ from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import concatenate, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel

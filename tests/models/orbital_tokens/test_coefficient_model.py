@@ -9,7 +9,7 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.orbital_tokens.coefficient_model import CoefficientConfig, CoefficientModel
 from tests.tools.molecules import prepared

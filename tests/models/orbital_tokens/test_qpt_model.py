@@ -5,7 +5,7 @@ import torch
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.model_file import build_model

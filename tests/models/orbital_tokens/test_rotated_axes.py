@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ase_srdft.dft.prepared_geometry import prepare
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.models.orbital_tokens.rotated_axes import Frame, orbital_rotation, random_rotations
 from tests.tools.molecules import orbital_rotation as expected_rotation
 from tests.tools.molecules import rotation_matrix, system

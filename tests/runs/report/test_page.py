@@ -165,9 +165,9 @@ def test_largest_held_out_bracket_stands_beside_the_mean(lines, tmp_path):
 
 
 def test_what_was_held_out_and_the_target_are_said(lines, tmp_path):
-    told = {"best_bracket_width_uEh": 77.7, "best_bracket_width_max_uEh": 345.6, "best": False}
-    told |= {"nvalidation": 16, "nsampled": 12, "nframes": 0}
-    last = [line for line in lines if line["kind"] == "validation"][-1] | told
+    changed = {"best_bracket_width_uEh": 77.7, "best_bracket_width_max_uEh": 345.6, "best": False}
+    changed |= {"nvalidation": 16, "nsampled": 12, "nframes": 0}
+    last = [line for line in lines if line["kind"] == "validation"][-1] | changed
     end = lines[-1] | {"target_error_uEh": 50.0, "target_reached": False}
     text = words(report_of(tmp_path, [*lines[:-1], last, end]))
     assert "within 346 µEh at each of them" in text

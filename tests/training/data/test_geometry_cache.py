@@ -8,7 +8,8 @@ import torch
 from ase.units import Bohr
 
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.dft.prepared_geometry import concatenate, prepare
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training.data import geometry_cache as store_module
 from ase_srdft.training.data.geometry_cache import GeometryCache

@@ -1,0 +1,96 @@
+"""Geometries made ready for Kohn-Sham theory, on their own grid or another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.common.errors import BadInput
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.grid.molecular_grid import Grid, build_grid
+from ase_srdft.dft.guess_fock import guess_fock
+from ase_srdft.dft.integrals.provider import evaluate_integrals
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.prepared_geometry import Geometry, concatenate
+from ase_srdft.dft.projector import inverse_square_root
+from ase_srdft.dft.xc.quadrature import Quadrature
+
+__all__ = ["on_grid", "prepare"]
+
+
+def prepare(
+    molecule: Molecule,
+    positions: Float[Tensor, "batch natoms 3"],
+    grid_level: int | None = None,
+) -> Geometry:
+    """Everything that Kohn-Sham theory needs at these nuclei, differentiable in them.
+
+    Args:
+        molecule: the molecule.
+        positions: nuclei (Bohr), float64.
+        grid_level: another grid than the level of theory's (training, ``COARSE_GRID``).
+
+    Raises:
+        BadInput: positions not finite or not of this molecule; atoms too close together.
+    """
+    if positions.shape[1:] != (molecule.natoms, 3) or positions.dtype != torch.float64:
+        raise BadInput(
+            f"positions of shape {tuple(positions.shape)} and type {positions.dtype} for the "
+            f"{molecule.natoms} atoms of {molecule.formula}: give float64 (batch, natoms, 3)"
+        )
+    if not bool(torch.isfinite(positions).all()):
+        raise BadInput("positions are not finite: check the structure for NaN or infinity")
+    level = molecule.level.grid_level if grid_level is None else grid_level
+    if positions.device.type != "cpu":
+        return _prepare(molecule, positions, level)
+    # one by one, so that no digit of a geometry depends on what else is in its batch: a run that
+    # goes on makes again, one at a time, what the sampler had made for several walkers
+    return concatenate([_prepare(molecule, one, level) for one in positions.split(1)])
+
+
+def _prepare(molecule: Molecule, positions: Tensor, level: int) -> Geometry:
+    integrals = evaluate_integrals(positions, molecule.provider)
+    grid = build_grid(positions, molecule.grid_template(level, positions.device))
+    orthogonaliser = inverse_square_root(integrals.overlap)
+    quadrature = _coarse_quadrature(molecule, positions, grid if level == COARSE_GRID else None)
+    guess = guess_fock(molecule, integrals, quadrature, orthogonaliser)
+    return Geometry(
+        molecule=molecule,
+        positions=positions,
+        integrals=integrals,
+        grid=grid,
+        orthogonaliser=orthogonaliser,
+        guess_fock=guess.fock,
+        guess_step=guess.step,
+    )
+
+
+def on_grid(geometry: Geometry, grid_level: int) -> Geometry:
+    """The same geometries on another grid; integrals and guess are shared.
+
+    Args:
+        geometry: on any grid.
+        grid_level: of PySCF's, or ``COARSE_GRID``.
+    """
+    template = geometry.molecule.grid_template(grid_level, geometry.positions.device)
+    return replace(geometry, grid=build_grid(geometry.positions, template))
+
+
+def _coarse_quadrature(
+    molecule: Molecule, positions: Tensor, coarse_grid: Grid | None
+) -> Quadrature | None:
+    """For the guess, always on the coarse grid: cheaper, and the same in training and in use."""
+    if molecule.guess in ("sap", "core"):
+        return None
+    if coarse_grid is None:
+        template = molecule.grid_template(COARSE_GRID, positions.device)
+        coarse_grid = build_grid(positions, template)
+    return Quadrature(
+        basis=molecule.basis,
+        functional=molecule.level.functional,
+        positions=positions,
+        grid=coarse_grid,
+    )
