@@ -81,6 +81,12 @@ class Basis:
         self.nao = start
 
     @cached_property
+    def highest_angular_momentum(self) -> int:
+        """The largest l of its shells."""
+        bases = [element_basis(self.name, number) for number in set(self.numbers)]
+        return max(max(basis.angular_momenta) for basis in bases)
+
+    @cached_property
     def atom_slices(self) -> tuple[slice, ...]:
         """The orbitals of each atom, natural order."""
         ends = np.cumsum([element_basis(self.name, number).nao for number in self.numbers])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -26,6 +27,9 @@ from ase_srdft.dft.basis.orbitals_on_grid import (
     weighted_orbitals,
 )
 from ase_srdft.dft.grid.molecular_grid import Grid
+from ase_srdft.dft.kernels import quadrature as kernels
+from ase_srdft.dft.kernels.arrays import as_array, suits_kernels
+from ase_srdft.dft.kernels.library import loaded
 from ase_srdft.dft.level_of_theory import Functional
 from ase_srdft.dft.xc.functionals import energy_and_derivatives
 
@@ -148,6 +152,31 @@ class _PositionGradient:
         self.by_nucleus += by_nucleus
 
 
+def _for_kernels(quadrature: Quadrature, *tensors: Tensor) -> kernels.GridProblem | None:
+    """What the compiled kernels need besides P; None where torch is to compute."""
+    basis, functional = quadrature.basis, quadrature.functional
+    supported = kernels.supports(basis.highest_angular_momentum, functional)
+    suitable = supported and suits_kernels(quadrature.positions, *tensors)
+    library = loaded() if suitable else None
+    if library is None:
+        return None
+    partition = quadrature.grid.template.partition
+    return kernels.GridProblem(
+        library=library,
+        numbers=basis.numbers,
+        basis=basis.name,
+        functional=functional,
+        owners=partition.owners,
+        offsets=partition.offsets,
+        positions=as_array(quadrature.positions),
+        weights=as_array(quadrature.grid.weights),
+    )
+
+
+def _as_tensors(*arrays: np.ndarray | None) -> tuple[Any, ...]:
+    return tuple(None if array is None else torch.from_numpy(array) for array in arrays)
+
+
 class _XCEnergy(torch.autograd.Function):
     """Forward computes every derivative at once: the cotangent of an energy is a number."""
 
@@ -159,34 +188,48 @@ class _XCEnergy(torch.autograd.Function):
         weights: Tensor,
         quadrature: Quadrature,
     ) -> tuple[Tensor, Tensor]:
-        functional = quadrature.functional
-        gga = functional.needs_gradient
         moves = ctx.needs_input_grad[1]
-        matrix = quadrature.to_grid_order(density_matrix)
-        position_gradient = _PositionGradient(quadrature) if moves else None
-        by_weight = torch.empty_like(weights)
-        half = torch.zeros_like(density_matrix)
-        for block in quadrature.blocks():
-            orbitals = quadrature.orbitals(block, int(gga) + int(moves))
-            density = _density(orbitals, matrix, gga)
-            by_weight[:, block], potential = _pointwise(functional, density)
-            potential = potential.weighted(weights[:, block])
-            applied = potential.half_applied(orbitals)
-            half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
-            if position_gradient is not None:
-                position_gradient.add(block, orbitals, density, potential, matrix @ applied)
-        by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
-        moved = () if position_gradient is None else (position_gradient.by_nucleus,)
-        ctx.save_for_backward(by_matrix, by_weight, *moved)
-        ctx.mark_non_differentiable(by_matrix)
-        return (by_weight * weights).sum(-1), by_matrix
+        problem = _for_kernels(quadrature, density_matrix, weights)
+        if problem is None:
+            results = _energy_in_torch(quadrature, density_matrix, weights, moves)
+        else:
+            sums = kernels.xc_energy(problem, as_array(density_matrix), moves=moves)
+            results = _as_tensors(sums.energy, *sums.derivatives)
+        energy, potential, *others = results
+        ctx.save_for_backward(potential, *others)
+        ctx.mark_non_differentiable(potential)
+        return energy, potential
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        potential, by_weight, *moved = ctx.saved_tensors
+        potential, by_weight, by_nucleus = ctx.saved_tensors
         scale = cotangents[0][:, None]
-        by_nucleus = scale[..., None] * moved[0] if moved else None
-        return scale[..., None] * potential, by_nucleus, scale * by_weight, None
+        moved = None if by_nucleus is None else scale[..., None] * by_nucleus
+        return scale[..., None] * potential, moved, scale * by_weight, None
+
+
+def _energy_in_torch(
+    quadrature: Quadrature, density_matrix: Tensor, weights: Tensor, moves: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """E_xc, V_xc, e and, if the nuclei move, the derivative by them."""
+    functional = quadrature.functional
+    gga = functional.needs_gradient
+    matrix = quadrature.to_grid_order(density_matrix)
+    position_gradient = _PositionGradient(quadrature) if moves else None
+    by_weight = torch.empty_like(weights)
+    half = torch.zeros_like(density_matrix)
+    for block in quadrature.blocks():
+        orbitals = quadrature.orbitals(block, int(gga) + int(moves))
+        density = _density(orbitals, matrix, gga)
+        by_weight[:, block], potential = _pointwise(functional, density)
+        potential = potential.weighted(weights[:, block])
+        applied = potential.half_applied(orbitals)
+        half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
+        if position_gradient is not None:
+            position_gradient.add(block, orbitals, density, potential, matrix @ applied)
+    by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
+    by_nucleus = None if position_gradient is None else position_gradient.by_nucleus
+    return (by_weight * weights).sum(-1), by_matrix, by_weight, by_nucleus
 
 
 def xc_energy(
@@ -211,43 +254,51 @@ class _XCPotential(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(density_matrix, weights)
         ctx.quadrature = quadrature
-        gga = quadrature.functional.needs_gradient
-        matrix = quadrature.to_grid_order(density_matrix)
-        half = torch.zeros_like(density_matrix)
-        for block in quadrature.blocks():
-            orbitals = quadrature.orbitals(block, int(gga))
-            density = _density(orbitals, matrix, gga)
-            _, potential = _pointwise(quadrature.functional, density)
-            applied = potential.weighted(weights[:, block]).half_applied(orbitals)
-            half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
-        return quadrature.to_natural_order(half + half.transpose(-1, -2))
+        problem = _for_kernels(quadrature, density_matrix, weights)
+        if problem is None:
+            return _energy_in_torch(quadrature, density_matrix, weights, moves=False)[1]
+        return torch.from_numpy(kernels.xc_potential(problem, as_array(density_matrix)))
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         """Gradient of Tr(W V[P]) = sum_g w_g h(rho, grad rho; rho~, grad rho~), rho~ from W."""
         density_matrix, weights = ctx.saved_tensors
-        quadrature: Quadrature = ctx.quadrature
-        gga = quadrature.functional.needs_gradient
         symmetric = 0.5 * (cotangents[0] + cotangents[0].transpose(-1, -2))
-        matrix, trial = (quadrature.to_grid_order(m) for m in (density_matrix, symmetric))
-        gradient = _PositionGradient(quadrature)
-        by_weight = torch.empty_like(weights)
-        half = torch.zeros_like(density_matrix)
-        for block in quadrature.blocks():
-            orbitals = quadrature.orbitals(block, 1 + gga)
-            density, trial_density = (_density(orbitals, m, gga) for m in (matrix, trial))
-            by_weight[:, block], by_density, by_trial = _response(
-                quadrature.functional, density, trial_density
-            )
-            kernel = by_density.weighted(weights[:, block])
-            potential = by_trial.weighted(weights[:, block])
-            applied = kernel.half_applied(orbitals)
-            half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
-            gradient.add(block, orbitals, density, kernel, matrix @ applied)
-            applied = potential.half_applied(orbitals)
-            gradient.add(block, orbitals, trial_density, potential, trial @ applied)
-        by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
-        return by_matrix, gradient.by_nucleus, by_weight, None
+        problem = _for_kernels(ctx.quadrature, density_matrix, weights, symmetric)
+        if problem is None:
+            gradient = _potential_gradient(ctx.quadrature, density_matrix, weights, symmetric)
+            return *gradient, None
+        arrays = as_array(density_matrix), as_array(symmetric)
+        moves = ctx.needs_input_grad[1]
+        result = kernels.potential_gradient(problem, *arrays, moves=moves)
+        by_matrix, by_weight, by_nucleus = _as_tensors(*result.derivatives)
+        return by_matrix, by_nucleus, by_weight, None
+
+
+def _potential_gradient(
+    quadrature: Quadrature, density_matrix: Tensor, weights: Tensor, cotangent: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Derivatives of Tr(W V[P]) by P, nuclei and weights, for a symmetric W."""
+    gga = quadrature.functional.needs_gradient
+    matrix, trial = (quadrature.to_grid_order(m) for m in (density_matrix, cotangent))
+    gradient = _PositionGradient(quadrature)
+    by_weight = torch.empty_like(weights)
+    half = torch.zeros_like(density_matrix)
+    for block in quadrature.blocks():
+        orbitals = quadrature.orbitals(block, 1 + gga)
+        density, trial_density = (_density(orbitals, m, gga) for m in (matrix, trial))
+        by_weight[:, block], by_density, by_trial = _response(
+            quadrature.functional, density, trial_density
+        )
+        kernel = by_density.weighted(weights[:, block])
+        potential = by_trial.weighted(weights[:, block])
+        applied = kernel.half_applied(orbitals)
+        half.baddbmm_(applied, orbitals.values.transpose(-1, -2))
+        gradient.add(block, orbitals, density, kernel, matrix @ applied)
+        applied = potential.half_applied(orbitals)
+        gradient.add(block, orbitals, trial_density, potential, trial @ applied)
+    by_matrix = quadrature.to_natural_order(half + half.transpose(-1, -2))
+    return by_matrix, gradient.by_nucleus, by_weight
 
 
 @torch.enable_grad()

@@ -29,9 +29,13 @@ inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
 inline Vec abs(Vec a) { return a < 0.0 ? -a : a; }
 
 inline double sum(Vec v) {
-  double total = 0.0;
-  for (int i = 0; i < WIDTH; ++i) total += v[i];
-  return total;
+#if defined(__AVX512F__)
+  v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5);
+#elif defined(__AVX__)
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+#endif
+  return v[0] + v[1];
 }
 
 inline Vec sqrt(Vec v) {
