@@ -8,9 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent, tape_of
 from ase_srdft.dft.integrals.provider import Integrals
 
-__all__ = ["coulomb_matrix", "exchange_matrix", "from_lower_triangle", "lower_triangle"]
+__all__ = [
+    "coulomb_energy",
+    "coulomb_matrix",
+    "exchange_matrix",
+    "from_lower_triangle",
+    "lower_triangle",
+]
 
 
 def lower_triangle(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch npair"]:
@@ -33,17 +40,114 @@ class _MetricSolve(torch.autograd.Function):
     """c = V^-1 b by Cholesky; the derivative needs the solution only."""
 
     @staticmethod
-    def forward(ctx: Any, metric: Tensor, rhs: Tensor) -> Tensor:
-        factor = torch.linalg.cholesky(metric)
+    def forward(ctx: Any, metric: Tensor, factor: Tensor, rhs: Tensor) -> Tensor:
         solution = torch.cholesky_solve(rhs, factor)
         ctx.save_for_backward(factor, solution)
         return solution
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None, Tensor]:
         factor, solution = ctx.saved_tensors
         by_rhs = torch.cholesky_solve(cotangents[0], factor)
-        return -by_rhs @ solution.transpose(-1, -2), by_rhs
+        return -by_rhs @ solution.transpose(-1, -2), None, by_rhs
+
+
+def _fitted(
+    three_center: Tensor, factor: Tensor, matrix: Tensor
+) -> tuple[Float[Tensor, "batch nao nao"], Float[Tensor, "batch naux"]]:
+    """J of a symmetric matrix, and its fitted density c = V^-1 (Q|P)."""
+    # off the diagonal a packed element stands for two
+    doubled = 2.0 * matrix - torch.diag_embed(matrix.diagonal(dim1=1, dim2=2))
+    projected = three_center.transpose(1, 2) @ lower_triangle(doubled)[..., None]
+    density = torch.cholesky_solve(projected, factor)
+    coulomb = from_lower_triangle((three_center @ density)[..., 0], matrix.shape[-1])
+    return coulomb, density[..., 0]
+
+
+def _claimed(slots: Tensor | None, wanted: bool) -> list[int]:
+    """A slot for each geometry, where the nuclei are to be differentiated by."""
+    return [] if slots is None or not wanted else [tape_of(row).claim() for row in slots]
+
+
+def _laid_down(slots: Tensor, claims: list[int], cotangents: list[CoulombCotangent]) -> Tensor:
+    """Leave the factors at the slots; the derivative by the slots."""
+    by_slots = torch.zeros_like(slots)
+    for row, (slot, cotangent) in enumerate(zip(claims, cotangents, strict=True)):
+        tape_of(slots[row]).lay_down(slot, cotangent)
+        by_slots[row, slot] = 1.0
+    return by_slots
+
+
+class _FittedCoulomb(torch.autograd.Function):
+    """J[P], its derivative by the nuclei left in the slots.
+
+    Tr(W J[P]) = w^T V^-1 p with p_Q = (Q|P) and w_Q = (Q|W): by (mn|Q) it is W c[P] + P c[W],
+    by the metric -c[W] c[P]^T.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, matrix: Tensor, slots: Tensor | None, three_center: Tensor, factor: Tensor
+    ) -> Tensor:
+        coulomb, density = _fitted(three_center, factor, matrix)
+        ctx.claims = _claimed(slots, ctx.needs_input_grad[1])
+        ctx.save_for_backward(matrix, slots, three_center, factor, density)
+        return coulomb
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        matrix, slots, three_center, factor, density = ctx.saved_tensors
+        weights = 0.5 * (cotangents[0] + cotangents[0].transpose(-1, -2))
+        by_matrix, other = _fitted(three_center, factor, weights)
+        if not ctx.claims:
+            return by_matrix, None, None, None
+        terms = [
+            CoulombCotangent(
+                matrices=torch.stack([weights[i], matrix[i]]).cpu().numpy(),
+                coefficients=torch.stack([density[i], other[i]]).cpu().numpy(),
+                left=-other[i].cpu().numpy(),
+                right=density[i].cpu().numpy(),
+            )
+            for i in range(len(matrix))
+        ]
+        return by_matrix, _laid_down(slots, ctx.claims, terms), None, None
+
+
+class _FittedCoulombEnergy(torch.autograd.Function):
+    """1/2 Tr P J[P] and J, detached; what was said of :class:`_FittedCoulomb` with W = P / 2."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, matrix: Tensor, slots: Tensor | None, three_center: Tensor, factor: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        coulomb, density = _fitted(three_center, factor, matrix)
+        ctx.claims = _claimed(slots, ctx.needs_input_grad[1])
+        ctx.save_for_backward(matrix, slots, coulomb, density)
+        ctx.mark_non_differentiable(coulomb)
+        return 0.5 * (matrix * coulomb).sum((1, 2)), coulomb
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        matrix, slots, coulomb, density = ctx.saved_tensors
+        scale = cotangents[0]
+        by_matrix = scale[:, None, None] * coulomb
+        if not ctx.claims:
+            return by_matrix, None, None, None
+        terms = [
+            CoulombCotangent(
+                matrices=(scale[i] * matrix[i])[None].cpu().numpy(),
+                coefficients=density[i][None].cpu().numpy(),
+                left=(-0.5 * scale[i] * density[i]).cpu().numpy(),
+                right=density[i].cpu().numpy(),
+            )
+            for i in range(len(matrix))
+        ]
+        return by_matrix, _laid_down(slots, ctx.claims, terms), None, None
+
+
+def _leaves_no_array(integrals: Integrals) -> bool:
+    """Whether (mn|Q) and the metric need no derivative, or have slots for it."""
+    return integrals.cotangent_slots is not None or integrals.metric is None
 
 
 def coulomb_matrix(
@@ -56,12 +160,39 @@ def coulomb_matrix(
         coulomb: Tensor = (flat @ density_matrix.flatten(1, 2)[..., None])[..., 0]
         return coulomb.reshape(-1, nao, nao)
     assert integrals.three_center is not None
-    assert integrals.metric is not None
+    assert integrals.metric_factor is not None
+    if _leaves_no_array(integrals):
+        coulomb = _FittedCoulomb.apply(  # type: ignore[no-untyped-call]
+            density_matrix,
+            integrals.cotangent_slots,
+            integrals.three_center.detach(),
+            integrals.metric_factor,
+        )
+        return coulomb
     # off the diagonal a packed element stands for two
     doubled = 2.0 * density_matrix - torch.diag_embed(density_matrix.diagonal(dim1=1, dim2=2))
     projected = integrals.three_center.transpose(1, 2) @ lower_triangle(doubled)[..., None]
-    fitted = _MetricSolve.apply(integrals.metric, projected)  # type: ignore[no-untyped-call]
+    fitted = _MetricSolve.apply(  # type: ignore[no-untyped-call]
+        integrals.metric, integrals.metric_factor, projected
+    )
     return from_lower_triangle((integrals.three_center @ fitted)[..., 0], nao)
+
+
+def coulomb_energy(
+    integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch nao nao"]]:
+    """E_J = 1/2 Tr P J[P] (Hartree), differentiable by P and the nuclei, and J[P], detached."""
+    if integrals.four_center is None and _leaves_no_array(integrals):
+        assert integrals.three_center is not None
+        pair: tuple[Tensor, Tensor] = _FittedCoulombEnergy.apply(  # type: ignore[no-untyped-call]
+            density_matrix,
+            integrals.cotangent_slots,
+            integrals.three_center.detach(),
+            integrals.metric_factor,
+        )
+        return pair
+    coulomb = coulomb_matrix(integrals, density_matrix)
+    return 0.5 * (density_matrix * coulomb).sum((1, 2)), coulomb.detach()
 
 
 def exchange_matrix(
@@ -75,9 +206,12 @@ def exchange_matrix(
     if integrals.four_center is not None:
         return torch.einsum("zmlsn,zls->zmn", integrals.four_center, density_matrix)
     assert integrals.three_center is not None
-    assert integrals.metric is not None
-    factor = torch.linalg.cholesky(integrals.metric).transpose(1, 2)
-    packed = torch.linalg.solve_triangular(factor, integrals.three_center, upper=True, left=False)
+    assert integrals.metric_factor is not None
+    factor = integrals.metric_factor
+    if integrals.metric is not None:
+        factor = torch.linalg.cholesky(integrals.metric)  # to be differentiated
+    upper = factor.transpose(1, 2)
+    packed = torch.linalg.solve_triangular(upper, integrals.three_center, upper=True, left=False)
     fitted = from_lower_triangle(packed, nao)  # B, (batch, nao, nao, naux)
     half = density_matrix.transpose(1, 2)[:, None] @ fitted  # sum_l P_ls B_mlQ, m first
     return half.flatten(2) @ fitted.flatten(2).transpose(1, 2)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.coulomb_exchange import coulomb_matrix, exchange_matrix
+from ase_srdft.dft.coulomb_exchange import coulomb_energy, exchange_matrix
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.xc.quadrature import xc_energy
 
@@ -68,7 +68,7 @@ def kohn_sham(
         Fock matrix (Hartree), detached.
     """
     integrals = geometry.integrals
-    coulomb = coulomb_matrix(integrals, density_matrix)
+    coulomb_term, coulomb = coulomb_energy(integrals, density_matrix)
     xc, xc_matrix = xc_energy(geometry.quadrature, density_matrix)
     fock = (integrals.core_hamiltonian + coulomb + xc_matrix).detach()
     exact_exchange = torch.zeros_like(xc)
@@ -80,7 +80,7 @@ def kohn_sham(
     charges = geometry.molecule.charges.to(geometry.positions.device)
     energies = Energies(
         core=_trace(density_matrix, integrals.core_hamiltonian),
-        coulomb=0.5 * _trace(density_matrix, coulomb),
+        coulomb=coulomb_term,
         exact_exchange=exact_exchange,
         exchange_correlation=xc,
         nuclear=nuclear_repulsion(charges, geometry.positions),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -110,8 +110,11 @@ def _mapped(geometry: Geometry, change: Callable[[Tensor], Tensor]) -> Geometry:
 
 
 def detached(geometry: Geometry) -> Geometry:
-    """The same numbers without their history."""
-    return _mapped(geometry, Tensor.detach)
+    """The same numbers without their history, and without what only its derivatives need."""
+    plain = _mapped(geometry, Tensor.detach)
+    if plain.integrals.metric_factor is None:
+        return plain
+    return replace(plain, integrals=replace(plain.integrals, metric=None, cotangent_slots=None))
 
 
 def copied(geometry: Geometry) -> Geometry:

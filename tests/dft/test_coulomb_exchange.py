@@ -102,10 +102,12 @@ def test_fitted_matrices_pass_gradcheck():
 
     def matrices(metric, three_center, density_matrix):
         unused = torch.zeros(1, nao, nao, dtype=torch.float64)
+        even = 0.5 * (metric + metric.transpose(-1, -2))
         integrals = Integrals(
             overlap=unused,
             core_hamiltonian=unused,
-            metric=0.5 * (metric + metric.transpose(-1, -2)),
+            metric=even,
+            metric_factor=torch.linalg.cholesky(even.detach()),
             three_center=three_center,
         )
         density_matrix = 0.5 * (density_matrix + density_matrix.transpose(-1, -2))

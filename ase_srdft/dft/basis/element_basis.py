@@ -18,13 +18,20 @@ from scipy.linalg import eigh
 from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.errors import BadInput
 
-__all__ = ["MAX_ANGULAR_MOMENTUM", "ElementBasis", "element_basis", "formatted_basis"]
+__all__ = [
+    "MAX_ANGULAR_MOMENTUM",
+    "SOLID_HARMONIC_FACTOR",
+    "ElementBasis",
+    "element_basis",
+    "formatted_basis",
+]
 
 MAX_ANGULAR_MOMENTUM = 3
 #: The 1s energy of the bare nucleus in an all-electron basis, in units of the exact -Z^2/2, is
 #: 0.93 or more in any of PySCF's; in one made for pseudopotentials it is 0.77 or less.
 _LEAST_CORE_ENERGY = 0.85
-_SOLID_HARMONIC_FACTOR = {0: 0.282094791773878143, 1: 0.488602511902919921, 2: 1.0, 3: 1.0}
+#: Of s and p on the unit sphere; those of d and f are in the harmonics themselves.
+SOLID_HARMONIC_FACTOR = {0: 0.282094791773878143, 1: 0.488602511902919921, 2: 1.0, 3: 1.0}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,7 +128,7 @@ def element_basis(name: str, number: int) -> ElementBasis:
         columns = np.searchsorted(exponents, mol.bas_exp(shell))
         for contraction in mol._libcint_ctr_coeff(shell).T:
             row = np.zeros(len(exponents))
-            np.add.at(row, columns, contraction * _SOLID_HARMONIC_FACTOR[angular])
+            np.add.at(row, columns, contraction * SOLID_HARMONIC_FACTOR[angular])
             rows.append(row)
             angular_momenta.append(angular)
     return ElementBasis(

@@ -7,7 +7,7 @@ invariance, so one ``ip`` integral of each kind is enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from ase_srdft.common.elements import chemical_symbols
-from ase_srdft.dft.basis.element_basis import formatted_basis
+from ase_srdft.dft.basis.auxiliary_basis import auxiliary_shells
+from ase_srdft.dft.basis.element_basis import element_basis, formatted_basis
 from ase_srdft.dft.basis.guess_tables import atomic_potential, minimal_basis
+from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent
 from ase_srdft.dft.integrals.provider import Arrays
+from ase_srdft.dft.kernels.coulomb import (
+    HIGHEST_AUXILIARY,
+    HIGHEST_ORBITAL,
+    AuxiliaryTables,
+    CoulombKernels,
+    OrbitalTables,
+)
+from ase_srdft.dft.kernels.library import loaded
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 
 __all__ = ["LibcintProvider"]
@@ -117,16 +127,51 @@ class LibcintProvider:
             self._integrals["three_center"] = (self._three_center, self._pull_three_center)
             self._integrals["metric"] = (self._metric, self._pull_metric)
         self.names = tuple(self._integrals)
+        self._kernels = self._compiled(numbers, level)
+        self.takes_terms = self._kernels is not None
+
+    def _compiled(self, numbers: tuple[int, ...], level: LevelOfTheory) -> CoulombKernels | None:
+        """The kernels of this molecule, where there are any for its functions."""
+        library = loaded()
+        if library is None or level.auxiliary_basis is None:
+            return None
+        bases = [element_basis(level.basis, number) for number in numbers]
+        shells = auxiliary_shells(numbers, level.auxiliary_basis)
+        highest = max(max(basis.angular_momenta) for basis in bases)
+        if highest > HIGHEST_ORBITAL or max(s.angular for s in shells) > HIGHEST_AUXILIARY:
+            return None
+        auxiliary = AuxiliaryTables(len(numbers), shells)
+        return CoulombKernels(library, OrbitalTables(bases), auxiliary, self._charges)
 
     def evaluate(self, positions: Float[np.ndarray, "natoms 3"]) -> Arrays:
         """The integrals at one geometry (Bohr), by name."""
         return {name: evaluate(positions) for name, (evaluate, _) in self._integrals.items()}
 
     def pull_back(
-        self, positions: Float[np.ndarray, "natoms 3"], cotangents: Arrays
+        self,
+        positions: Float[np.ndarray, "natoms 3"],
+        cotangents: Arrays,
+        terms: Sequence[CoulombCotangent] = (),
     ) -> Float[np.ndarray, "natoms 3"]:
-        """Gradient by the nuclei (per Bohr) of ``sum(cotangent * integral)``."""
+        """Gradient by the nuclei (per Bohr) of ``sum(cotangent * integral)``.
+
+        Args:
+            positions: nuclei (Bohr).
+            cotangents: by the names of the integrals.
+            terms: of (mn|Q) and the metric, in factors.
+        """
         gradient = np.zeros_like(positions)
+        if terms:
+            assert self._kernels is not None
+            matrices, coefficients = (
+                np.concatenate([getattr(term, name) for term in terms])
+                for name in ("matrices", "coefficients")
+            )
+            left, right = (
+                np.stack([getattr(term, name) for term in terms]) for name in ("left", "right")
+            )
+            gradient += self._kernels.three_center_gradient(positions, matrices, coefficients)
+            gradient += self._kernels.metric_gradient(positions, left, right)
         for name, cotangent in cotangents.items():
             _, pull_back = self._integrals[name]
             gradient += pull_back(positions, cotangent)
@@ -175,6 +220,11 @@ class LibcintProvider:
     def _pull_core_hamiltonian(self, positions: Array, cotangent: Array) -> Array:
         env = self._joint.environment(positions)
         slopes = self._intor("int1e_ipkin_sph", self._joint, env, (0, 0), 3)
+        if self._kernels is not None:
+            symmetric = np.ascontiguousarray(self._symmetric(cotangent))
+            attraction = self._kernels.nuclear_gradient(positions, symmetric)
+            gradient: Array = self._pull_pair(slopes, cotangent) + attraction
+            return gradient
         slopes = slopes + self._intor("int1e_ipnuc_sph", self._joint, env, (0, 0), 3)
         gradient = self._pull_pair(slopes, cotangent)
         symmetric = self._symmetric(cotangent)
@@ -211,6 +261,8 @@ class LibcintProvider:
     # two-electron integrals
 
     def _three_center(self, positions: Array) -> Array:
+        if self._kernels is not None:
+            return self._kernels.three_center(positions)
         env = self._with_auxiliary.environment(positions)
         parts = (0, 0, 1)
         return self._intor("int3c2e_sph", self._with_auxiliary, env, parts, aosym="s2ij")
@@ -235,6 +287,8 @@ class LibcintProvider:
         return 2.0 * (by_third - self._orbitals.sum_by_atom(weighted.sum(2).T))
 
     def _metric(self, positions: Array) -> Array:
+        if self._kernels is not None:
+            return self._kernels.metric(positions)
         env = self._with_auxiliary.environment(positions)
         return self._intor("int2c2e_sph", self._with_auxiliary, env, (1, 1))
 

@@ -92,9 +92,13 @@ def test_guess_overlap_gives_pyscfs_minimal_density():
 def test_only_what_is_needed_is_evaluated(options, names):
     molecule, positions = system("H2", **options)
     always = {"overlap", "core_hamiltonian"}
-    integrals = evaluate_integrals(positions, molecule.provider)
+    integrals = evaluate_integrals(positions.requires_grad_(), molecule.provider)
     given = {name for name, value in vars(integrals).items() if value is not None}
-    assert set(molecule.provider.names) == given == always | names
+    beside = {"metric_factor", "cotangent_slots"}
+    assert set(molecule.provider.names) == given - beside == always | names
+    assert ("metric_factor" in given) == ("metric" in names)
+    values = vars(evaluate_integrals(positions.detach(), molecule.provider))
+    assert values["metric"] is values["cotangent_slots"] is None
 
 
 def pulled(kind, molecule, coordinates, cotangent):

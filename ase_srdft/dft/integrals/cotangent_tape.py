@@ -1,0 +1,81 @@
+"""What the Coulomb nodes of a graph hand back to the integrals: a few vectors, not an array.
+
+The cotangent of (mn|Q) that a Coulomb matrix gives is a matrix times a vector, and so is that of
+the metric.  Autograd would add up the products; kept apart, a handful of them are contracted with
+the derivatives of the integrals in one pass.  So the integrals have one more output, a row of
+*slots*.  Each node that uses them claims a slot when it computes, lays its factors down there when
+it is differentiated, and gives one as the derivative by its slot.  The integrals are differentiated
+after all of them, and take the slots whose derivative is not zero: a node that was left out of a
+backward pass, or that was passed twice, does not count wrongly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from weakref import WeakValueDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["CotangentTape", "CoulombCotangent", "tape_of"]
+
+#: Coulomb nodes that one evaluation of the integrals can serve.
+_NSLOTS = 64
+_NUMBERS = count(1)
+_TAPES: WeakValueDictionary[int, CotangentTape] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CoulombCotangent:
+    """sum_k D^k_mn c^k_Q of (mn|Q), and l_P r_Q of the metric (P|Q).
+
+    Attributes:
+        matrices: D, symmetric.
+        coefficients: c.
+        left: l.
+        right: r.
+    """
+
+    matrices: Float[np.ndarray, "nterms nao nao"]
+    coefficients: Float[np.ndarray, "nterms naux"]
+    left: Float[np.ndarray, " naux"]
+    right: Float[np.ndarray, " naux"]
+
+
+class CotangentTape:
+    """The slots of one geometry's integrals; whoever differentiates these keeps it alive."""
+
+    def __init__(self) -> None:
+        self._number = next(_NUMBERS)
+        self._claimed = 0
+        self._laid_down: dict[int, CoulombCotangent] = {}
+        _TAPES[self._number] = self
+
+    def slots(self) -> Float[Tensor, "1 nslots"]:
+        """The row that goes through the graph; its numbers say whose it is."""
+        return torch.full((1, _NSLOTS), float(self._number), dtype=torch.float64, device="cpu")
+
+    def claim(self) -> int:
+        """A slot of one's own."""
+        if self._claimed == _NSLOTS:
+            raise RuntimeError(
+                f"more than {_NSLOTS} Coulomb matrices in one graph: prepare the geometry anew"
+            )
+        self._claimed += 1
+        return self._claimed - 1
+
+    def lay_down(self, slot: int, cotangent: CoulombCotangent) -> None:
+        """Leave the factors at a slot, in the place of what an earlier pass left."""
+        self._laid_down[slot] = cotangent
+
+    def taken(self, by_slot: Float[Tensor, " nslots"]) -> list[CoulombCotangent]:
+        """What this backward pass has laid down."""
+        return [self._laid_down[int(slot)] for slot in by_slot.nonzero()[:, 0]]
+
+
+def tape_of(slots: Float[Tensor, " nslots"]) -> CotangentTape:
+    """The tape that a row of slots belongs to."""
+    return _TAPES[int(slots[0])]

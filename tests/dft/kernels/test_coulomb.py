@@ -1,0 +1,184 @@
+"""The compiled Coulomb integrals and their contracted derivatives against libcint."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from ase_srdft.dft.coulomb_exchange import coulomb_energy, coulomb_matrix
+from ase_srdft.dft.integrals.libcint import LibcintProvider
+from ase_srdft.dft.integrals.provider import evaluate_integrals
+from ase_srdft.dft.kernels.library import loaded, threads, using_torch
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from tests.tools.molecules import symmetric, system
+
+if loaded() is None:
+    pytest.skip("no compiled kernels here", allow_module_level=True)
+
+SLOW = pytest.mark.slow
+LEVELS = {
+    "minimal": {"basis": "sto-3g"},
+    "split": {"basis": "6-31g"},
+    "polarised": {"basis": "def2-svp", "xc": "PBE0"},
+    "f functions": {"basis": "def2-tzvp"},
+    "general contraction": {"basis": "cc-pvdz"},
+}
+MOLECULES = ["H2", "Ne", "CO2", "CH3CH2OH", "SO2", "NaCl", "C2H4", "CH3Cl", "H2CO"]
+CASES = [
+    *(("H2O", level) for level in LEVELS),
+    *(pytest.param(name, level, marks=SLOW) for name in MOLECULES for level in LEVELS),
+]
+
+
+def providers(numbers, **level):
+    """With the kernels and without."""
+    theory = LevelOfTheory(**level)
+    with using_torch():
+        libcint = LibcintProvider(numbers, theory, "core")
+    compiled = LibcintProvider(numbers, theory, "core")
+    assert compiled.takes_terms
+    assert not libcint.takes_terms
+    return compiled, libcint
+
+
+def assert_same(found, expected, tolerance):
+    scale = np.abs(expected).max()
+    assert scale > 1e-3
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1.0, scale))
+
+
+def assert_equals_libcint(numbers, coordinates, nthreads=1, **level):
+    compiled, libcint = providers(numbers, **level)
+    with threads(nthreads):
+        found, expected = (each.evaluate(coordinates) for each in (compiled, libcint))
+        for name in ("three_center", "metric"):
+            assert_same(found[name], expected[name], 2e-12)
+        rng = np.random.default_rng(1)
+        nao, naux = len(expected["overlap"]), expected["metric"].shape[0]
+        matrices = rng.standard_normal((7, nao, nao))
+        matrices += matrices.transpose(0, 2, 1)
+        vectors = rng.standard_normal((3, 7, naux))
+        kernels = compiled._kernels
+        three = kernels.three_center_gradient(coordinates, matrices, vectors[0])
+        two = kernels.metric_gradient(coordinates, vectors[1], vectors[2])
+        one = kernels.nuclear_gradient(coordinates, matrices[0])
+    rows, columns = np.tril_indices(nao)
+    packed = matrices[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
+    assert_same(three, libcint._pull_three_center(coordinates, packed.T @ vectors[0]), 1e-12)
+    assert_same(two, libcint._pull_metric(coordinates, vectors[1].T @ vectors[2]), 1e-12)
+    full = libcint._pull_core_hamiltonian(coordinates, matrices[0])
+    assert_same(compiled._pull_core_hamiltonian(coordinates, matrices[0]), full, 1e-12)
+    assert np.abs(one.sum(0)).max() < 1e-9 * np.abs(one).max()
+
+
+@pytest.mark.parametrize(("name", "level"), CASES)
+def test_values_and_derivatives_are_libcints(name, level):
+    molecule, positions = system(name)
+    assert_equals_libcint(molecule.numbers, positions[0].numpy(), **LEVELS[level])
+
+
+PLACES = {
+    "far apart": ((8, 1, 1, 2), [[0, 0, 0], [1.8, 0, 0], [-0.4, 1.7, 0], [0, 0, 40]]),
+    "close": ((8, 1), [[0, 0, 0], [0, 0, 0.95]]),
+    "linear": ((6, 8, 8), [[0, 0, 0], [0, 0, 2.2], [0, 0, -2.2]]),
+    "heavy": ((35, 1), [[0, 0, 0], [0, 0, 2.7]]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_in_odd_places(name):
+    numbers, positions = PLACES[name]
+    assert_equals_libcint(numbers, np.array(positions, dtype=float), basis="def2-svp")
+
+
+@SLOW
+@pytest.mark.parametrize("seed", range(30))
+def test_turned(seed):
+    molecule, positions = system("H2O")
+    turned = positions[0].numpy() @ Rotation.random(random_state=seed).as_matrix()
+    assert_equals_libcint(molecule.numbers, np.ascontiguousarray(turned), basis="def2-tzvp")
+
+
+@pytest.mark.parametrize("nthreads", [2, 5])
+def test_no_digit_depends_on_the_threads(nthreads):
+    molecule, positions = system("H2CO")
+    compiled, _ = providers(molecule.numbers, basis="6-31g")
+    coordinates, naux = positions[0].numpy(), len(compiled.evaluate(positions[0].numpy())["metric"])
+    matrices, vectors = symmetric(2, molecule.nao, molecule.nao).numpy(), np.ones((2, naux))
+
+    def everything():
+        gradient = compiled._kernels.three_center_gradient(coordinates, matrices, vectors)
+        return compiled._kernels.three_center(coordinates), gradient
+
+    alone = everything()
+    with threads(nthreads):
+        together = everything()
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# The slots of the graph
+
+
+def energy_of(molecule, positions, matrix):
+    """Something of two Coulomb matrices and a Coulomb energy of one set of integrals."""
+    integrals = evaluate_integrals(positions, molecule.provider)
+    first = coulomb_matrix(integrals, matrix)
+    second = coulomb_matrix(integrals, matrix + 0.01 * first @ first)
+    energy, _ = coulomb_energy(integrals, second / 10.0)
+    return energy.sum() + (first * second).sum() + integrals.overlap.square().sum()
+
+
+def batch_of_two():
+    molecule, positions = system("H2O", guess="core")
+    both = torch.cat([positions, 1.1 * positions])
+    return molecule, both, symmetric(2, molecule.nao, molecule.nao)
+
+
+def expected_gradients(both, matrix):
+    with using_torch():
+        molecule = Molecule(numbers=(8, 1, 1), level=LevelOfTheory(basis="sto-3g"), guess="core")
+        assert not molecule.provider.takes_terms
+        leaves = [both.clone().requires_grad_(), matrix.clone().requires_grad_()]
+        return torch.autograd.grad(energy_of(molecule, *leaves), leaves)
+
+
+def test_gradients_by_slots_are_those_by_arrays():
+    _, both, matrix = batch_of_two()
+    molecule = Molecule(numbers=(8, 1, 1), level=LevelOfTheory(basis="sto-3g"), guess="core")
+    matrix = symmetric(2, molecule.nao, molecule.nao)
+    expected = expected_gradients(both, matrix)
+    leaves = [both.clone().requires_grad_(), matrix.clone().requires_grad_()]
+    energy = energy_of(molecule, *leaves)
+    for _ in range(2):  # and again: nothing of an earlier pass is counted
+        found = torch.autograd.grad(energy, leaves, retain_graph=True)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, 0.5 * (other + other.mT) if one is found[1] else other)
+    # by the matrix alone, and then by the nuclei
+    torch.autograd.grad(energy, leaves[1], retain_graph=True)
+    (by_nuclei,) = torch.autograd.grad(energy, leaves[0])
+    torch.testing.assert_close(by_nuclei, expected[0])
+
+
+def test_a_node_left_out_of_a_pass_does_not_count():
+    _, both, _ = batch_of_two()
+    molecule = Molecule(numbers=(8, 1, 1), level=LevelOfTheory(basis="sto-3g"), guess="core")
+    matrix = symmetric(2, molecule.nao, molecule.nao)
+    start = both.clone().requires_grad_()
+    integrals = evaluate_integrals(start, molecule.provider)
+    first, _ = coulomb_energy(integrals, matrix)
+    other, _ = coulomb_energy(integrals, 2.0 * matrix)
+    (fourfold,) = torch.autograd.grad(other.sum(), start, retain_graph=True)
+    (once,) = torch.autograd.grad(first.sum(), start)
+    assert float(once.abs().max()) > 1e-2
+    torch.testing.assert_close(fourfold, 4.0 * once)
+
+
+def test_too_many_matrices_are_an_error():
+    molecule, both, matrix = batch_of_two()
+    integrals = evaluate_integrals(both.requires_grad_(), molecule.provider)
+    for _ in range(64):
+        coulomb_matrix(integrals, matrix)
+    with pytest.raises(RuntimeError, match="prepare the geometry anew"):
+        coulomb_matrix(integrals, matrix)
