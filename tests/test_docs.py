@@ -78,6 +78,20 @@ def test_the_files_exist():
     assert [name for name in named if not (REPOSITORY / name).is_file()] == []
 
 
+def test_the_files_of_the_architecture_page_exist():
+    named = [name for name in files(ARCHITECTURE.read_text(encoding="utf-8")) if "/" in name]
+    assert "dft/xc/functionals.py" in named
+    assert [name for name in named if not (REPOSITORY / "ase_srdft" / name).is_file()] == []
+
+
+def test_the_glossary_is_in_order():
+    text = ARCHITECTURE.read_text(encoding="utf-8").partition("## Glossary")[2]
+    words = re.findall(r"^\| ([^|]+) \|", text, flags=re.MULTILINE)
+    assert words[0] == "word"
+    assert len(words) > 20
+    assert words[2:] == sorted(words[2:])
+
+
 def test_there_are_enough_names():
     assert len(set(references(PAGE.read_text(encoding="utf-8")))) > 60
 

@@ -1,4 +1,4 @@
-"""Certified error of a state, without a reference: the bracket around the SCF energy."""
+"""The bracket around the SCF energy, from one state and without a reference."""
 
 from __future__ import annotations
 

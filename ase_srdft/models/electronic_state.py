@@ -57,7 +57,8 @@ class ElectronicStateModel(nn.Module):
 
     Attributes:
         guess: what :class:`ase_srdft.dft.molecule.Molecule` shall prepare for it.
-        learning_rate: that suits the family, where none is asked for.
+        learning_rate: the highest, that suits the family; `ase-srdft-train` takes it where none
+            is asked for (`OptimiserConfig.learning_rate`).
 
     Args:
         level: level of theory.

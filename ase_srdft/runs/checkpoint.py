@@ -5,6 +5,10 @@
 in ``record`` as JSON the counters, the states of all random generators and whose run it is.  No
 pickle.  A checksum stands before it all.  The file appears as a whole; the last good one is kept
 as ``checkpoint.previous.h5`` until the new one has been read back.
+
+One is made when a run begins and when it ends or is asked to stop (`RunDirectory`); in between
+every ``train_steps_per_round`` steps, before the weights go to samplers, but so seldom that it
+takes 2 % of the time at most (`Checkpoints.save_if_due`).
 """
 
 from __future__ import annotations

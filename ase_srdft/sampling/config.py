@@ -28,7 +28,7 @@ class SamplingConfig:
         timestep_fs: time step of ``langevin`` in femtoseconds.
         friction_per_fs: friction of ``langevin`` per femtosecond.
         steps_per_round: sampler steps of a round, all with the same weights; each gives one
-            sample a walker.
+            sample a walker at most.
         allow_reactions: keep samples whose bonds differ from the given structure's.
         energy_spike: a sample is refused this many standard deviations above the mean thermal
             potential energy, counted from the lowest energy seen.

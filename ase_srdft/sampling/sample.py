@@ -25,7 +25,7 @@ class Sample:
         positions: (Bohr).
         energy: of the model that sampled it (Hartree).
         forces: (Hartree/Bohr).
-        bracket_width: on the training grid (Hartree).
+        bracket_width: on the grid that sampling is on (Hartree).
         geometry: its integrals, a batch of one; None where they are not at hand.
     """
 

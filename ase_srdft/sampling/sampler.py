@@ -209,7 +209,7 @@ class Sampler:
         """
         self.groups = []
         ends = np.cumsum([len(start) for start in starts])
-        names = walkers or [
+        which = walkers or [
             np.arange(end - len(start), end) for start, end in zip(starts, ends, strict=True)
         ]
         for index, (start, reference) in enumerate(zip(starts, references, strict=True)):
@@ -219,7 +219,7 @@ class Sampler:
             group = WalkerGroup(
                 molecule=index,
                 numbers=numbers,
-                walkers=names[index],
+                walkers=which[index],
                 structures=np.array(reference).reshape(-1, len(numbers), 3),
                 next_structure=len(start),
                 state=WalkerState(
@@ -244,7 +244,11 @@ class Sampler:
             group.note_lowest_energy()
 
     def sample(self, nsteps: int, rng: np.random.Generator) -> SampleBatch:
-        """Advance every walker; each step of each walker that passes the guards is a sample."""
+        """Advance every walker; what passes the guards after each step is a sample.
+
+        With ``metropolis`` a proposal that is refused gives none: what was sampled before is not
+        counted again.
+        """
         samples: list[Sample] = []
         resets: Counter[str] = Counter()
         temperature = np.zeros(2)

@@ -30,7 +30,9 @@ class OptimiserConfig:
 
     Attributes:
         batch_size: geometries a training step.
-        learning_rate: highest learning rate, after the warm-up.
+        learning_rate: highest learning rate, after the warm-up.  ``ase-srdft-train`` takes that of
+            the model's family where none is given; a configuration made in Python does not, and
+            its default is for ``fock``.
         final_learning_rate: lowest learning rate, at the end of the cosine.
         warmup_steps: training steps of the linear warm-up.
         weight_decay: weight decay of AdamW.
@@ -100,15 +102,17 @@ class TrainingConfig:
             and ``minutes`` is nearer its end, so a run that is limited by time is not
             reproducible to the bit.
         target_error_uEh: stop when the certified error is smaller (microhartree).  It is the mean
-            width of the bracket over the frames held out.
-        train_steps_per_round: training steps between new weights for the samplers; with the
-            engine ``sync`` also between rounds of sampling.
+            width of the bracket over the geometries held out.
+        train_steps_per_round: training steps between new weights for the samplers.  With the
+            engine ``sync`` also between rounds of sampling; with the others, samplers do one round
+            after the other.
         pretraining_steps: training steps before dynamics may start.
         pretraining_frames: rattled copies to begin with, where no frames are given.
         safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
         buffer_size: sampled geometries kept; ``selection`` decides which one is dropped.
         memory_gb: gigabytes of integrals kept with geometries.  A fifth is for those held out.
-        validation_frames: frames held out.  They are the last ones given, or some of those sampled.
+        validation_frames: geometries held out.  They are the last frames given, or copies of the
+            structures until samples take their places.
         validate_every: training steps between validations.
         coarse_share: share of the run that trains, and samples, on the coarse grid, 0 to 1.  The
             rest trains on the level's own grid, as validation does all along, and goes on sampling

@@ -25,7 +25,7 @@ class StepRecord:
 
     Attributes:
         energy: mean E over the batch (Hartree); NaN where the loss is another.
-        bracket_width: mean width over the batch, on the training grid (Hartree); likewise.
+        bracket_width: mean width over the batch, on the grid of this step (Hartree); likewise.
         widths: of each geometry, in the order of the batches given, those of the first rank first
             (Hartree); likewise.
         hamiltonian_error: mean |dH| over the batch (Hartree); None without labels.
@@ -45,7 +45,7 @@ class StepRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Averaged weights on held-out frames, on the level's own grid.
+    """Averaged weights on held-out geometries, on the level's own grid.
 
     Attributes:
         energy: mean (Hartree).

@@ -28,7 +28,7 @@ _PerGeometry = tuple[Float[Tensor, " ngeometries"], Float[Tensor, " ngeometries"
 
 @runtime_checkable
 class Loss(Protocol):
-    """What the learner needs of a loss.
+    """What `WeightUpdater` needs of a loss.
 
     Attributes:
         needs_grid: whether it needs the quadrature of the geometries.
@@ -37,7 +37,7 @@ class Loss(Protocol):
     needs_grid: bool
 
     def predictor(self, model: ElectronicStateModel) -> nn.Module:
-        """What maps batches to the predictions that :meth:`evaluate` looks at.
+        """What maps batches to the predictions that :meth:`losses_of` looks at.
 
         It holds the model's weights, so that ranks can average their gradients over it.
 

@@ -1,7 +1,7 @@
 """Molecular dynamics that takes rattled copies to where a model's dynamics goes.
 
 A short run ends before its samples have replaced the rattled copies among the geometries held out.
-These are near a structure that need not be near a minimum of the model, and soft modes are hardly
+Copies are near a structure that need not be near a minimum of the model, and soft modes are hardly
 displaced in them: brackets there say little of those that dynamics will meet.
 """
 
@@ -59,8 +59,8 @@ def moved_on(
         np.array([copies[place][1] for place in places]).reshape(-1, *reference.shape)
         for places, reference in zip(own, references, strict=True)
     ]
-    names = [np.array(places, dtype=int) for places in own]
-    sampler.init(starts, references, rng, names)
+    walkers = [np.array(places, dtype=int) for places in own]
+    sampler.init(starts, references, rng, walkers)
     for begun in range(0, nsteps, _TOGETHER):
         if stopped():
             return None

@@ -65,7 +65,7 @@ class ValidationSet:
         labels: of the geometries; None where the Hamiltonian's error is not wanted.
 
     Attributes:
-        keys: in the store; a geometry's place is that of its key.
+        keys: in the cache; the place of a geometry is that of its key in this list.
         nframes: how many of them, the first ones, are given frames.
         replaced: places where there are samples now, the oldest first.
         has_changed: whether other geometries are held out now than at the last validation.

@@ -45,12 +45,12 @@ _SMALLEST_FACTOR = 2.0**-8
 
 @dataclass(kw_only=True)
 class DivergenceGuard:
-    """How fast the weights may change, by what happened so far; part of a checkpoint.
+    """Notices weights that have diverged; part of a checkpoint, which calls it ``pace``.
 
     Attributes:
         factor: of the learning rate; halved whenever the weights have diverged.
         since: step of the last time, from which the warm-up counts.
-        nbatches: that the next is averaged over.
+        nbatches: taken in so far.
         usual_width: running mean of the batches' median error (Hartree).
     """
 

@@ -100,7 +100,8 @@ def to_message(message: SamplerMessage) -> _Packed:
     tensors = {f"state.{name}": tensor for name, tensor in tensors.items()}
     result = message.batch
     grid_levels = []
-    for index, samples in enumerate(_runs(result.samples)):
+    groups = _consecutive(result.samples)
+    for index, samples in enumerate(groups):
         joined = concatenate([_integrals(sample) for sample in samples])
         grid_levels.append(joined.grid.template.level)
         tensors |= {f"geometry.{index}.{name}": t.cpu() for name, t in to_tensors(joined).items()}
@@ -110,7 +111,7 @@ def to_message(message: SamplerMessage) -> _Packed:
     record = {
         "state": state,
         "grid_levels": grid_levels,
-        "samples": [[{n: getattr(s, n) for n in _PLAIN} for s in r] for r in _runs(result.samples)],
+        "samples": [[{n: getattr(s, n) for n in _PLAIN} for s in group] for group in groups],
         "acceptance": result.acceptance,
         "temperature_K": result.temperature_K,
         "resets": dict(result.resets),
@@ -161,11 +162,11 @@ def _integrals(sample: Sample) -> Geometry:
     return sample.geometry
 
 
-def _runs(samples: Sequence[Sample]) -> list[list[Sample]]:
+def _consecutive(samples: Sequence[Sample]) -> list[list[Sample]]:
     """Consecutive samples of the same molecule."""
-    runs: list[list[Sample]] = []
+    groups: list[list[Sample]] = []
     for sample in samples:
-        if not runs or runs[-1][0].molecule != sample.molecule:
-            runs.append([])
-        runs[-1].append(sample)
-    return runs
+        if not groups or groups[-1][0].molecule != sample.molecule:
+            groups.append([])
+        groups[-1].append(sample)
+    return groups

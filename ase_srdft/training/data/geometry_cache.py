@@ -59,7 +59,7 @@ class GeometryCache:
         Args:
             molecule: its index.
             positions: (Bohr).
-            geometry: made ready on the grid that the store began with, if it is at hand.
+            geometry: prepared on the grid that the cache began with, if it is at hand.
         """
         key = self._next_key
         self._next_key += 1

@@ -113,7 +113,7 @@ def _rattled(
 
 def placed(
     structures: Sequence[Sequence[np.ndarray]],
-    pools: Sequence[Sequence[np.ndarray]],
+    found: Sequence[Sequence[np.ndarray]],
     nwalkers: int,
     rng: np.random.Generator,
 ) -> tuple[list[tuple[int, int, np.ndarray]], list[np.ndarray]]:
@@ -124,7 +124,7 @@ def placed(
 
     Args:
         structures: of each molecule (Bohr).
-        pools: geometries of each molecule (Bohr) that its walkers may start from; where none is
+        found: geometries of each molecule (Bohr) that its walkers may start from; where none is
             near a structure, they start from the structure itself.
         nwalkers: asked for.
         rng: of the choice.
@@ -143,13 +143,13 @@ def placed(
     walkers = []
     for walker in range(total):
         molecule, rank = places[walker % len(places)]
-        pool, own = pools[molecule], ordered[molecule]
+        geometries, own = found[molecule], ordered[molecule]
         if molecule not in nearest:
-            nearest[molecule] = _nearest(pool, own[:total])
+            nearest[molecule] = _nearest(geometries, own[:total])
         candidates = np.flatnonzero(nearest[molecule] == rank)
         start = own[rank]
         if len(candidates):
-            start = pool[candidates[int(rng.integers(len(candidates)))]]
+            start = geometries[candidates[int(rng.integers(len(candidates)))]]
         walkers.append((walker, molecule, start))
     return walkers, [np.array(own[:_MOST_RETURNS]) for own in ordered]
 
@@ -216,12 +216,12 @@ def number_of_walkers(nstructures: Sequence[int], wanted: int) -> int:
 
 
 def _nearest(
-    pool: Sequence[np.ndarray], structures: Sequence[np.ndarray]
+    geometries: Sequence[np.ndarray], structures: Sequence[np.ndarray]
 ) -> Int[np.ndarray, " ngeometries"]:
     """Which structure each geometry is nearest to."""
-    if not len(pool):
+    if not len(geometries):
         return np.zeros(0, dtype=int)
-    nearest: np.ndarray = np.argmin([distances(pool, at) for at in structures], axis=0)
+    nearest: np.ndarray = np.argmin([distances(geometries, at) for at in structures], axis=0)
     return nearest
 
 

@@ -14,7 +14,7 @@ HERE = np.zeros((3, 3))
 
 
 class Keys(GeometryCache):
-    """Stands in for the store: hands out keys, remembers which are alive and what they hold."""
+    """Stands in for the cache: hands out keys, remembers which are alive and what they hold."""
 
     def __init__(self):
         self.alive = {}
