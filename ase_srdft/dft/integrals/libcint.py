@@ -127,10 +127,19 @@ class LibcintProvider:
             self._integrals["three_center"] = (self._three_center, self._pull_three_center)
             self._integrals["metric"] = (self._metric, self._pull_metric)
         self.names = tuple(self._integrals)
-        self._kernels = self._compiled(numbers, level)
-        self.takes_terms = self._kernels is not None
+        self._compiled = self._kernels_of(numbers, level)
 
-    def _compiled(self, numbers: tuple[int, ...], level: LevelOfTheory) -> CoulombKernels | None:
+    @property
+    def _kernels(self) -> CoulombKernels | None:
+        """What computes now; None for libcint."""
+        return None if loaded() is None else self._compiled
+
+    @property
+    def takes_terms(self) -> bool:
+        """Whether cotangents of (mn|Q) and the metric may come in factors."""
+        return self._kernels is not None
+
+    def _kernels_of(self, numbers: tuple[int, ...], level: LevelOfTheory) -> CoulombKernels | None:
         """The kernels of this molecule, where there are any for its functions."""
         library = loaded()
         if library is None or level.auxiliary_basis is None:
@@ -162,7 +171,8 @@ class LibcintProvider:
         """
         gradient = np.zeros_like(positions)
         if terms:
-            assert self._kernels is not None
+            kernels = self._compiled
+            assert kernels is not None
             matrices, coefficients = (
                 np.concatenate([getattr(term, name) for term in terms])
                 for name in ("matrices", "coefficients")
@@ -170,8 +180,8 @@ class LibcintProvider:
             left, right = (
                 np.stack([getattr(term, name) for term in terms]) for name in ("left", "right")
             )
-            gradient += self._kernels.three_center_gradient(positions, matrices, coefficients)
-            gradient += self._kernels.metric_gradient(positions, left, right)
+            gradient += kernels.three_center_gradient(positions, matrices, coefficients)
+            gradient += kernels.metric_gradient(positions, left, right)
         for name, cotangent in cotangents.items():
             _, pull_back = self._integrals[name]
             gradient += pull_back(positions, cotangent)

@@ -60,11 +60,14 @@ class IntegralProvider(Protocol):
 
     Attributes:
         names: which fields of :class:`Integrals` it gives.
-        takes_terms: whether :meth:`pull_back` also takes the cotangents that Coulomb nodes leave.
     """
 
     names: tuple[str, ...]
-    takes_terms: bool
+
+    @property
+    def takes_terms(self) -> bool:
+        """Whether :meth:`pull_back` also takes the cotangents that Coulomb nodes leave."""
+        ...
 
     def evaluate(self, positions: Float[np.ndarray, "natoms 3"]) -> Arrays:
         """The integrals at one geometry (Bohr), by name."""

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -36,6 +36,8 @@ __all__ = [
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 #: Environment variable that names one of them, or ``off``.
 VARIABLE = "ASE_SRDFT_KERNELS"
+#: Set when it was warned of, so that child processes do not say it again.
+_WARNED = "ASE_SRDFT_KERNELS_WARNED"
 
 _THREADS = ContextVar("threads of the kernels", default=1)
 
@@ -59,10 +61,9 @@ class Choice:
 
 @dataclass(kw_only=True)
 class _Uses:
-    """How many callers have asked for torch, and whether its use was warned of."""
+    """How many callers have asked for torch."""
 
     of_torch: int = 0
-    warned: bool = field(default=False)
 
 
 _USES = _Uses()
@@ -137,8 +138,8 @@ def loaded() -> ctypes.CDLL | None:
     if _USES.of_torch:
         return None
     choice = chosen()
-    if choice.library is None and not choice.wanted and not _USES.warned:
-        _USES.warned = True
+    if choice.library is None and not choice.wanted and not os.environ.get(_WARNED):
+        os.environ[_WARNED] = "1"
         warnings.warn(
             f"compiled kernels are not in use: {choice.reason}; torch computes the same, several "
             f"times more slowly (install a C++ compiler and then this package again, or say "

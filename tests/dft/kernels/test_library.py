@@ -43,7 +43,7 @@ needs_build = pytest.mark.skipif(not built(), reason="no compiled kernels here")
 
 @pytest.fixture
 def unwarned(monkeypatch):
-    monkeypatch.setattr(library._USES, "warned", False)
+    monkeypatch.setenv(library._WARNED, "")
 
 
 @needs_build

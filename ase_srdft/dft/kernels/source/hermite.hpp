@@ -66,7 +66,7 @@ constexpr int sum_of(int a, int b) {
 }
 
 // Loops with known places are unrolled up to this many, others run over the tables.
-constexpr int UNROLLED = 120;
+constexpr int UNROLLED = 84;
 
 template <int COUNT, bool UNROLL, class Function>
 SRDFT_INLINE void each(Function function) {
