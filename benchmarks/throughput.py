@@ -51,11 +51,10 @@ from _common import (
 from ase import Atoms, units
 from ase.build import molecule as molecule_of_ase
 from ase.io import read
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-from ase_srdft.dft.kernels import library
 from pyscf import scf as pyscf_scf
 
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
+from ase_srdft.dft.kernels import library
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field
@@ -117,8 +116,9 @@ def model_for(name: str, level: LevelOfTheory, atoms: Atoms) -> ElectronicStateM
 def step_before(atoms: Atoms) -> Atoms:
     """The geometry of 0.5 fs earlier, at thermal velocities of 500 K."""
     earlier = atoms.copy()
-    MaxwellBoltzmannDistribution(earlier, temperature_K=500, rng=np.random.default_rng(0))
-    earlier.positions -= 0.5 * units.fs * earlier.get_velocities()
+    normal = np.random.default_rng(0).standard_normal(atoms.positions.shape)
+    velocities = normal * np.sqrt(units.kB * 500.0 / atoms.get_masses())[:, None]
+    earlier.positions -= 0.5 * units.fs * velocities
     return earlier
 
 
