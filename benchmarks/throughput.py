@@ -100,7 +100,8 @@ def structure(name: str) -> Atoms:
     named = {"water": "H2O", "ethanol": "CH3CH2OH"}
     if not path.is_file() and name not in named:
         raise SystemExit(f"no structure of {name}: name the folder of the frames in ASE_SRDFT_DATA")
-    atoms: Atoms = read(path) if path.is_file() else molecule_of_ase(named[name])
+    atoms = read(path) if path.is_file() else molecule_of_ase(named[name])
+    assert isinstance(atoms, Atoms)
     atoms.rattle(0.03, seed=0)
     return atoms
 
@@ -115,7 +116,7 @@ def model_for(name: str, level: LevelOfTheory, atoms: Atoms) -> ElectronicStateM
 
 def step_before(atoms: Atoms) -> Atoms:
     """The geometry of 0.5 fs earlier, at thermal velocities of 500 K."""
-    earlier = atoms.copy()
+    earlier: Atoms = atoms.copy()
     normal = np.random.default_rng(0).standard_normal(atoms.positions.shape)
     velocities = normal * np.sqrt(units.kB * 500.0 / atoms.get_masses())[:, None]
     earlier.positions -= 0.5 * units.fs * velocities
