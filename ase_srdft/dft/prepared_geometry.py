@@ -123,8 +123,14 @@ def copied(geometry: Geometry) -> Geometry:
 
 
 def concatenate(geometries: Sequence[Geometry]) -> Geometry:
-    """One batch from several of the same molecule (and the same grid)."""
+    """One batch from several of the same molecule (and the same grid).
+
+    Raises:
+        ValueError: some of them have lost what their derivatives need, others not.
+    """
     parts = [to_tensors(geometry) for geometry in geometries]
+    if any(part.keys() != parts[0].keys() for part in parts):
+        raise ValueError("geometries with and without their history do not make one batch")
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return from_tensors(geometries[0].molecule, joined, geometries[0].grid.template.level)
 

@@ -192,7 +192,7 @@ void metric_gradient(const BoysTable& table, const KetDensities& bra, const int*
 
 }  // namespace
 
-// Adds dX/dR (natoms, 3) of K <= 6 densities D^k (K, ncartesians, ncartesians), symmetric, with kets.
+// Adds dX/dR (natoms, 3) of K = 1 or 5 symmetric densities D^k (K, ncartesians, ncartesians).
 SRDFT_EXPORT void srdft_three_center_gradient(
     int terms, int natoms, int nprimitives, const int* atoms, const double* exponents,
     const int* momenta, const int* first_cartesian, int ncartesians, const double* D,
