@@ -108,6 +108,7 @@ def test_training_steps(family, device):
     assert {p.device.type for p in there.updater.model.parameters()} == {device}
 
 
+@pytest.mark.slow
 def test_sampling_and_training_with_checkpoints(device, tmp_path):
     trainers = {}
     for name in ("cpu", device):

@@ -52,6 +52,7 @@ def test_torsions_are_those_of_ase():
     np.testing.assert_allclose(angles, expected, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_every_scheme(capsys):
     sampling_efficiency.main(["--molecule", "H2O", "--force-calls", "24", "--walkers", "2"])
     lines = capsys.readouterr().out.splitlines()

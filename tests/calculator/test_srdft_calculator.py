@@ -536,6 +536,7 @@ def test_copies_carry_the_model_and_go_their_own_way(atoms, calc):
     assert copy.deepcopy(atoms).get_potential_energy() == energy
 
 
+@pytest.mark.slow
 def test_spawned_processes(model_file):
     atoms = water()
     atoms.calc = SRDFTCalculator(model_file)

@@ -656,6 +656,7 @@ def test_a_read_only_directory(folder, capsys):
 # What is shown
 
 
+@pytest.mark.slow
 def test_lines_are_few(folder, capsys, monkeypatch):
     write_settings(steps=30, validate_every=10)
     assert train() == 0

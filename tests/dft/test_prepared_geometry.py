@@ -1,6 +1,8 @@
 """Prepared geometries: what they hold, how batches join and part, what is refused."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -156,3 +158,12 @@ def test_tensors_by_name_and_back(level):
     again = from_tensors(geometry.molecule, to_tensors(geometry), geometry.grid.template.level)
     assert_same(again, geometry)
     assert again.nbytes == geometry.nbytes > 0
+
+
+def test_it_can_be_copied_and_sent_after_it_was_used():
+    geometry = prepared("H2O", grid_level=0)
+    density_matrix = random_state(geometry)
+    expected, _ = kohn_sham(geometry, density_matrix)
+    for again in (copy.deepcopy(geometry), pickle.loads(pickle.dumps(geometry))):
+        energies, _ = kohn_sham(again, density_matrix)
+        torch.testing.assert_close(energies.total, expected.total, rtol=0, atol=1e-12)

@@ -169,6 +169,7 @@ def test_stretched_water_has_its_lowest_energy(bond, energy):
     assert reference_scf(*water(bond)).energy == pytest.approx(energy, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_energies_along_a_stretched_bond_are_smooth():
     bonds = np.arange(1.6, 2.65, 0.2)
     energies = np.array([reference_scf(*water(bond, MINIMAL)).energy for bond in bonds])
@@ -182,7 +183,7 @@ def test_energies_along_a_stretched_bond_are_smooth():
     [
         slow(*pair((9, 1), 2.5)),
         slow(*pair((3, 1), 5.0)),
-        pair((7, 7), 2.8, xc="PBE0", basis="sto-3g"),
+        slow(*pair((7, 7), 2.8, xc="PBE0", basis="sto-3g")),
         pair((6, 6), 1.6, xc="PBE0", basis="sto-3g"),
         slow(*pair((4, 8), 3.0, xc="PBE0", basis="sto-3g")),
         slow(*water(2.5, LevelOfTheory(xc="B3LYP", basis="sto-3g", density_fitting=False))),
@@ -207,6 +208,7 @@ def test_orbitals_are_sorted_and_their_occupation_with_them():
     np.testing.assert_allclose(found.mo_energy, levels, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_forces_where_the_gap_is_negative():
     molecule, positions = water(2.5, MINIMAL)
     forces = reference_scf(molecule, positions, forces=True).forces

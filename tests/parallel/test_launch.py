@@ -92,6 +92,7 @@ def test_the_environment_is_as_it_was(before, monkeypatch):
     assert os.environ.get("PYTHONSAFEPATH") == before
 
 
+@pytest.mark.slow
 def test_labelling_processes_leave_the_folder_alone(trapped):
     labelling = Labelling(trapped / "labels.h5", plain_frames(3), LEVEL, forces=False, nworkers=2)
     assert len(list(labelling.run())) == 3

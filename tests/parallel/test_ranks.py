@@ -331,6 +331,7 @@ def test_small_values_are_shared(probed):
 # The command
 
 
+@pytest.mark.slow
 def test_a_batch_smaller_than_the_ranks_is_one_line(folder, launched):
     ends = ends_of(launched([*COMMAND, "--batch-size", "1"], folder))
     assert [code for code, _, _ in ends] == [2, 2]

@@ -104,7 +104,7 @@ def test_a_step_builds_no_fock_matrix_and_needs_no_quadrature(monkeypatch):
     def fail(*arguments, **options):
         raise AssertionError("no energy was asked for")
 
-    monkeypatch.setattr(energy, "coulomb_matrix", fail)
+    monkeypatch.setattr(energy, "coulomb_energy", fail)
     monkeypatch.setattr("ase_srdft.training.losses.kohn_sham", fail)
     monkeypatch.setattr(quadrature.Quadrature, "__init__", fail)
     assert updater.update(batches, 0.0).hamiltonian_error > 1e-3

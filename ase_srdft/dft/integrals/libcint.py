@@ -141,8 +141,7 @@ class LibcintProvider:
 
     def _kernels_of(self, numbers: tuple[int, ...], level: LevelOfTheory) -> CoulombKernels | None:
         """The kernels of this molecule, where there are any for its functions."""
-        library = loaded()
-        if library is None or level.auxiliary_basis is None:
+        if loaded() is None or level.auxiliary_basis is None:
             return None
         bases = [element_basis(level.basis, number) for number in numbers]
         shells = auxiliary_shells(numbers, level.auxiliary_basis)
@@ -150,7 +149,7 @@ class LibcintProvider:
         if highest > HIGHEST_ORBITAL or max(s.angular for s in shells) > HIGHEST_AUXILIARY:
             return None
         auxiliary = AuxiliaryTables(len(numbers), shells)
-        return CoulombKernels(library, OrbitalTables(bases), auxiliary, self._charges)
+        return CoulombKernels(OrbitalTables(bases), auxiliary, self._charges)
 
     def evaluate(self, positions: Float[np.ndarray, "natoms 3"]) -> Arrays:
         """The integrals at one geometry (Bohr), by name."""

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from ase_srdft.dft.basis.auxiliary_basis import AuxiliaryShell, cartesian_harmonics
 from ase_srdft.dft.basis.element_basis import ElementBasis
 from ase_srdft.dft.kernels.arrays import pointer
-from ase_srdft.dft.kernels.library import thread_count
+from ase_srdft.dft.kernels.library import chosen, thread_count
 
 __all__ = [
     "HIGHEST_AUXILIARY",
@@ -192,7 +192,6 @@ class CoulombKernels:
     """The Coulomb integrals of a molecule's orbitals with auxiliary functions.
 
     Args:
-        library: the compiled kernels.
         orbitals: of the molecule.
         auxiliary: functions.
         charges: of the nuclei.
@@ -200,12 +199,11 @@ class CoulombKernels:
 
     def __init__(
         self,
-        library: ctypes.CDLL,
         orbitals: OrbitalTables,
         auxiliary: AuxiliaryTables,
         charges: Float[np.ndarray, " natoms"],
     ) -> None:
-        self.library, self.orbitals, self.auxiliary = library, orbitals, auxiliary
+        self.orbitals, self.auxiliary = orbitals, auxiliary
         points = [
             AuxiliaryShell(
                 atom=atom,
@@ -217,6 +215,13 @@ class CoulombKernels:
         ]
         self._nuclei = AuxiliaryTables(len(charges), points)
         self._charges = charges
+
+    @property
+    def library(self) -> ctypes.CDLL:
+        """The compiled kernels, no part of this object: it can be copied and sent elsewhere."""
+        library = chosen().library
+        assert library is not None
+        return library
 
     def three_center(
         self, positions: Float[np.ndarray, "natoms 3"]

@@ -198,6 +198,7 @@ def test_what_cannot_be_read_is_refused_and_made_again(started):
     assert collect(pool, 1)[0].checkpoint.nmessages == last + 1
 
 
+@pytest.mark.slow
 def test_too_many_deaths_are_the_end(started):
     trainer = local_trainer(samplers=1, max_restarts=1)
     pool = started(trainer)
@@ -321,6 +322,7 @@ def test_only_stale_samples_are_an_error_in_the_end():
             pass
 
 
+@pytest.mark.slow
 def test_a_run_with_processes_trains_and_samples():
     trainer = local_trainer()
     events = []
