@@ -31,6 +31,14 @@ def _name(pair: tuple[int, int], key: tuple[int, int] | None = None) -> str:
     return name if key is None else f"{name}_{key[0]}_{'odd' if key[1] else 'even'}"
 
 
+def _times(
+    tensors: Float[Tensor, "n rows columns"], matrix: Float[Tensor, "columns results"]
+) -> Float[Tensor, "n rows results"]:
+    """One product for all: torch's own choice, and its rounding, depend on who needs gradients."""
+    result: Tensor = (tensors.flatten(0, 1) @ matrix).unflatten(0, tensors.shape[:2])
+    return result
+
+
 class BlocksFromFeatures(nn.Module):
     """Linear maps from channels to the paths of every pair of elements, zero at the start."""
 
@@ -50,7 +58,7 @@ class BlocksFromFeatures(nn.Module):
         """Blocks (n, nelements) of one pair of elements from its features."""
         layout = block_layout(self.basis, *pair)
         coefficients = [
-            ((odd if key[1] else even)[:, component_slice(key[0])] @ weight).flatten(1)
+            _times((odd if key[1] else even)[:, component_slice(key[0])], weight).flatten(1)
             for key in layout.keys
             for weight in [self.weights[_name(pair, key)]]
         ]
@@ -131,14 +139,14 @@ class FeaturesFromBlocks(nn.Module):
     def _features(self, pair: tuple[int, int], blocks: Tensor) -> tuple[Tensor, Tensor]:
         """Even and odd tensors of blocks (n, nmatrices, nelements) of one pair of elements."""
         layout = block_layout(self.basis, *pair)
-        coefficients = blocks @ self._tables.get(_name(pair), blocks)
+        coefficients = _times(blocks, self._tables.get(_name(pair), blocks))
         counts = list(zip(layout.keys, layout.npaths, strict=True))
         parts = coefficients.split([(2 * key[0] + 1) * npaths for key, npaths in counts], -1)
         found: dict[tuple[int, int], Tensor] = {}
         for (key, npaths), part in zip(counts, parts, strict=True):
             paths = part.unflatten(-1, (-1, npaths)).transpose(1, 2)
             weight = self.weights[_name(pair, key)][:, -self.channels[key[1]] :]
-            found[key] = paths.flatten(2) @ weight  # all paths of all matrices
+            found[key] = _times(paths.flatten(2), weight)  # all paths of all matrices
         even, odd = (self._joined(found, parity, blocks) for parity in (0, 1))
         return even, odd
 
