@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, InputError
 from torch import Tensor
 
+from ase_srdft.calculator.answer_memory import Answer, AnswerMemory, Key
 from ase_srdft.calculator.parameters import as_ase_error, own_copy
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput, DegenerateState
@@ -26,17 +27,17 @@ from ase_srdft.common.units import (
     EV_PER_HARTREE,
 )
 from ase_srdft.dft.dipole_moment import dipole_moment
+from ase_srdft.dft.kernels.library import threads as kernel_threads
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.model_file import build_model
+from ase_srdft.models.open_single_point import open_single_point
 from ase_srdft.models.single_point import molecule_of, single_point
-from ase_srdft.models.single_point_result import SinglePointResult
+from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
+from ase_srdft.parallel.thread_map import ThreadMap
 
-__all__ = ["Answer", "ModelRunner", "naming"]
-
-#: The results under ASE's names and in its units, and the electrons in atomic ones.
-Answer = tuple[dict[str, Any], ElectronicStructure]
+__all__ = ["ModelRunner", "naming"]
 
 _MAX_MOLECULES = 16
 
@@ -53,16 +54,21 @@ def naming(index: int, images: Sequence[Atoms]) -> Iterator[None]:
 
 
 class ModelRunner:
-    """A model on a device, and the tables of the last molecules it met.
+    """A model on a device, what it answered last, and the tables of the last molecules it met.
 
     Args:
         model: double precision.
         device: where it goes.
+        nthreads: for geometries first, and for the kernels where there are fewer of those.
     """
 
-    def __init__(self, model: ElectronicStateModel, device: torch.device) -> None:
+    def __init__(
+        self, model: ElectronicStateModel, device: torch.device, nthreads: int = 1
+    ) -> None:
         self.model = model.to(device)
         self.device = device
+        self.threads = ThreadMap(nthreads)
+        self.memory = AnswerMemory()
         self._molecules: dict[tuple[int, ...], Molecule] = {}
 
     @undisturbed
@@ -72,7 +78,7 @@ class ModelRunner:
         own = self.model
         weights = {name: tensor.cpu().clone() for name, tensor in own.state_dict().items()}
         blueprint = (own.family, own.level, own.elements, asdict(own.config))
-        return _restored, (blueprint, weights, str(self.device))
+        return _restored, (blueprint, weights, str(self.device), self.threads.nthreads)
 
     def fits(self, model: ElectronicStateModel) -> bool:
         """Whether a model differs from this one by its weights alone."""
@@ -80,6 +86,41 @@ class ModelRunner:
         return type(model) is type(own) and all(
             getattr(model, name) == getattr(own, name) for name in ("level", "elements", "config")
         )
+
+    def take_weights(self, model: ElectronicStateModel) -> None:
+        """Go on with the weights of a model that `fits`, and forget what the old ones answered."""
+        self.memory.forget()
+        self.model.load_state_dict(model.state_dict())
+
+    def answer(self, atoms: Atoms, nuclei: Nuclei, forces: bool) -> Answer:
+        """The answer for one structure, computed once while it is remembered.
+
+        Args:
+            atoms: the structure; its masses set the origin of an ion's dipole.
+            nuclei: its own.
+            forces: whether they are wanted.
+
+        Raises:
+            InputError: as `evaluate`.
+            CalculationFailed: likewise.
+
+        Warns:
+            DegenerateState: an energy of such a state.
+        """
+        key = _key(atoms, nuclei)
+        known = self.memory.answer(key, forces)
+        if known is not None:
+            return known
+        kept = self.memory.take_graph(key)
+        with self._failing(), kernel_threads(self.threads.nthreads):
+            if kept is None:
+                graph = forces or self.memory.keeps_graphs
+                kept = open_single_point(*self._asked([nuclei]), graph)
+            evaluation = kept.with_forces() if forces else kept.result
+        (answer,) = _answers([atoms], evaluation)
+        if evaluation.degeneracy(0) is None:
+            self.memory.keep(key, answer, None if forces or not kept.has_graph else kept)
+        return answer
 
     def evaluate(
         self, images: Sequence[Atoms], nuclei: Sequence[Nuclei], forces: bool, batch_size: int
@@ -133,18 +174,31 @@ class ModelRunner:
     def _batch(
         self, images: Sequence[Atoms], nuclei: Sequence[Nuclei], forces: bool
     ) -> list[Answer]:
-        molecule = self._molecule(nuclei[0].numbers)
+        model, molecule, positions = self._asked(nuclei)
+        pieces = self.threads.slices(len(images))
+
+        def work(piece: slice) -> SinglePointResult:
+            with kernel_threads(max(1, self.threads.nthreads // len(pieces))):
+                return single_point(model, molecule, positions[piece], forces)
+
+        with self._failing():
+            evaluation = concatenate_single_points(self.threads.map(work, pieces))
+        return _answers(images, evaluation)
+
+    def _asked(self, nuclei: Sequence[Nuclei]) -> tuple[ElectronicStateModel, Molecule, Tensor]:
+        """Whom to ask, about which molecule, and where its nuclei are (Bohr)."""
         bohr = np.stack([each.positions for each in nuclei])
         positions = torch.as_tensor(bohr, device=self.device)
+        return self.model, self._molecule(nuclei[0].numbers), positions
+
+    @staticmethod
+    @contextmanager
+    def _failing() -> Iterator[None]:
+        """Turn what can go wrong in an evaluation into ASE's error."""
         try:
-            evaluation = single_point(self.model, molecule, positions, forces)
+            yield
         except (BadInput, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
             raise CalculationFailed(str(err)) from err
-        states = electronic_structures(evaluation)
-        return [
-            (_results(atoms, evaluation, index, state), state)
-            for index, (atoms, state) in enumerate(zip(images, states, strict=True))
-        ]
 
     def _molecule(self, numbers: tuple[int, ...]) -> Molecule:
         if numbers not in self._molecules:
@@ -158,11 +212,28 @@ class ModelRunner:
 
 
 @undisturbed
-def _restored(blueprint: tuple[Any, ...], weights: dict[str, Tensor], device: str) -> ModelRunner:
+def _restored(
+    blueprint: tuple[Any, ...], weights: dict[str, Tensor], device: str, nthreads: int
+) -> ModelRunner:
     with seeded():
         model = own_copy(build_model(*blueprint))
     model.load_state_dict(weights)
-    return ModelRunner(model, torch_device(device))
+    return ModelRunner(model, torch_device(device), nthreads)
+
+
+def _key(atoms: Atoms, nuclei: Nuclei) -> Key:
+    """What an answer depends on, apart from the model; masses matter to the dipole of an ion."""
+    masses = atoms.get_masses().tobytes() if nuclei.charge else b""
+    return nuclei.numbers, nuclei.charge, atoms.positions.tobytes(), masses
+
+
+def _answers(images: Sequence[Atoms], evaluation: SinglePointResult) -> list[Answer]:
+    """Results and electrons of each geometry of an evaluation."""
+    states = electronic_structures(evaluation)
+    return [
+        (_results(atoms, evaluation, index, state), state)
+        for index, (atoms, state) in enumerate(zip(images, states, strict=True))
+    ]
 
 
 def _results(

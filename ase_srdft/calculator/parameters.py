@@ -33,6 +33,7 @@ __all__ = [
 
 _LEVEL_PARAMETERS = ("xc", "basis", "density_fitting", "grid_level")
 _IN_MEMORY = " model in memory>"
+_AT_LEAST_ONE = "a whole number of at least 1"
 
 
 @contextmanager
@@ -55,8 +56,8 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
     """The parameters as JSON knows them.
 
     Raises:
-        InputError: a name that is not known, a charge or a multiplicity that is no whole
-            number, or an open shell.
+        InputError: a name that is not known, a charge, a multiplicity or a number of threads
+            that is no whole number, no threads, or an open shell.
     """
     unknown = sorted(set(parameters) - set(known))
     if unknown:
@@ -71,7 +72,13 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
         plain["device"] = str(plain["device"])
     for name in ("charge", "multiplicity"):
         if plain.get(name) is not None:
-            plain[name] = _whole(name, plain[name])
+            plain[name] = _whole(
+                name, plain[name], "a whole number, or None for what the atoms say"
+            )
+    if "threads" in plain:
+        plain["threads"] = _whole("threads", plain["threads"], _AT_LEAST_ONE)
+        if plain["threads"] < 1:
+            raise InputError(f"threads {plain['threads']}: use {_AT_LEAST_ONE}")
     if plain.get("multiplicity") not in (None, 1):
         raise InputError(
             f"multiplicity {plain['multiplicity']}: closed shells only, so use 1 or None"
@@ -79,13 +86,13 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
     return plain
 
 
-def _whole(name: str, value: Any) -> int:
+def _whole(name: str, value: Any, instead: str) -> int:
     try:
         if int(value) == value:
             return int(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise InputError(f"{name} {value!r}: use a whole number, or None for what the atoms say")
+    raise InputError(f"{name} {value!r}: use {instead}")
 
 
 def choose_model(

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
 
+from ase_srdft.calculator.answer_memory import Answer
 from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
-from ase_srdft.calculator.model_runner import Answer, ModelRunner, naming
+from ase_srdft.calculator.model_runner import ModelRunner, naming
 from ase_srdft.calculator.parameters import (
     as_ase_error,
     check_level,
@@ -66,10 +68,13 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     Not included: dispersion corrections, solvents, periodic cells, stress, open shells, and any
     charge but the one that the model was trained at.
 
-    A calculator may be shared by several ``Atoms`` (it keeps the results of the last one), copied,
-    pickled and sent to other processes; a copy carries the weights with it.  What is asked of it
-    without naming atoms (``atoms.calc.energy_bracket``, ``get_homo_lumo()``) is answered for the
-    atoms that it was last asked about, where they are now: if they have moved, it is computed
+    A calculator may be shared by several ``Atoms``, copied, pickled and sent to other processes; a
+    copy carries the weights with it.  ``results`` are those of the last atoms; the answers of the
+    last 16 geometries are remembered, so that images of a band cost one evaluation each.  Forces
+    after the energy of the same geometry cost the difference, from the second time on: until then
+    it is not known that they will be asked for, and energies alone are cheaper.  What is asked of
+    it without naming atoms (``atoms.calc.energy_bracket``, ``get_homo_lumo()``) is answered for
+    the atoms that it was last asked about, where they are now: if they have moved, it is computed
     anew.  Only where that object is gone is it answered for the geometry that was evaluated.
 
     torch's global state (gradient modes, default type and device, random numbers, threads) neither
@@ -94,6 +99,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         basis: likewise (6-31g).
         density_fitting: likewise (True); see `ase_srdft.dft.level_of_theory.LevelOfTheory`.
         grid_level: likewise (1).
+        threads: of this process: `evaluate_batch` gives each some of the structures, and a
+            structure alone gives each some of the kernels' work.
 
     Attributes:
         model_version: counts the changes of the model, `update_model` and ``set`` alike.
@@ -118,6 +125,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         "basis": None,
         "density_fitting": None,
         "grid_level": None,
+        "threads": 1,
     }
 
     def __init__(
@@ -131,6 +139,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         basis: str | None = None,
         density_fitting: bool | str | None = None,
         grid_level: int | None = None,
+        threads: int = 1,
     ) -> None:
         self.model_version = 0
         self._runner: ModelRunner | None = None
@@ -145,6 +154,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             basis=basis,
             density_fitting=density_fitting,
             grid_level=grid_level,
+            threads=threads,
         )
         self.model_version = 0
 
@@ -178,8 +188,11 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         if changed or "model" in kwargs:
             self._forget()
             self.model_version += model is not current
-            self._runner = None if model is None else ModelRunner(model, device)
+            self._runner = None if model is None else self._runner_of(model, device)
         return changed
+
+    def _runner_of(self, model: ElectronicStateModel, device: torch.device) -> ModelRunner:
+        return ModelRunner(model, device, self.parameters["threads"])
 
     def _forget(self) -> None:
         self.results, self._state = {}, None
@@ -214,7 +227,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         with as_ase_error():
             if self._runner is None:
                 device = torch_device(self.parameters["device"])
-                self._runner = ModelRunner(fresh_model(self.parameters, nuclei), device)
+                self._runner = self._runner_of(fresh_model(self.parameters, nuclei), device)
             check_nuclei(nuclei, self._runner.model)
         return self._runner
 
@@ -237,9 +250,9 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             check_level(self.parameters, model)
             device = torch_device(self.parameters["device"])
         if runner is not None and runner.fits(model):
-            runner.model.load_state_dict(model.state_dict())
+            runner.take_weights(model)
         else:
-            self._runner = ModelRunner(own_copy(model), device)
+            self._runner = self._runner_of(own_copy(model), device)
         self._forget()
         self.model_version += 1
         self.parameters["model"] = memory_name(model)
@@ -270,6 +283,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         """Forget results and atoms, as if nothing had been asked."""
         super().reset()  # type: ignore[no-untyped-call]
         self._state = self._asked = None
+        if self._runner is not None:
+            self._runner.memory.forget()
 
     def __getstate__(self) -> dict[str, Any]:
         # atoms that are copied or sent together with their calculator stay the ones it tells of
@@ -306,7 +321,9 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         self._forget()
         if self.atoms is None:
             raise PropertyNotPresent("no atoms: attach the calculator to some and ask them")
-        self.results, self._state = self._evaluate([self.atoms], "forces" in properties)[0]
+        nuclei = self.nuclei_for(self.atoms)
+        answer = self._runner_for(nuclei).answer(self.atoms, nuclei, "forces" in properties)
+        self.results, self._state = answer
 
     @undisturbed
     def evaluate_batch(
@@ -332,7 +349,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             for results, state in self._evaluate(images, forces, batch_size)
         ]
 
-    def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int = 1) -> list[Answer]:
+    def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int) -> list[Answer]:
         nuclei: list[Nuclei] = []
         for index, atoms in enumerate(images):
             with naming(index, images):

@@ -17,9 +17,18 @@ from torch import Tensor
 
 from ase_srdft.dft.basis.element_basis import ElementBasis, element_basis
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.models.layers.rearrangement import Rearrangement
 from ase_srdft.models.layers.spherical_tensors import real_clebsch_gordan
 
-__all__ = ["BlockLayout", "Placement", "block_layout", "highest_angular_momentum", "placements"]
+__all__ = [
+    "BlockLayout",
+    "Placement",
+    "block_layout",
+    "elements_by_placement",
+    "highest_angular_momentum",
+    "placements",
+    "rows_by_placement",
+]
 
 #: Where component m = -l ... l of a shell stands in PySCF's order: p is (x, y, z), others as here.
 _ORBITAL_ORDER = {0: (0,), 1: (1, 2, 0), 2: tuple(range(5)), 3: tuple(range(7))}
@@ -122,3 +131,27 @@ def placements(molecule: Molecule, diagonal: bool) -> tuple[Placement, ...]:
             )
         )
     return tuple(result)
+
+
+@lru_cache(maxsize=256)
+def elements_by_placement(molecule: Molecule, device: torch.device) -> Rearrangement:
+    """A matrix by rows (nao^2), and the same with one placement's blocks after the other's.
+
+    Diagonal blocks come first.
+    """
+    every = (*placements(molecule, diagonal=True), *placements(molecule, diagonal=False))
+    return Rearrangement(torch.cat([each.targets.flatten() for each in every]).to(device))
+
+
+@lru_cache(maxsize=256)
+def rows_by_placement(
+    molecule: Molecule, batch: int, diagonal: bool, device: torch.device
+) -> Rearrangement:
+    """Atoms (or ordered pairs) of a batch, geometry by geometry, and the same by placement.
+
+    The rows of one placement are those of the first geometry, then of the second.
+    """
+    count = molecule.natoms if diagonal else molecule.natoms * (molecule.natoms - 1)
+    starts = count * torch.arange(batch)[:, None]
+    rows = [(starts + each.sources).flatten() for each in placements(molecule, diagonal)]
+    return Rearrangement(torch.cat([torch.empty(0, dtype=torch.long), *rows]).to(device))

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -24,12 +23,17 @@ from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel, register
 from ase_srdft.models.fock.block_layers import BlocksFromFeatures, FeaturesFromBlocks
-from ase_srdft.models.fock.block_layout import highest_angular_momentum, placements
+from ase_srdft.models.fock.block_layout import (
+    elements_by_placement,
+    highest_angular_momentum,
+    placements,
+    rows_by_placement,
+)
 from ase_srdft.models.fock.guess_features import guess_matrices, nguess_matrices
 from ase_srdft.models.layers.atom_graph import Graph, build_graph
+from ase_srdft.models.layers.couplings import couple, product
 from ase_srdft.models.layers.exact_tables import ExactTables
-from ase_srdft.models.layers.so3net import Backbone, PairFeatures, couple
-from ase_srdft.models.layers.spherical_tensors import coupling_table, ncomponents
+from ase_srdft.models.layers.so3net import Backbone, PairFeatures, product_table
 
 __all__ = ["FockConfig", "FockModel"]
 
@@ -85,7 +89,7 @@ class Gate(nn.Module):
         """Gated features, shapes kept."""
         hidden = nn.functional.silu(self.hidden(even[:, 0]))
         gates = torch.sigmoid(self.gates(hidden))
-        gates = gates.unflatten(1, self.shape)[:, :, self.index]
+        gates = gates.unflatten(1, self.shape).index_select(2, self.index)
         return even * gates[:, 0], odd * gates[:, 1]
 
 
@@ -97,18 +101,14 @@ class AtomHead(nn.Module):
         self.left = nn.Linear(features, features, bias=False)
         self.right = nn.Linear(features, features, bias=False)
         self.gate = Gate(features, lmax)
-        size = ncomponents(lmax)
-        joined = np.concatenate([coupling_table(lmax, parity) for parity in (0, 1)], 2)
-        self._tables = ExactTables(product=joined.reshape(size * size, 2 * size))
+        self._tables = ExactTables(product=product_table(lmax, (0, 1)))
 
     def forward(
         self, features: Tensor, read: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         """Features (natoms, ncomponents, c) to the same shape, even and odd."""
-        products = self.left(features)[:, :, None] * self.right(features)[:, None]
         table = self._tables.get("product", features)
-        products = torch.einsum("nsc,st->ntc", products.flatten(1, 2), table)
-        even, odd = products.chunk(2, 1)
+        even, odd = product(table, self.left(features), self.right(features)).chunk(2, 1)
         even = features + even
         if read is not None:
             even, odd = even + read[0], odd + read[1]
@@ -136,7 +136,8 @@ class PairHead(nn.Module):
         read: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor]:
         """Features (natoms, ncomponents, c) to (npairs, ncomponents, c), even and odd."""
-        mixed = self.first(features)[graph.first] + self.second(features)[graph.second]
+        mixed = self.first(features).index_select(0, graph.first)
+        mixed = mixed + self.second(features).index_select(0, graph.second)
         filters = (self.filters(basis.radial) * basis.envelope).unflatten(1, self.shape)
         even = couple(basis.couplings, filters[:, 0], mixed)
         even = even + mixed * filters[:, 2][:, self.index]
@@ -168,9 +169,10 @@ class FockModel(ElectronicStateModel):
         self.pair_projection = BlocksFromFeatures(width, level.basis, ordered)
         if config.reads_guess:
             nmatrices = nguess_matrices(config.guess)
-            # one half for the backbone to start from, one for the head
-            self.atom_reading = FeaturesFromBlocks(2 * width, lmax, level.basis, own, nmatrices)
-            self.pair_reading = FeaturesFromBlocks(2 * width, lmax, level.basis, ordered, nmatrices)
+            # one half for the backbone to start from, which takes even ones, one for the head
+            sizes = (2 * width, lmax, level.basis)
+            self.atom_reading = FeaturesFromBlocks(*sizes, own, nmatrices, width)
+            self.pair_reading = FeaturesFromBlocks(*sizes, ordered, nmatrices, width)
 
     def correction(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:
         """dF_theta(R) (Hartree) of each batch, symmetric, float64."""
@@ -187,8 +189,8 @@ class FockModel(ElectronicStateModel):
             npairs = natoms * (natoms - 1)
             atom_end = atom_start + batch * natoms
             pair_end = pair_start + batch * npairs
-            own_atoms = [t[atom_start:atom_end].unflatten(0, (batch, natoms)) for t in atoms]
-            own_pairs = [t[pair_start:pair_end].unflatten(0, (batch, npairs)) for t in pairs]
+            own_atoms = [t[atom_start:atom_end] for t in atoms]
+            own_pairs = [t[pair_start:pair_end] for t in pairs]
             half = self._matrix(geometry, own_atoms, own_pairs)
             matrices.append(half + half.transpose(-1, -2))
             atom_start, pair_start = atom_end, pair_end
@@ -207,22 +209,24 @@ class FockModel(ElectronicStateModel):
         pairs = [t * fading for t in self.pair_reading(molecules, matrices, diagonal=False)]
         own, messages = atoms[0].chunk(2, -1), pairs[0].chunk(2, -1)
         start = own[0] + graph.sum_by_first(messages[0])
-        return start, (own[1], atoms[1].chunk(2, -1)[1]), (messages[1], pairs[1].chunk(2, -1)[1])
+        return start, (own[1], atoms[1]), (messages[1], pairs[1])
 
     def _matrix(self, geometry: Geometry, atoms: list[Tensor], pairs: list[Tensor]) -> Tensor:
         """Blocks put in place; not yet symmetric."""
-        molecule, batch = geometry.molecule, len(geometry)
-        flat: Tensor = geometry.positions.new_zeros((batch, molecule.nao**2))
+        molecule, batch, device = geometry.molecule, len(geometry), geometry.positions.device
+        elements = []
         for diagonal, features, projection in (
             (True, atoms, self.atom_projection),
             (False, pairs, self.pair_projection),
         ):
-            for placement in placements(molecule, diagonal):
-                sources = placement.sources.to(flat.device)
-                even, odd = (t[:, sources].flatten(0, 1) for t in features)
-                blocks = projection(placement.elements, even, odd)
-                targets = placement.targets.to(flat.device).flatten()
-                flat = flat.index_add(1, targets, blocks.reshape(batch, -1).to(flat.dtype))
+            own = placements(molecule, diagonal)
+            rows = rows_by_placement(molecule, batch, diagonal, device)
+            sizes = [batch * len(each.sources) for each in own]
+            even, odd = (rows.there(t).split(sizes) for t in features)
+            for each, *tensors in zip(own, even, odd, strict=True):
+                elements.append(projection(each.elements, *tensors).reshape(batch, -1))
+        flat = torch.cat(elements, 1).to(geometry.positions.dtype)
+        flat = elements_by_placement(molecule, device).back(flat, 1)
         return flat.reshape(batch, molecule.nao, molecule.nao)
 
     def hamiltonian(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch nao nao"]]:

@@ -1,7 +1,7 @@
 """Rotation-equivariant atom features: schnetpack's SO3net, made parity-exact and faster.
 
-The layers (embedding, convolution filters, mixings, tensor product, gates) are SO3net's own and
-so are its equations; the convolution is contracted in another order: with
+The layers (embedding, convolution filters, mixings, gates) are SO3net's own and so are its
+equations; convolution and tensor product are contracted in another order: with
 ``K_ij[s, (l1, s2)] = sum_m1 C(l1 m1, s2; s) Y_l1m1(r_ij)`` one small matrix product per pair takes
 the place of a gather over all non-zero Clebsch-Gordan coefficients.
 """
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ase_srdft.models.layers.atom_graph import Graph
+from ase_srdft.models.layers.couplings import couple, product
 from ase_srdft.models.layers.exact_tables import ExactTables
 from ase_srdft.models.layers.schnetpack_shim import coupling_tables_from, schnetpack_modules
 from ase_srdft.models.layers.spherical_tensors import (
@@ -26,7 +27,7 @@ from ase_srdft.models.layers.spherical_tensors import (
     spherical_harmonics,
 )
 
-__all__ = ["Backbone", "PairFeatures"]
+__all__ = ["Backbone", "PairFeatures", "product_table"]
 
 
 class SmoothCutoff(nn.Module):
@@ -84,28 +85,14 @@ class Backbone(nn.Module):
                 cutoff_fn=SmoothCutoff(cutoff_bohr),
             )
         self._tables = ExactTables(
-            even=_columns_by_angular_momentum(lmax, 0), odd=_columns_by_angular_momentum(lmax, 1)
+            even=_columns_by_angular_momentum(lmax, 0),
+            odd=_columns_by_angular_momentum(lmax, 1),
+            product=product_table(lmax, (0,)),
         )
-        self._set_product_table()
-
-    def _set_product_table(self) -> None:
-        """The couplings of SO3net's own product, exact in the precision of the weights."""
-        reference = self.net.embedding.weight
-        table = torch.tensor(coupling_table(self.lmax, 0), device=reference.device)
-        index = torch.nonzero(table).unbind(1)
-        product = self.net.so3product
-        product.idx_in_1, product.idx_in_2, product.idx_out = index
-        product.clebsch_gordan = table[index].to(reference.dtype)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
-        # A cast to float32 and back would leave a rounded table: make it anew.
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._set_product_table()
-        return self
 
     def pair_basis(self, graph: Graph) -> PairFeatures:
         """Radial functions and couplings of every pair, in the precision of the weights."""
-        dtype = self.net.so3product.clebsch_gordan.dtype
+        dtype = self.net.embedding.weight.dtype
         distances = graph.vectors.norm(dim=-1, keepdim=True)
         harmonics = spherical_harmonics(graph.vectors / distances, self.lmax).to(dtype)
         distances = distances.to(dtype)
@@ -142,8 +129,9 @@ class Backbone(nn.Module):
         ):
             filters = conv.filternet(basis.radial) * basis.envelope
             filters = filters.unflatten(1, (self.lmax + 1, self.features))
-            dx = graph.sum_by_first(couple(basis.couplings, filters, x[graph.second]))
-            dx = dx + net.so3product(dx, mixing1(dx))
+            senders = x.index_select(0, graph.second)
+            dx = graph.sum_by_first(couple(basis.couplings, filters, senders))
+            dx = dx + product(self._tables.get("product", dx), dx, mixing1(dx))
             dx = gating(mixing2(dx))
             x = x + mixing3(dx)
         return x
@@ -160,11 +148,8 @@ def _columns_by_angular_momentum(lmax: int, parity: int) -> np.ndarray:
     return spread.reshape(size, -1)
 
 
-def couple(
-    couplings: Float[Tensor, "n ncomponents ncolumns"],
-    filters: Float[Tensor, "n nangular c"],
-    features: Float[Tensor, "n ncomponents c"],
-) -> Float[Tensor, "n ncomponents c"]:
-    """``y_s = sum_(l1, s2) K[s, (l1, s2)] W_l1 x_s2``, the SO3 convolution of one pair."""
-    weighted = (filters[:, :, None] * features[:, None]).flatten(1, 2)
-    return couplings @ weighted
+def product_table(lmax: int, parities: tuple[int, ...]) -> Float[np.ndarray, "nresult ncolumns"]:
+    """C(s1, s2; s) as rows (parity, s) and columns (s1, s2)."""
+    size = ncomponents(lmax)
+    tables = [coupling_table(lmax, parity).reshape(size * size, size).T for parity in parities]
+    return np.concatenate(tables)

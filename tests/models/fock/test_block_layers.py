@@ -16,11 +16,11 @@ from tests.tools.molecules import (
 ELEMENTS = (1, 6, 8)
 
 
-def reading_of(basis="6-31g", *, diagonal, lmax=2, nmatrices=2):
+def reading_of(basis="6-31g", *, diagonal, lmax=2, nmatrices=2, odd_features=None):
     pairs = [(a, b) for a in ELEMENTS for b in ELEMENTS if a == b or not diagonal]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return FeaturesFromBlocks(5, lmax, basis, pairs, nmatrices).double()
+        return FeaturesFromBlocks(5, lmax, basis, pairs, nmatrices, odd_features).double()
 
 
 def matrices_of(molecule, seed=0):
@@ -79,3 +79,17 @@ def test_a_batch_of_two_molecules_is_each_alone():
     for part in range(2):
         joined = torch.cat([tensors[part] for tensors in alone])
         torch.testing.assert_close(together[part], joined, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_odd_channels_that_nobody_wants_are_left_out(diagonal):
+    molecule, _ = system("H2CO")
+    given = [molecule], [matrices_of(molecule)], diagonal
+    every, some = (
+        reading_of(diagonal=diagonal)(*given),
+        reading_of(diagonal=diagonal, odd_features=2)(*given),
+    )
+    assert some[1].shape[-1] == 2
+    torch.testing.assert_close(some[0], every[0], rtol=0, atol=0)
+    torch.testing.assert_close(some[1], every[1][..., -2:], rtol=0, atol=1e-14)

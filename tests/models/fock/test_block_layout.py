@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ase_srdft.dft.basis.element_basis import element_basis
-from ase_srdft.models.fock.block_layout import block_layout, highest_angular_momentum, placements
+from ase_srdft.models.fock.block_layout import (
+    block_layout,
+    elements_by_placement,
+    highest_angular_momentum,
+    placements,
+    rows_by_placement,
+)
 from tests.tools.molecules import harmonics_rotation, orbital_rotation, rotation_matrix, system
 
 PAIRS = [(1, 1), (1, 8), (8, 1), (6, 8), (17, 6)]
@@ -76,3 +83,31 @@ def test_placements_cover_the_matrix_once(name, basis):
             assert placement.targets.shape[1] == layout.assembly.shape[1]
     assert count.tolist() == [1] * molecule.nao**2
     assert nblocks == {True: molecule.natoms, False: molecule.natoms * (molecule.natoms - 1)}
+
+
+def test_elements_stand_by_placement():
+    molecule, _ = system("H2CO")
+    matrix = torch.arange(molecule.nao**2)
+    there = elements_by_placement(molecule, matrix.device).there(matrix)
+    every = [each for diagonal in (True, False) for each in placements(molecule, diagonal)]
+    parts = there.split([each.targets.numel() for each in every])
+    for each, part in zip(every, parts, strict=True):
+        assert torch.equal(part, each.targets.flatten())
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_rows_stand_by_placement_and_geometry(diagonal):
+    molecule, _ = system("H2CO")
+    own = placements(molecule, diagonal)
+    count = sum(len(each.sources) for each in own)
+    order = rows_by_placement(molecule, 3, diagonal, torch.device("cpu"))
+    parts = order.there(torch.arange(3 * count)).split([3 * len(each.sources) for each in own])
+    for each, part in zip(own, parts, strict=True):
+        expected = [count * geometry + int(row) for geometry in range(3) for row in each.sources]
+        assert part.tolist() == expected
+
+
+def test_an_atom_has_no_pairs():
+    molecule, _ = system("He")
+    assert not placements(molecule, diagonal=False)
+    assert len(rows_by_placement(molecule, 2, False, torch.device("cpu")).order) == 0
