@@ -112,7 +112,7 @@ class ModelRunner:
         if known is not None:
             return known
         kept = self.memory.take_graph(key)
-        with self._failing(), kernel_threads(self.threads.nthreads):
+        with self._failing(), kernel_threads(self.threads.share(1)):
             if kept is None:
                 graph = forces or self.memory.keeps_graphs
                 kept = open_single_point(*self._asked([nuclei]), graph)
@@ -178,7 +178,7 @@ class ModelRunner:
         pieces = self.threads.slices(len(images))
 
         def work(piece: slice) -> SinglePointResult:
-            with kernel_threads(max(1, self.threads.nthreads // len(pieces))):
+            with kernel_threads(self.threads.share(len(pieces))):
                 return single_point(model, molecule, positions[piece], forces)
 
         with self._failing():

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ase_srdft.cli.common import Parser, check_writable, command_parser, run_command
+from ase_srdft.cli.common import Parser, check_writable, command_parser, positive, run_command
 from ase_srdft.cli.frames import add_frames, chosen_frames, frame_nuclei, with_progress
 from ase_srdft.cli.words import words_apart_from
 
@@ -57,6 +57,13 @@ def _parser() -> Parser:
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="of the model's kernels and of the SCF, for each frame (default: one of the kernels, "
+        "and for the SCF what OMP_NUM_THREADS says)",
+    )
     return parser
 
 
@@ -117,7 +124,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     frames = chosen_frames(options)
     nuclei = frame_nuclei(frames, options.frames, model.level.charge)
     outcome, written = _Outcome(nasked=len(frames)), True
-    results = frame_results(model, nuclei, forces=not options.no_forces)
+    results = frame_results(model, nuclei, not options.no_forces, options.threads)
     try:
         with _ended_by_sigterm():
             for result in with_progress(results, len(frames)):

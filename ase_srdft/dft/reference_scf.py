@@ -11,6 +11,7 @@ starts are tried, of which the lowest energy counts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
 
-__all__ = ["Reference", "mean_field", "reference_scf"]
+__all__ = ["Reference", "mean_field", "reference_scf", "scf_threads"]
 
 #: HOMO-LUMO gap (Hartree) from which on a converged solution is taken to be stable, and what
 #: is added to it for all of exact exchange, which opens the gap but not the second derivative.
@@ -64,6 +65,15 @@ class Reference:
     mo_energy: Float[np.ndarray, " nao"]
     mo_occ: Float[np.ndarray, " nao"]
     forces: Float[np.ndarray, "natoms 3"] | None
+
+
+@contextmanager
+def scf_threads(count: int) -> Iterator[None]:
+    """Give PySCF so many threads, in all of this process, and then what it had."""
+    from pyscf import lib
+
+    with lib.with_omp_threads(count):
+        yield
 
 
 def mean_field(molecule: Molecule, positions: Float[np.ndarray, "natoms 3"]) -> Any:

@@ -52,3 +52,7 @@ class ThreadMap:
         npieces = max(1, min(self.nthreads, length))
         bounds = [length * piece // npieces for piece in range(npieces + 1)]
         return [slice(start, stop) for start, stop in pairwise(bounds)]
+
+    def share(self, npieces: int) -> int:
+        """How many threads each of so many pieces of work can have for itself; one at least."""
+        return max(1, self.nthreads // max(1, npieces))

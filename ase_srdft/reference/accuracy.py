@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -14,8 +15,9 @@ from ase_srdft.common.errors import BadInput, ReferenceNotConverged
 from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, MICROHARTREE
+from ase_srdft.dft.kernels.library import threads as kernel_threads
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference_scf import Reference, reference_scf
+from ase_srdft.dft.reference_scf import Reference, reference_scf, scf_threads
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.single_point import molecule_of, single_point
@@ -142,7 +144,10 @@ def checked_frames(
 
 @undisturbed
 def frame_results(
-    model: ElectronicStateModel, frames: Iterable[Atoms | Nuclei], forces: bool = True
+    model: ElectronicStateModel,
+    frames: Iterable[Atoms | Nuclei],
+    forces: bool = True,
+    threads: int | None = None,
 ) -> Iterator[FrameErrors | Failure]:
     """The errors of a model at each frame, or why there are none, as they are computed.
 
@@ -153,15 +158,28 @@ def frame_results(
         model: on any device.
         frames: the geometries.
         forces: whether to compare them; the reference then takes about twice as long.
+        threads: of the kernels and of the reference; None for one of the kernels, and for what
+            PySCF has.
 
     Raises:
         BadInput: a frame that the model cannot be asked about (`checked_frames`).
     """
     for index, (molecule, nuclei) in enumerate(checked_frames(model, list(frames))):
         try:
-            yield _errors_at(model, molecule, nuclei.positions, forces)
+            with _threads(threads):
+                errors = _errors_at(model, molecule, nuclei.positions, forces)
+            yield errors
         except (BadInput, ReferenceNotConverged, _NoNumber, _LinAlgError) as err:
             yield Failure(frame=index, reason=" ".join(str(err).split()))
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    if count is None:
+        yield
+    else:
+        with kernel_threads(count), scf_threads(count):
+            yield
 
 
 def frame_errors(

@@ -14,11 +14,13 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
+from pyscf import lib
 
 from ase_srdft.cli.common import Parser, run_command
 from ase_srdft.cli.evaluate import _parser, main
 from ase_srdft.cli.frames import chosen_frames
 from ase_srdft.common.errors import ReferenceNotConverged
+from ase_srdft.dft.kernels.library import thread_count
 from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.reference import accuracy
 from ase_srdft.reference.accuracy import average, frame_errors
@@ -73,6 +75,20 @@ def test_without_forces(folder, capsys):
     assert "forces" not in capsys.readouterr().out
 
 
+def test_threads_are_those_of_kernels_and_of_the_scf(folder, monkeypatch):
+    seen, usual = [], lib.num_threads()
+
+    def note(*_):
+        seen.append((thread_count(), lib.num_threads()))
+        raise ReferenceNotConverged("enough is known")
+
+    monkeypatch.setattr(accuracy, "reference_scf", note)
+    assert main(arguments(folder, "--limit", "1", "--no-forces", "--threads", "2")) == 1
+    assert main(arguments(folder, "--limit", "1", "--no-forces")) == 1
+    assert seen == [(2, 2), (1, usual)]
+    assert (thread_count(), lib.num_threads()) == (1, usual)
+
+
 @pytest.mark.parametrize("name", ["frames.traj", "frames.npz", "run@500K.xyz", "frames@1"])
 @pytest.mark.parametrize(
     ("options", "chosen"),
@@ -104,6 +120,7 @@ def test_choice_of_frames(name, options, chosen, folder):
         ({1: "ion.xyz"}, "frame 1 of ion.xyz: charge=0, but info['charge'] is -2"),
         ({1: "triplet.xyz"}, "frame 1 of triplet.xyz: info['spin'] is 3, but open shells"),
         ({2: "--limit=0"}, "argument --limit: '0' is no whole number of at least 1"),
+        ({2: "--threads=0"}, "argument --threads: '0' is no whole number of at least 1"),
         ({2: "--stride=x"}, "'x' is no whole number"),
         ({2: "--device=toaster"}, "device 'toaster' cannot be used"),
         ({2: "--json=no/such/folder.json"}, "there is no directory no/such"),

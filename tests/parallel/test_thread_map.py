@@ -58,3 +58,14 @@ def test_slices_cover_everything_once_and_nearly_evenly(nthreads, length):
     assert len(slices) == min(nthreads, length)
     assert min(sizes) >= 1
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("nthreads", "npieces", "expected"), [(1, 1, 1), (1, 3, 1), (4, 1, 4), (4, 2, 2), (4, 3, 1)]
+)
+def test_threads_that_pieces_leave_are_shared_among_them(nthreads, npieces, expected):
+    assert ThreadMap(nthreads).share(npieces) == expected
+
+
+def test_no_pieces_leave_all_threads():
+    assert ThreadMap(4).share(0) == 4

@@ -11,6 +11,7 @@ import torch
 
 from ase_srdft.common.devices import torch_device
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.kernels.library import threads as kernel_threads
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
@@ -119,6 +120,8 @@ def model_energy_surface(
 ) -> EnergySurface:
     """The energy surface of a model; walkers are shared out over threads.
 
+    Where there are fewer walkers than threads, their kernels have more than one each.
+
     Args:
         model: its weights may change from call to call.
         molecules: all molecules of the run.
@@ -131,16 +134,18 @@ def model_energy_surface(
     def surface(molecule: int, positions: np.ndarray) -> SinglePointResult:
         sign_of_life()
         tensor = torch.as_tensor(positions, device=device)
+        pieces = threads.slices(len(positions))
 
         def work(piece: slice) -> SinglePointResult:
-            return single_point(
-                model,
-                molecules[molecule],
-                tensor[piece],
-                grid_level=COARSE_GRID if coarse_grid else None,
-            )
+            with kernel_threads(threads.share(len(pieces))):
+                return single_point(
+                    model,
+                    molecules[molecule],
+                    tensor[piece],
+                    grid_level=COARSE_GRID if coarse_grid else None,
+                )
 
-        return concatenate_single_points(threads.map(work, threads.slices(len(positions))))
+        return concatenate_single_points(threads.map(work, pieces))
 
     return surface
 

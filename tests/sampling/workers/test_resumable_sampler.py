@@ -7,9 +7,11 @@ import pytest
 import torch
 from ase.build import molecule
 
+from ase_srdft.dft.kernels.library import thread_count
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
+from ase_srdft.sampling.workers import resumable_sampler
 from ase_srdft.sampling.workers.resumable_sampler import (
     ResumableSampler,
     SamplerBlueprint,
@@ -111,3 +113,19 @@ def test_a_blueprint_in_json_makes_the_same_sampler():
     expected = resumable(start())[0].advance(0)
     np.testing.assert_array_equal(positions([sampler.advance(0)]), positions([expected]))
     assert len(signs) == 3  # the start and two steps
+
+
+@pytest.mark.parametrize(("nwalkers", "expected"), [(1, 4), (2, 2), (4, 1)])
+def test_kernels_have_the_threads_that_walkers_leave(nwalkers, expected, monkeypatch):
+    own, seen = model(), []
+    molecules = [molecule_of(own, NUMBERS)]
+    surface = model_energy_surface(own, molecules, True, torch.device("cpu"), ThreadMap(4))
+    original = resumable_sampler.single_point
+
+    def note(*arguments, **options):
+        seen.append(thread_count())
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(resumable_sampler, "single_point", note)
+    assert surface(0, np.array([AT] * nwalkers)).energy.shape == (nwalkers,)
+    assert seen == [expected] * nwalkers
