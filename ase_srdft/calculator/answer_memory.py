@@ -20,8 +20,9 @@ Answer = tuple[dict[str, Any], ElectronicStructure]
 #: Numbers, charge, positions and masses (as far as they matter) of a geometry.
 Key = tuple[tuple[int, ...], int, bytes, bytes]
 
-#: Graphs in vain after which none is kept.  A graph adds a quarter to the price of an energy and
-#: saves an energy where forces follow: it pays if that happens once in four times.
+#: Graphs in vain after which none is kept.  A graph adds up to a quarter to the price of an energy
+#: (a seventh with compiled kernels) and saves one where forces follow: it pays if they follow one
+#: energy in four.
 _MOST_IN_VAIN = 4
 
 

@@ -67,7 +67,7 @@ def open_single_point(
         model: gives the state.
         molecule: from :func:`ase_srdft.models.single_point.molecule_of`.
         positions: nuclei (Bohr), float64, on the model's device.
-        graph: whether to keep what forces need; an energy costs a fifth to a quarter more.
+        graph: whether to keep what forces need; an energy costs a seventh to a quarter more.
         grid_level: another grid than the level of theory's.
 
     Raises:
