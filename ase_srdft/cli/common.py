@@ -52,17 +52,20 @@ def command_parser(prog: str, description: str, epilog: str, usage: str | None =
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    version = f"{prog} {__version__}, {_computing()}"
-    parser.add_argument("--version", action="version", version=version, help="show it and exit")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show it and exit")
     return parser
 
 
-def _computing() -> str:
-    """Which path computes, or why none can be named."""
-    try:
-        return description()
-    except BadInput as err:
-        return str(err)
+class _Version(argparse.Action):
+    """Say the version, and which path computes or why none can be named."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        try:
+            computing = description()
+        except BadInput as err:
+            computing = str(err)
+        print(f"{parser.prog} {__version__}, {computing}")
+        parser.exit()
 
 
 def positive(text: str) -> int:

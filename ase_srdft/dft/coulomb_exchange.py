@@ -52,14 +52,18 @@ class _MetricSolve(torch.autograd.Function):
         return -by_rhs @ solution.transpose(-1, -2), None, by_rhs
 
 
+def _projected(three_center: Tensor, matrix: Tensor) -> Float[Tensor, "batch naux 1"]:
+    """(Q|P) of a symmetric matrix."""
+    # off the diagonal a packed element stands for two
+    doubled = 2.0 * matrix - torch.diag_embed(matrix.diagonal(dim1=1, dim2=2))
+    return three_center.transpose(1, 2) @ lower_triangle(doubled)[..., None]
+
+
 def _fitted(
     three_center: Tensor, factor: Tensor, matrix: Tensor
 ) -> tuple[Float[Tensor, "batch nao nao"], Float[Tensor, "batch naux"]]:
     """J of a symmetric matrix, and its fitted density c = V^-1 (Q|P)."""
-    # off the diagonal a packed element stands for two
-    doubled = 2.0 * matrix - torch.diag_embed(matrix.diagonal(dim1=1, dim2=2))
-    projected = three_center.transpose(1, 2) @ lower_triangle(doubled)[..., None]
-    density = torch.cholesky_solve(projected, factor)
+    density = torch.cholesky_solve(_projected(three_center, matrix), factor)
     coulomb = from_lower_triangle((three_center @ density)[..., 0], matrix.shape[-1])
     return coulomb, density[..., 0]
 
@@ -169,9 +173,7 @@ def coulomb_matrix(
             integrals.metric_factor,
         )
         return coulomb
-    # off the diagonal a packed element stands for two
-    doubled = 2.0 * density_matrix - torch.diag_embed(density_matrix.diagonal(dim1=1, dim2=2))
-    projected = integrals.three_center.transpose(1, 2) @ lower_triangle(doubled)[..., None]
+    projected = _projected(integrals.three_center, density_matrix)
     fitted = _MetricSolve.apply(  # type: ignore[no-untyped-call]
         integrals.metric, integrals.metric_factor, projected
     )

@@ -167,3 +167,10 @@ def test_it_can_be_copied_and_sent_after_it_was_used():
     for again in (copy.deepcopy(geometry), pickle.loads(pickle.dumps(geometry))):
         energies, _ = kohn_sham(again, density_matrix)
         torch.testing.assert_close(energies.total, expected.total, rtol=0, atol=1e-12)
+
+
+def test_the_layout_of_the_positions_does_not_matter():
+    molecule, positions = system("H2O", grid_level=0)
+    turned = positions.mT.contiguous().mT
+    assert not turned.is_contiguous()
+    assert_same(prepare(molecule, turned), prepare(molecule, positions))

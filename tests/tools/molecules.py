@@ -15,6 +15,13 @@ from ase_srdft.models.layers.spherical_tensors import spherical_harmonics
 
 #: Diatomic molecules that ASE's collection lacks (Angstrom).
 BOND_LENGTHS = {"KH": 2.24, "CuH": 1.46}
+#: Numbers and positions (Bohr) that are hard on a partition of space, and on integrals.
+ODD_PLACES = {
+    "far apart": ((8, 1, 1, 2), [[0, 0, 0], [1.8, 0, 0], [-0.4, 1.7, 0], [0, 0, 60]]),
+    "close": ((8, 1), [[0, 0, 0], [0, 0, 0.95]]),
+    "linear": ((6, 8, 8), [[0, 0, 0], [0, 0, 2.2], [0, 0, -2.2]]),
+    "heavy": ((35, 1), [[0, 0, 0], [0, 0, 2.7]]),
+}
 
 
 def atoms_named(name):

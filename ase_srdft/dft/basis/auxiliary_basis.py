@@ -8,8 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from ase_srdft.common.elements import chemical_symbols
-from ase_srdft.dft.basis.element_basis import SOLID_HARMONIC_FACTOR, formatted_basis
+from ase_srdft.dft.basis.element_basis import SOLID_HARMONIC_FACTOR, lone_atom
 
 __all__ = ["AuxiliaryShell", "auxiliary_shells", "cartesian_harmonics"]
 
@@ -50,16 +49,7 @@ def auxiliary_shells(numbers: tuple[int, ...], name: str) -> list[AuxiliaryShell
 
 @lru_cache(maxsize=256)
 def _element_shells(name: str, number: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    from pyscf import gto
-
-    symbol = chemical_symbols[number]
-    mol = gto.M(
-        atom=[(symbol, (0.0, 0.0, 0.0))],
-        basis={symbol: formatted_basis(name, number)},
-        spin=number % 2,
-        unit="Bohr",
-        verbose=0,
-    )
+    mol = lone_atom(name, number)
     shells = []
     for shell in range(mol.nbas):
         angular = int(mol.bas_angular(shell))

@@ -24,6 +24,7 @@ __all__ = [
     "ElementBasis",
     "element_basis",
     "formatted_basis",
+    "lone_atom",
 ]
 
 MAX_ANGULAR_MOMENTUM = 3
@@ -86,6 +87,24 @@ def formatted_basis(name: str, number: int) -> list[list[object]]:
     return shells
 
 
+def lone_atom(name: str, number: int) -> Any:
+    """PySCF's molecule of one atom in a basis set.
+
+    Raises:
+        BadInput: no such basis, or none for this element.
+    """
+    from pyscf import gto
+
+    symbol = chemical_symbols[number]
+    return gto.M(
+        atom=[(symbol, (0.0, 0.0, 0.0))],
+        basis={symbol: formatted_basis(name, number)},
+        spin=number % 2,
+        unit="Bohr",
+        verbose=0,
+    )
+
+
 @lru_cache(maxsize=256)
 def element_basis(name: str, number: int) -> ElementBasis:
     """The basis of one element as arrays.
@@ -98,17 +117,8 @@ def element_basis(name: str, number: int) -> ElementBasis:
         BadInput: unknown basis or element, functions beyond f, or a basis that leaves the core
             electrons to a pseudopotential.
     """
-    from pyscf import gto
-
     symbol = chemical_symbols[number]
-    shells = formatted_basis(name, number)
-    mol = gto.M(
-        atom=[(symbol, (0.0, 0.0, 0.0))],
-        basis={symbol: shells},
-        spin=number % 2,
-        unit="Bohr",
-        verbose=0,
-    )
+    mol = lone_atom(name, number)
     highest = max(mol.bas_angular(i) for i in range(mol.nbas))
     if highest > MAX_ANGULAR_MOMENTUM:
         raise BadInput(

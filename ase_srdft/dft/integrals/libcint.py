@@ -8,6 +8,7 @@ invariance, so one ``ip`` integral of each kind is enough.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ class LibcintProvider:
             self._integrals["three_center"] = (self._three_center, self._pull_three_center)
             self._integrals["metric"] = (self._metric, self._pull_metric)
         self.names = tuple(self._integrals)
-        self._compiled = self._kernels_of(numbers, level)
+        self._numbers, self._level = numbers, level
 
     @property
     def _kernels(self) -> CoulombKernels | None:
@@ -139,16 +140,17 @@ class LibcintProvider:
         """Whether cotangents of (mn|Q) and the metric may come in factors."""
         return self._kernels is not None
 
-    def _kernels_of(self, numbers: tuple[int, ...], level: LevelOfTheory) -> CoulombKernels | None:
+    @cached_property
+    def _compiled(self) -> CoulombKernels | None:
         """The kernels of this molecule, where there are any for its functions."""
-        if loaded() is None or level.auxiliary_basis is None:
+        if self._level.auxiliary_basis is None:
             return None
-        bases = [element_basis(level.basis, number) for number in numbers]
-        shells = auxiliary_shells(numbers, level.auxiliary_basis)
+        bases = [element_basis(self._level.basis, number) for number in self._numbers]
+        shells = auxiliary_shells(self._numbers, self._level.auxiliary_basis)
         highest = max(max(basis.angular_momenta) for basis in bases)
         if highest > HIGHEST_ORBITAL or max(s.angular for s in shells) > HIGHEST_AUXILIARY:
             return None
-        auxiliary = AuxiliaryTables(len(numbers), shells)
+        auxiliary = AuxiliaryTables(len(self._numbers), shells)
         return CoulombKernels(OrbitalTables(bases), auxiliary, self._charges)
 
     def evaluate(self, positions: Float[np.ndarray, "natoms 3"]) -> Arrays:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.integrals.cotangent_tape import CotangentTape, CoulombCotangent
+from ase_srdft.dft.kernels.arrays import as_array
 
 __all__ = ["IntegralProvider", "Integrals", "evaluate_integrals"]
 
@@ -87,7 +88,7 @@ class _IntegralOperation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, provider: IntegralProvider) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        coordinates = positions.detach().cpu().numpy()
+        coordinates = as_array(positions.cpu())
         arrays = [provider.evaluate(geometry) for geometry in coordinates]
         ctx.provider, ctx.coordinates, ctx.device = provider, coordinates, positions.device
         tensors = [
@@ -95,12 +96,9 @@ class _IntegralOperation(torch.autograd.Function):
             for name in provider.names
         ]
         ctx.tapes = [CotangentTape() for _ in coordinates] if provider.takes_terms else []
-        slots = (
-            [torch.cat([tape.slots() for tape in ctx.tapes]).to(positions.device)]
-            if ctx.tapes
-            else []
-        )
-        return (*tensors, *slots)
+        if ctx.tapes:
+            tensors.append(torch.cat([tape.slots() for tape in ctx.tapes]).to(positions.device))
+        return tuple(tensors)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor, None]:
@@ -140,6 +138,6 @@ def evaluate_integrals(
         named["metric_factor"] = factor
         if not metric.requires_grad:
             named["metric"] = None
-        elif provider.takes_terms:
+        elif len(tensors) > len(provider.names):
             named["cotangent_slots"] = tensors[-1]
     return Integrals(**named)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ _TERMS = 5
 _POINT = 1.0e16
 
 
-def ncartesian(angular: int) -> int:
+def _ncartesian(angular: int) -> int:
     """Cartesian functions of an angular momentum."""
     return (angular + 1) * (angular + 2) // 2
 
@@ -64,7 +64,7 @@ class OrbitalTables:
                         own[angular].append((orbital, coefficient))
                 atoms.append(atom)
                 exponents.append(float(exponent))
-                momenta.append(sum(1 << angular for angular in range(4) if own[angular]))
+                momenta.append(sum(1 << angular for angular, shell in enumerate(own) if shell))
                 shells.append(own)
             first_orbital += basis.nao
         self.natoms, self.nao = len(bases), first_orbital
@@ -91,7 +91,7 @@ class OrbitalTables:
             for angular, entries in enumerate(own):
                 if not entries:
                     continue
-                block = np.zeros((self.nao, ncartesian(angular)))
+                block = np.zeros((self.nao, _ncartesian(angular)))
                 for orbital, coefficient in entries:
                     rows = slice(orbital, orbital + 2 * angular + 1)
                     block[rows] += coefficient * cartesian_harmonics(angular).T
@@ -147,16 +147,15 @@ class AuxiliaryTables:
         ]
         self.coefficients = np.concatenate([block.ravel() for block in blocks])
         self.first_number = _ints(np.cumsum([0, *(block.size for block in blocks)])[:-1])
-        self._blocks = blocks
         self.primitive_momenta = _ints(np.repeat(self.momenta, counts))
         self.primitive_atoms = _ints(np.repeat(self.atoms, counts))
         per_atom = np.bincount(self.primitive_atoms, minlength=natoms)
         self.first_of_atom = _ints(np.cumsum([0, *per_atom]))
-        self._functions = np.repeat(self.first_function, counts)
-        rows = [ncartesian(int(angular)) for angular in self.primitive_momenta]
+        columns = np.repeat(self.first_function, counts)
+        rows = [_ncartesian(int(angular)) for angular in self.primitive_momenta]
         self._first_row = np.cumsum([0, *rows])
         self._matrix = np.zeros((self._first_row[-1], self.nfunctions))
-        for block, row, column in zip(blocks, self._first_row, self._functions, strict=False):
+        for block, row, column in zip(blocks, self._first_row, columns, strict=False):
             self._matrix[row : row + block.shape[0], column : column + block.shape[1]] = block
 
     def shell_arguments(self) -> tuple[object, ...]:

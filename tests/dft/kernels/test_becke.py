@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.grid.molecular_grid import GridTemplate, build_grid
 from ase_srdft.dft.kernels.library import loaded, threads, using_torch
-from tests.tools.molecules import system
+from tests.tools.molecules import ODD_PLACES, system
 
 if loaded() is None:
     pytest.skip("no compiled kernels here", allow_module_level=True)
@@ -49,17 +49,9 @@ def test_of_a_batch():
     assert_equals_torch(molecule.numbers, torch.cat([positions, 1.2 * positions]))
 
 
-PLACES = {
-    "far apart": ((8, 1, 1, 2), [[0, 0, 0], [1.8, 0, 0], [-0.4, 1.7, 0], [0, 0, 60]]),
-    "close": ((8, 1), [[0, 0, 0], [0, 0, 0.95]]),
-    "linear": ((6, 8, 8), [[0, 0, 0], [0, 0, 2.2], [0, 0, -2.2]]),
-    "heavy": ((35, 1), [[0, 0, 0], [0, 0, 2.7]]),
-}
-
-
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", ODD_PLACES)
 def test_in_odd_places(name):
-    numbers, positions = PLACES[name]
+    numbers, positions = ODD_PLACES[name]
     assert_equals_torch(numbers, torch.tensor(positions, dtype=torch.float64)[None], level=0)
 
 

@@ -21,7 +21,7 @@ from ase_srdft.dft.prepared_geometry import (
     from_tensors,
     to_tensors,
 )
-from tests.tools.molecules import symmetric, system
+from tests.tools.molecules import ODD_PLACES, symmetric, system
 
 if loaded() is None:
     pytest.skip("no compiled kernels here", allow_module_level=True)
@@ -41,15 +41,20 @@ CASES = [
 ]
 
 
-def providers(numbers, **level):
-    """With the kernels and without."""
-    theory = LevelOfTheory(**level)
+def provider_of(numbers, **level):
+    """With the kernels, whatever computed first; the oracle while torch is asked for."""
     with using_torch():
-        libcint = LibcintProvider(numbers, theory, "core")
-    compiled = LibcintProvider(numbers, theory, "core")
-    assert compiled.takes_terms
-    assert not libcint.takes_terms
-    return compiled, libcint
+        provider = LibcintProvider(numbers, LevelOfTheory(**level), "core")
+        assert not provider.takes_terms
+    assert provider.takes_terms
+    return provider
+
+
+def evaluated(provider, coordinates):
+    """The integrals by the kernels and by libcint."""
+    with using_torch():
+        expected = provider.evaluate(coordinates)
+    return provider.evaluate(coordinates), expected
 
 
 def assert_same(found, expected, tolerance):
@@ -59,9 +64,9 @@ def assert_same(found, expected, tolerance):
 
 
 def assert_equals_libcint(numbers, coordinates, nthreads=1, **level):
-    compiled, libcint = providers(numbers, **level)
+    provider = provider_of(numbers, **level)
     with threads(nthreads):
-        found, expected = (each.evaluate(coordinates) for each in (compiled, libcint))
+        found, expected = evaluated(provider, coordinates)
         for name in ("three_center", "metric"):
             assert_same(found[name], expected[name], 2e-12)
         rng = np.random.default_rng(1)
@@ -69,16 +74,19 @@ def assert_equals_libcint(numbers, coordinates, nthreads=1, **level):
         matrices = rng.standard_normal((7, nao, nao))
         matrices += matrices.transpose(0, 2, 1)
         vectors = rng.standard_normal((3, 7, naux))
-        kernels = compiled._kernels
+        kernels = provider._kernels
         three = kernels.three_center_gradient(coordinates, matrices, vectors[0])
         two = kernels.metric_gradient(coordinates, vectors[1], vectors[2])
         one = kernels.nuclear_gradient(coordinates, matrices[0])
     rows, columns = np.tril_indices(nao)
     packed = matrices[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
-    assert_same(three, libcint._pull_three_center(coordinates, packed.T @ vectors[0]), 1e-12)
-    assert_same(two, libcint._pull_metric(coordinates, vectors[1].T @ vectors[2]), 1e-12)
-    full = libcint._pull_core_hamiltonian(coordinates, matrices[0])
-    assert_same(compiled._pull_core_hamiltonian(coordinates, matrices[0]), full, 1e-12)
+    with using_torch():
+        dense = provider._pull_three_center(coordinates, packed.T @ vectors[0])
+        metric = provider._pull_metric(coordinates, vectors[1].T @ vectors[2])
+        core = provider._pull_core_hamiltonian(coordinates, matrices[0])
+    assert_same(three, dense, 1e-12)
+    assert_same(two, metric, 1e-12)
+    assert_same(provider._pull_core_hamiltonian(coordinates, matrices[0]), core, 1e-12)
     assert np.abs(one.sum(0)).max() < 1e-9 * np.abs(one).max()
 
 
@@ -92,30 +100,22 @@ def test_values_and_derivatives_are_libcints(name, level):
     "level", ["minimal", *(pytest.param(n, marks=SLOW) for n in [*LEVELS][1:])]
 )
 def test_an_atom_has_no_gradient(level):
-    compiled, libcint = providers((10,), **LEVELS[level])
+    provider = provider_of((10,), **LEVELS[level])
     coordinates = np.array([[0.1, -0.2, 0.3]])
-    found, expected = (each.evaluate(coordinates) for each in (compiled, libcint))
+    found, expected = evaluated(provider, coordinates)
     for name in ("three_center", "metric"):
         assert_same(found[name], expected[name], 2e-12)
     ones, matrix = np.ones((1, len(expected["metric"]))), np.ones((1, *expected["overlap"].shape))
-    kernels = compiled._kernels
+    kernels = provider._kernels
     three = kernels.three_center_gradient(coordinates, matrix, ones)
     two = kernels.metric_gradient(coordinates, ones, ones)
     one = kernels.nuclear_gradient(coordinates, matrix[0])
     assert max(np.abs(gradient).max() for gradient in (three, two, one)) < 1e-11
 
 
-PLACES = {
-    "far apart": ((8, 1, 1, 2), [[0, 0, 0], [1.8, 0, 0], [-0.4, 1.7, 0], [0, 0, 40]]),
-    "close": ((8, 1), [[0, 0, 0], [0, 0, 0.95]]),
-    "linear": ((6, 8, 8), [[0, 0, 0], [0, 0, 2.2], [0, 0, -2.2]]),
-    "heavy": ((35, 1), [[0, 0, 0], [0, 0, 2.7]]),
-}
-
-
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", ODD_PLACES)
 def test_in_odd_places(name):
-    numbers, positions = PLACES[name]
+    numbers, positions = ODD_PLACES[name]
     assert_equals_libcint(numbers, np.array(positions, dtype=float), basis="def2-svp")
 
 
@@ -130,7 +130,7 @@ def test_turned(seed):
 @pytest.mark.parametrize("nthreads", [2, 5])
 def test_no_digit_depends_on_the_threads(nthreads):
     molecule, positions = system("H2CO")
-    compiled, _ = providers(molecule.numbers, basis="6-31g")
+    compiled = provider_of(molecule.numbers, basis="6-31g")
     coordinates, naux = positions[0].numpy(), len(compiled.evaluate(positions[0].numpy())["metric"])
     matrices, vectors = symmetric(2, molecule.nao, molecule.nao).numpy(), np.ones((2, naux))
 
