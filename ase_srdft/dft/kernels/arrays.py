@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["as_array", "pointer", "suits_kernels"]
+__all__ = ["as_array", "call", "pointer", "suits_kernels"]
 
 
 def pointer(array: np.ndarray, dtype: Any = np.float64) -> ctypes.c_void_p:
@@ -20,6 +20,16 @@ def pointer(array: np.ndarray, dtype: Any = np.float64) -> ctypes.c_void_p:
     if array.dtype != dtype or not array.flags.c_contiguous:
         raise TypeError(f"a kernel reads contiguous {np.dtype(dtype)}, not {array.dtype}")
     return ctypes.c_void_p(array.ctypes.data)
+
+
+def call(library: Any, name: str, *arguments: object) -> None:
+    """Call a kernel.
+
+    Raises:
+        MemoryError: it had not enough.
+    """
+    if getattr(library, name)(*arguments):
+        raise MemoryError(f"{name} needs more memory than there is")
 
 
 def as_array(tensor: Tensor) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from ase_srdft.dft.kernels.arrays import pointer
+from ase_srdft.dft.kernels.arrays import call, pointer
 from ase_srdft.dft.kernels.library import thread_count
 
 __all__ = ["Partition", "becke_adjoint", "becke_weights"]
@@ -42,7 +42,9 @@ def becke_weights(
 ) -> Float[np.ndarray, " npoints"]:
     """Quadrature weights (Bohr^3) at nuclei (Bohr)."""
     weights = np.empty_like(partition.volumes)
-    library.srdft_becke_weights(
+    call(
+        library,
+        "srdft_becke_weights",
         *partition.arguments(),
         pointer(partition.volumes),
         pointer(positions),
@@ -61,7 +63,9 @@ def becke_adjoint(
 ) -> Float[np.ndarray, "natoms 3"]:
     """Gradient by the nuclei of sum(cotangents * weights), points moving with their owners."""
     gradient = np.empty_like(positions)
-    library.srdft_becke_adjoint(
+    call(
+        library,
+        "srdft_becke_adjoint",
         *partition.arguments(),
         pointer(weights),
         pointer(cotangents),

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from ase_srdft.dft.basis.auxiliary_basis import AuxiliaryShell, cartesian_harmonics
 from ase_srdft.dft.basis.element_basis import ElementBasis
-from ase_srdft.dft.kernels.arrays import pointer
+from ase_srdft.dft.kernels.arrays import call, pointer
 from ase_srdft.dft.kernels.library import chosen, thread_count
 
 __all__ = [
@@ -228,7 +228,9 @@ class CoulombKernels:
         """(mn|Q) (Hartree), m >= n packed by rows."""
         nao = self.orbitals.nao
         result = np.empty((nao * (nao + 1) // 2, self.auxiliary.nfunctions))
-        self.library.srdft_three_center(
+        call(
+            self.library,
+            "srdft_three_center",
             *self.orbitals.primitives(),
             *self.orbitals.contractions(),
             *self.auxiliary.shell_arguments(),
@@ -241,8 +243,12 @@ class CoulombKernels:
     def metric(self, positions: Float[np.ndarray, "natoms 3"]) -> Float[np.ndarray, "naux naux"]:
         """(P|Q) (Hartree)."""
         result = np.empty((self.auxiliary.nfunctions, self.auxiliary.nfunctions))
-        self.library.srdft_metric(
-            *self.auxiliary.shell_arguments(), pointer(positions), pointer(result)
+        call(
+            self.library,
+            "srdft_metric",
+            *self.auxiliary.shell_arguments(),
+            pointer(positions),
+            pointer(result),
         )
         return result
 
@@ -273,7 +279,9 @@ class CoulombKernels:
         for first in range(0, len(left), _TERMS):
             both = [_padded(each[first : first + _TERMS]) for each in (left, right)]
             (g, numbers), (h, _) = (own.densities(each) for each in both)
-            self.library.srdft_metric_gradient(
+            call(
+                self.library,
+                "srdft_metric_gradient",
                 ctypes.c_int(own.natoms),
                 ctypes.c_int(len(own.primitive_momenta)),
                 pointer(own.primitive_atoms, np.int32),
@@ -301,7 +309,9 @@ class CoulombKernels:
             D, c = both if len(both[0]) == 1 else map(_padded, both)
             densities, numbers = kets.densities(c)
             primitive = self.orbitals.cartesians.T @ D @ self.orbitals.cartesians
-            self.library.srdft_three_center_gradient(
+            call(
+                self.library,
+                "srdft_three_center_gradient",
                 ctypes.c_int(len(D)),
                 *self.orbitals.primitives(),
                 pointer(primitive),

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ase_srdft.dft.basis.element_basis import ElementBasis, element_basis
+from ase_srdft.dft.kernels.arrays import call
 from ase_srdft.dft.kernels.library import thread_count
 from ase_srdft.dft.level_of_theory import Functional
 
@@ -259,11 +260,7 @@ def _call(
     inputs = [np.ascontiguousarray(matrix, dtype=np.float64) for matrix in matrices]
     pointers = [array.ctypes.data_as(_DoublePointer) for array in inputs]
     results = [None if o is None else o.ctypes.data_as(_DoublePointer) for o in outputs]
-    failed = getattr(problem.library, name)(
-        *problem.arguments(), *pointers, thread_count(), *results
-    )
-    if failed:
-        raise MemoryError(f"{name} needs more memory than there is")
+    call(problem.library, name, *problem.arguments(), *pointers, thread_count(), *results)
 
 
 @lru_cache(maxsize=64)

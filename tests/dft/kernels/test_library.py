@@ -14,6 +14,7 @@ import pytest
 
 from ase_srdft.common.errors import BadInput, KernelsUnavailable
 from ase_srdft.dft.kernels import library
+from ase_srdft.dft.kernels.arrays import call
 from ase_srdft.dft.kernels.library import (
     INSTRUCTION_SETS,
     Choice,
@@ -155,3 +156,15 @@ def test_every_source_is_named_in_the_build():
     for module in modules:
         assert sorted(module["sources"] + module["depends"]) == sources
         assert module["optional"]
+
+
+@needs_build
+def test_a_kernel_without_memory_is_an_error_and_no_crash():
+    library = chosen().library
+    if library is None:
+        pytest.skip("kernels are off")
+    none = ctypes.c_void_p()
+    # so many atoms that their separations have no room
+    arguments = [ctypes.c_int(2**31 - 1), ctypes.c_int(1), *[none] * 5, ctypes.c_int(1), none]
+    with pytest.raises(MemoryError, match="srdft_becke_weights"):
+        call(library, "srdft_becke_weights", *arguments)

@@ -168,42 +168,46 @@ class Gradient {
 }  // namespace
 
 // w at every point of one geometry.
-SRDFT_EXPORT void srdft_becke_weights(int natoms, int nblocks, const double* adjustment,
+SRDFT_EXPORT int srdft_becke_weights(int natoms, int nblocks, const double* adjustment,
                                       const double* offsets, const int* owners,
                                       const double* volumes, const double* positions, int threads,
                                       double* weights) {
-  const Partition partition{natoms, nblocks, adjustment, offsets, owners, volumes};
-  const std::vector<double> inverse = inverse_separations(natoms, positions);
-  parallel_for(threads, SHARES, [&](int, int share) {
-    Distances r(natoms);
-    std::vector<Vec> cell(natoms);
-    for (int block = share; block < nblocks; block += SHARES)
-      for (int vector = 0; vector < NVECTORS; ++vector) {
-        r.at(partition, positions, block, vector);
-        const Vec total = cells(partition, inverse, r.distance, cell);
-        const long point = static_cast<long>(block) * BLOCK + vector * WIDTH;
-        store(weights + point, load(volumes + point) * cell[owners[block]] / total);
-      }
+  return guarded([&] {
+    const Partition partition{natoms, nblocks, adjustment, offsets, owners, volumes};
+    const std::vector<double> inverse = inverse_separations(natoms, positions);
+    parallel_for(threads, SHARES, [&](int, int share) {
+      Distances r(natoms);
+      std::vector<Vec> cell(natoms);
+      for (int block = share; block < nblocks; block += SHARES)
+        for (int vector = 0; vector < NVECTORS; ++vector) {
+          r.at(partition, positions, block, vector);
+          const Vec total = cells(partition, inverse, r.distance, cell);
+          const long point = static_cast<long>(block) * BLOCK + vector * WIDTH;
+          store(weights + point, load(volumes + point) * cell[owners[block]] / total);
+        }
+    });
   });
 }
 
 // The derivative of sum_g c_g w_g by the nuclei, (natoms, 3), for any c.
-SRDFT_EXPORT void srdft_becke_adjoint(int natoms, int nblocks, const double* adjustment,
+SRDFT_EXPORT int srdft_becke_adjoint(int natoms, int nblocks, const double* adjustment,
                                       const double* offsets, const int* owners,
                                       const double* weights, const double* cotangents,
                                       const double* positions, int threads, double* gradient) {
-  const Partition partition{natoms, nblocks, adjustment, offsets, owners, nullptr};
-  const std::vector<double> inverse = inverse_separations(natoms, positions);
-  std::vector<Gradient> shares(SHARES, Gradient(partition, inverse, positions));
-  parallel_for(threads, SHARES, [&](int, int share) {
-    for (int block = share; block < nblocks; block += SHARES)
-      for (int vector = 0; vector < NVECTORS; ++vector) {
-        const long point = static_cast<long>(block) * BLOCK + vector * WIDTH;
-        shares[share].add(block, vector, load(weights + point) * load(cotangents + point));
-      }
+  return guarded([&] {
+    const Partition partition{natoms, nblocks, adjustment, offsets, owners, nullptr};
+    const std::vector<double> inverse = inverse_separations(natoms, positions);
+    std::vector<Gradient> shares(SHARES, Gradient(partition, inverse, positions));
+    parallel_for(threads, SHARES, [&](int, int share) {
+      for (int block = share; block < nblocks; block += SHARES)
+        for (int vector = 0; vector < NVECTORS; ++vector) {
+          const long point = static_cast<long>(block) * BLOCK + vector * WIDTH;
+          shares[share].add(block, vector, load(weights + point) * load(cotangents + point));
+        }
+    });
+    for (int k = 0; k < 3 * natoms; ++k) gradient[k] = 0.0;
+    for (const Gradient& share : shares) share.add_to(gradient);
   });
-  for (int k = 0; k < 3 * natoms; ++k) gradient[k] = 0.0;
-  for (const Gradient& share : shares) share.add_to(gradient);
 }
 
 }  // namespace srdft

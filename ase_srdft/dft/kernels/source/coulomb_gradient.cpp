@@ -16,6 +16,9 @@
 namespace srdft {
 namespace {
 
+// Densities, or products, that are worked on together where there is more than one.
+constexpr int TERMS = 5;
+
 // WIDTH first sides of one degree L.
 template <int L, int K>
 struct Bras {
@@ -104,7 +107,6 @@ void pairs_gradient(const BoysTable& table, const Primitives& primitives, const 
                     const KetDensities& kets, const double* positions, const PrimitivePair* pairs,
                     int count, double* gradient) {
   auto bras = std::make_unique<Bras<L, K>>();
-  *bras = Bras<L, K>{};
   bras->count = count;
   PairGeometry at;
   for (int lane = 0; lane < WIDTH; ++lane) {
@@ -164,15 +166,12 @@ void three_center_gradient(const Primitives& primitives, const double* D, const 
     for (int i = 0; i < size; ++i) gradient[i] += shares[static_cast<std::size_t>(share) * size + i];
 }
 
-constexpr int METRIC_TERMS = 5;
-
 // The first sides are auxiliary functions of degree L themselves.
 template <int L>
 void metric_gradient(const BoysTable& table, const KetDensities& bra, const int* members, int count,
                      const int* atoms, const KetDensities& kets, const double* positions,
                      double* gradient) {
-  auto bras = std::make_unique<Bras<L, METRIC_TERMS>>();
-  *bras = Bras<L, METRIC_TERMS>{};
+  auto bras = std::make_unique<Bras<L, TERMS>>();
   bras->count = count;
   for (int lane = 0; lane < WIDTH; ++lane) {
     const int member = members[std::min(lane, count - 1)], atom = atoms[member];
@@ -183,7 +182,7 @@ void metric_gradient(const BoysTable& table, const KetDensities& bra, const int*
     bras->first[lane] = bras->second[lane] = atom;
     const double* g = bra.densities + bra.first_number[member];
     const double sign = L % 2 ? -1.0 : 1.0;  // what was the second side's is the first side's here
-    for (int k = 0; k < METRIC_TERMS; ++k)
+    for (int k = 0; k < TERMS; ++k)
       for (int c = 0; c < ncartesian(L); ++c)
         bras->H[k][nhermite(L - 1) + c][lane] = sign * g[k * ncartesian(L) + c];
   }
@@ -192,50 +191,54 @@ void metric_gradient(const BoysTable& table, const KetDensities& bra, const int*
 
 }  // namespace
 
-// Adds dX/dR (natoms, 3) of K = 1 or 5 symmetric densities D^k (K, ncartesians, ncartesians).
-SRDFT_EXPORT void srdft_three_center_gradient(
+// Adds dX/dR (natoms, 3) of K = 1 or TERMS symmetric densities D^k (K, ncartesians, ncartesians).
+SRDFT_EXPORT int srdft_three_center_gradient(
     int terms, int natoms, int nprimitives, const int* atoms, const double* exponents,
     const int* momenta, const int* first_cartesian, int ncartesians, const double* D,
     const int* ket_first, const int* ket_momenta, const double* ket_exponents,
     const int* ket_first_number, const double* ket_densities, const double* positions, int threads,
     double* gradient) {
-  const Primitives primitives{nprimitives, natoms, atoms, exponents, momenta, first_cartesian,
-                              ncartesians};
-  const KetDensities kets{natoms, ket_first, ket_momenta, ket_exponents, ket_first_number,
-                          ket_densities};
-  if (terms == 1)
-    three_center_gradient<1>(primitives, D, kets, positions, threads, gradient);
-  else
-    three_center_gradient<5>(primitives, D, kets, positions, threads, gradient);
+  return guarded([&] {
+    const Primitives primitives{nprimitives, natoms, atoms, exponents, momenta, first_cartesian,
+                                ncartesians};
+    const KetDensities kets{natoms, ket_first, ket_momenta, ket_exponents, ket_first_number,
+                            ket_densities};
+    if (terms == 1)
+      three_center_gradient<1>(primitives, D, kets, positions, threads, gradient);
+    else
+      three_center_gradient<TERMS>(primitives, D, kets, positions, threads, gradient);
+  });
 }
 
-// Adds dX/dR (natoms, 3) of five products g^k_P h^k_Q of auxiliary functions.
-SRDFT_EXPORT void srdft_metric_gradient(int natoms, int nprimitives, const int* atoms,
+// Adds dX/dR (natoms, 3) of TERMS products g^k_P h^k_Q of auxiliary functions.
+SRDFT_EXPORT int srdft_metric_gradient(int natoms, int nprimitives, const int* atoms,
                                         const int* first, const int* momenta,
                                         const double* exponents, const int* first_number,
                                         const double* left, const double* right,
                                         const double* positions, double* gradient) {
-  const KetDensities bra{natoms, first, momenta, exponents, first_number, left};
-  const KetDensities kets{natoms, first, momenta, exponents, first_number, right};
-  std::vector<int> members[MAX_KET_L + 1];
-  for (int i = 0; i < nprimitives; ++i) members[momenta[i]].push_back(i);
-  const BoysTable& table = BoysTable::get();
-  for (int l = 0; l <= MAX_KET_L; ++l)
-    for (int at = 0; at < static_cast<int>(members[l].size()); at += WIDTH) {
-      const int* own = members[l].data() + at;
-      const int count = std::min<int>(WIDTH, members[l].size() - at);
-      switch (l) {
-#define SRDFT_CASE(L) \
-  case L: metric_gradient<L>(table, bra, own, count, atoms, kets, positions, gradient); break;
-        SRDFT_CASE(0)
-        SRDFT_CASE(1)
-        SRDFT_CASE(2)
-        SRDFT_CASE(3)
-        SRDFT_CASE(4)
-        SRDFT_CASE(5)
-#undef SRDFT_CASE
+  return guarded([&] {
+    const KetDensities bra{natoms, first, momenta, exponents, first_number, left};
+    const KetDensities kets{natoms, first, momenta, exponents, first_number, right};
+    std::vector<int> members[MAX_KET_L + 1];
+    for (int i = 0; i < nprimitives; ++i) members[momenta[i]].push_back(i);
+    const BoysTable& table = BoysTable::get();
+    for (int l = 0; l <= MAX_KET_L; ++l)
+      for (int at = 0; at < static_cast<int>(members[l].size()); at += WIDTH) {
+        const int* own = members[l].data() + at;
+        const int count = std::min<int>(WIDTH, members[l].size() - at);
+        switch (l) {
+  #define SRDFT_CASE(L) \
+    case L: metric_gradient<L>(table, bra, own, count, atoms, kets, positions, gradient); break;
+          SRDFT_CASE(0)
+          SRDFT_CASE(1)
+          SRDFT_CASE(2)
+          SRDFT_CASE(3)
+          SRDFT_CASE(4)
+          SRDFT_CASE(5)
+  #undef SRDFT_CASE
+        }
       }
-    }
+  });
 }
 
 }  // namespace srdft

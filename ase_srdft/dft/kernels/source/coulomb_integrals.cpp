@@ -230,86 +230,90 @@ class AtomPair {
 }  // namespace
 
 // (mn|Q), m >= n packed by rows, (npair, naux).
-SRDFT_EXPORT void srdft_three_center(
+SRDFT_EXPORT int srdft_three_center(
     int natoms, int nprimitives, const int* atoms, const double* exponents, const int* momenta,
     const int* first_cartesian, int ncartesians, int nao, const int* orbital_first,
     const int* orbital, const double* orbital_coefficient, const double* harmonics, int naux_shells,
     int naux, const int* aux_atoms, const int* aux_momenta, const int* aux_first_primitive,
     const int* aux_first_function, const double* aux_exponents, const int* aux_first_number,
     const double* aux_coefficients, const double* positions, int threads, double* result) {
-  const Primitives primitives{nprimitives, natoms, atoms, exponents, momenta, first_cartesian,
-                              ncartesians};
-  OrbitalShells orbitals{orbital_first, orbital, orbital_coefficient, {}};
-  for (int l = 0; l <= MAX_L; ++l) {
-    orbitals.harmonics[l] = harmonics;
-    harmonics += (2 * l + 1) * ncartesian(l);
-  }
-  const AuxiliaryShells shells{naux_shells, naux, aux_atoms, aux_momenta, aux_first_primitive,
-                               aux_first_function, aux_exponents, aux_first_number,
-                               aux_coefficients};
-  std::vector<int> first_exponent(natoms + 1, nprimitives);
-  for (int i = nprimitives - 1; i >= 0; --i) first_exponent[atoms[i]] = i;
-  std::fill(result, result + static_cast<long>(nao) * (nao + 1) / 2 * naux, 0.0);
-  const BoysTable& table = BoysTable::get();
-  parallel_for(threads, SHARES, [&](int, int share) {
-    RowSums rows(primitives, orbitals, naux, result);
-    std::vector<double> integrals;
-    for (int a = 0, index = 0; a < natoms; ++a)
-      for (int b = 0; b <= a; ++b, ++index)
-        if (index % SHARES == share)
-          AtomPair(primitives, positions, first_exponent.data(), a, b)
-              .add_to(rows, table, primitives, shells, positions, integrals);
+  return guarded([&] {
+    const Primitives primitives{nprimitives, natoms, atoms, exponents, momenta, first_cartesian,
+                                ncartesians};
+    OrbitalShells orbitals{orbital_first, orbital, orbital_coefficient, {}};
+    for (int l = 0; l <= MAX_L; ++l) {
+      orbitals.harmonics[l] = harmonics;
+      harmonics += (2 * l + 1) * ncartesian(l);
+    }
+    const AuxiliaryShells shells{naux_shells, naux, aux_atoms, aux_momenta, aux_first_primitive,
+                                 aux_first_function, aux_exponents, aux_first_number,
+                                 aux_coefficients};
+    std::vector<int> first_exponent(natoms + 1, nprimitives);
+    for (int i = nprimitives - 1; i >= 0; --i) first_exponent[atoms[i]] = i;
+    std::fill(result, result + static_cast<long>(nao) * (nao + 1) / 2 * naux, 0.0);
+    const BoysTable& table = BoysTable::get();
+    parallel_for(threads, SHARES, [&](int, int share) {
+      RowSums rows(primitives, orbitals, naux, result);
+      std::vector<double> integrals;
+      for (int a = 0, index = 0; a < natoms; ++a)
+        for (int b = 0; b <= a; ++b, ++index)
+          if (index % SHARES == share)
+            AtomPair(primitives, positions, first_exponent.data(), a, b)
+                .add_to(rows, table, primitives, shells, positions, integrals);
+    });
   });
 }
 
 // (P|Q), (naux, naux): the first side is a function like the second.
-SRDFT_EXPORT void srdft_metric(int naux_shells, int naux, const int* aux_atoms,
+SRDFT_EXPORT int srdft_metric(int naux_shells, int naux, const int* aux_atoms,
                                const int* aux_momenta, const int* aux_first_primitive,
                                const int* aux_first_function, const double* aux_exponents,
                                const int* aux_first_number, const double* aux_coefficients,
                                const double* positions, double* result) {
-  const AuxiliaryShells shells{naux_shells, naux, aux_atoms, aux_momenta, aux_first_primitive,
-                               aux_first_function, aux_exponents, aux_first_number,
-                               aux_coefficients};
-  const BoysTable& table = BoysTable::get();
-  std::fill(result, result + static_cast<long>(naux) * naux, 0.0);
-  struct Bra {
-    int shell, primitive;
-  };
-  std::vector<Bra> bras[MAX_KET_L + 1];
-  for (int shell = 0; shell < naux_shells; ++shell)
-    for (int at = aux_first_primitive[shell]; at < aux_first_primitive[shell + 1]; ++at)
-      bras[aux_momenta[shell]].push_back({shell, at});
-  std::vector<double> integrals;
-  for (int l = 0; l <= MAX_KET_L; ++l) {
-    const std::size_t stride = static_cast<std::size_t>(nhermite(l)) * naux;
-    integrals.resize(WIDTH * stride);
-    for (std::size_t first = 0; first < bras[l].size(); first += WIDTH) {
-      const int count = static_cast<int>(std::min<std::size_t>(WIDTH, bras[l].size() - first));
-      Vec p, centre[3];
-      for (int lane = 0; lane < WIDTH; ++lane) {
-        const Bra& bra = bras[l][first + std::min(lane, count - 1)];
-        p[lane] = aux_exponents[bra.primitive];
-        for (int c = 0; c < 3; ++c) centre[c][lane] = positions[3 * aux_atoms[bra.shell] + c];
-      }
-      all_integrals_of(l, table, p, centre, shells, positions, integrals.data());
-      for (int lane = 0; lane < count; ++lane) {
-        const Bra& bra = bras[l][first + lane];
-        const double* S = aux_coefficients + aux_first_number[bra.primitive];
-        const double sign = l % 2 ? -1.0 : 1.0;  // of the second side, not of the first
-        for (int m = 0; m <= 2 * l; ++m) {
-          double* row = result + static_cast<long>(aux_first_function[bra.shell] + m) * naux;
-          for (int c = 0; c < ncartesian(l); ++c) {
-            const double factor = sign * S[c * (2 * l + 1) + m];
-            if (factor == 0.0) continue;
-            const double* from = integrals.data() + lane * stride +
-                                 static_cast<std::size_t>(nhermite(l - 1) + c) * naux;
-            for (int q = 0; q < naux; ++q) row[q] += factor * from[q];
+  return guarded([&] {
+    const AuxiliaryShells shells{naux_shells, naux, aux_atoms, aux_momenta, aux_first_primitive,
+                                 aux_first_function, aux_exponents, aux_first_number,
+                                 aux_coefficients};
+    const BoysTable& table = BoysTable::get();
+    std::fill(result, result + static_cast<long>(naux) * naux, 0.0);
+    struct Bra {
+      int shell, primitive;
+    };
+    std::vector<Bra> bras[MAX_KET_L + 1];
+    for (int shell = 0; shell < naux_shells; ++shell)
+      for (int at = aux_first_primitive[shell]; at < aux_first_primitive[shell + 1]; ++at)
+        bras[aux_momenta[shell]].push_back({shell, at});
+    std::vector<double> integrals;
+    for (int l = 0; l <= MAX_KET_L; ++l) {
+      const std::size_t stride = static_cast<std::size_t>(nhermite(l)) * naux;
+      integrals.resize(WIDTH * stride);
+      for (std::size_t first = 0; first < bras[l].size(); first += WIDTH) {
+        const int count = static_cast<int>(std::min<std::size_t>(WIDTH, bras[l].size() - first));
+        Vec p, centre[3];
+        for (int lane = 0; lane < WIDTH; ++lane) {
+          const Bra& bra = bras[l][first + std::min(lane, count - 1)];
+          p[lane] = aux_exponents[bra.primitive];
+          for (int c = 0; c < 3; ++c) centre[c][lane] = positions[3 * aux_atoms[bra.shell] + c];
+        }
+        all_integrals_of(l, table, p, centre, shells, positions, integrals.data());
+        for (int lane = 0; lane < count; ++lane) {
+          const Bra& bra = bras[l][first + lane];
+          const double* S = aux_coefficients + aux_first_number[bra.primitive];
+          const double sign = l % 2 ? -1.0 : 1.0;  // of the second side, not of the first
+          for (int m = 0; m <= 2 * l; ++m) {
+            double* row = result + static_cast<long>(aux_first_function[bra.shell] + m) * naux;
+            for (int c = 0; c < ncartesian(l); ++c) {
+              const double factor = sign * S[c * (2 * l + 1) + m];
+              if (factor == 0.0) continue;
+              const double* from = integrals.data() + lane * stride +
+                                   static_cast<std::size_t>(nhermite(l - 1) + c) * naux;
+              for (int q = 0; q < naux; ++q) row[q] += factor * from[q];
+            }
           }
         }
       }
     }
-  }
+  });
 }
 
 }  // namespace srdft

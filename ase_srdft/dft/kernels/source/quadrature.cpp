@@ -5,8 +5,6 @@
 //
 // block by block, with the derivatives by weights and by nuclei, whose orbitals and whose points
 // move.  dft/xc/quadrature.py is the same in torch.
-#include <new>
-
 #include "exported.hpp"
 #include "functionals.hpp"
 #include "orbital_sums.hpp"
@@ -260,8 +258,8 @@ void walk(const Kernel& kernel, const Basis& basis, const Geometries& at, int ge
 
 // Geometries are shared out first, then blocks: as many geometries at a time as threads.
 template <class Kernel>
-int run(const Kernel& kernel, const Basis& basis, const Geometries& at, int threads,
-        const Results& results) try {
+void run(const Kernel& kernel, const Basis& basis, const Geometries& at, int threads,
+         const Results& results) {
   const int together = std::min(threads, at.batch);
   std::vector<Share> shares(static_cast<std::size_t>(together) * SHARES, Share(basis));
   std::vector<Block> blocks;
@@ -275,21 +273,18 @@ int run(const Kernel& kernel, const Basis& basis, const Geometries& at, int thre
     });
     for (int i = 0; i < count; ++i) add_shares(shares, i * SHARES, basis, first + i, results);
   }
-  return 0;
-} catch (const std::bad_alloc&) {
-  return 1;
 }
 
 }  // namespace
-
-// Both return 0, or 1 if there was not enough memory.
 
 SRDFT_EXPORT int srdft_xc_energy(const Basis* basis, const Functional* functional,
                                  const Geometries* geometries, const double* density_matrix,
                                  int threads, double* energy, double* potential,
                                  double* by_weight, double* by_nucleus) {
   const Energy kernel{*functional, density_matrix, by_nucleus != nullptr};
-  return run(kernel, *basis, *geometries, threads, {energy, potential, by_weight, by_nucleus});
+  return guarded([&] {
+    run(kernel, *basis, *geometries, threads, {energy, potential, by_weight, by_nucleus});
+  });
 }
 
 // cotangent: W, symmetric
@@ -299,7 +294,9 @@ SRDFT_EXPORT int srdft_xc_potential_adjoint(const Basis* basis, const Functional
                                             int threads, double* by_matrix, double* by_weight,
                                             double* by_nucleus) {
   const PotentialAdjoint kernel{*functional, density_matrix, cotangent, by_nucleus != nullptr};
-  return run(kernel, *basis, *geometries, threads, {nullptr, by_matrix, by_weight, by_nucleus});
+  return guarded([&] {
+    run(kernel, *basis, *geometries, threads, {nullptr, by_matrix, by_weight, by_nucleus});
+  });
 }
 
 }  // namespace srdft::grid
