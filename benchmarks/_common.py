@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from ase.build import molecule
 from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model
 
@@ -99,6 +102,29 @@ def bohr(atoms: Atoms) -> torch.Tensor:
 def as_numpy(positions: torch.Tensor) -> np.ndarray:
     """Positions (natoms, 3) of a batch of one."""
     return positions[0].numpy()
+
+
+def pyscf_scf(
+    molecule: Molecule,
+    positions: torch.Tensor,
+    conv_tol: float,
+    *,
+    forces: bool,
+    density: np.ndarray | None = None,
+) -> Any:
+    """PySCF's converged SCF, from a density or its minao guess, and its gradient if wanted.
+
+    Raises:
+        RuntimeError: it did not converge.
+    """
+    scf = mean_field(molecule, as_numpy(positions))
+    scf.conv_tol = conv_tol
+    scf.kernel(dm0=density)
+    if not scf.converged:
+        raise RuntimeError(f"PySCF's SCF did not converge to {conv_tol:g} Hartree")
+    if forces:
+        scf.nuc_grad_method().kernel()
+    return scf
 
 
 def untrained(level: LevelOfTheory, atoms: Atoms, guess: str) -> ElectronicStateModel:

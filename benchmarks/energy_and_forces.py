@@ -23,10 +23,10 @@ from functools import partial
 import torch
 from _common import (
     add_conv_tol,
-    as_numpy,
     bohr,
     ethanol,
     numbers_of,
+    pyscf_scf,
     timing_parser,
     untrained,
     use_threads,
@@ -42,7 +42,6 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.projector import inverse_square_root
-from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
 from ase_srdft.models.shipped_models import model_path
@@ -55,16 +54,6 @@ BACKWARD = {
     "_BeckeWeightsBackward": "backward: grid",
     "_XCPotentialBackward": "backward: potential of the guess",
 }
-
-
-def pyscf(molecule: Molecule, positions: torch.Tensor, conv_tol: float) -> None:
-    """Converged SCF and gradient."""
-    scf = mean_field(molecule, as_numpy(positions))
-    scf.conv_tol = conv_tol
-    scf.kernel()
-    if not scf.converged:
-        raise RuntimeError(f"PySCF's SCF did not converge to {conv_tol:g} Hartree")
-    scf.nuc_grad_method().kernel()
 
 
 def graph(node: torch.autograd.graph.Node) -> Iterator[torch.autograd.graph.Node]:
@@ -144,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     molecules = {name: molecule_of(model, numbers_of(atoms)) for name, model in names.items()}
     reference = next(iter(molecules.values()))
     sides: dict[str, Callable[[], object]] = {
-        "PySCF": partial(pyscf, reference, positions, options.conv_tol)
+        "PySCF": partial(pyscf_scf, reference, positions, options.conv_tol, forces=True)
     }
     for name, model in names.items():
         sides[name] = partial(single_point, model, molecules[name], positions)

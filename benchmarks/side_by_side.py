@@ -5,18 +5,39 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Of the processor, all threads of this process together, and of the clock on the wall."""
+
+    cpu: float
+    wall: float
+
+
+def medians(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Seconds]:
+    """Median times of each side, taken in turn after a first round that does not count."""
+    times: dict[str, list[Seconds]] = {name: [] for name in sides}
+    for repeat in range(repeats + 1):
+        for name, side in sides.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            side()
+            spent = Seconds(time.process_time() - cpu, time.perf_counter() - wall)
+            if repeat > 0:
+                times[name].append(spent)
+    return {
+        name: Seconds(
+            statistics.median(each.cpu for each in values),
+            statistics.median(each.wall for each in values),
+        )
+        for name, values in times.items()
+    }
 
 
 def median_seconds(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median wall time of each side, taken in turn after a first round that does not count."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
-        for name, side in sides.items():
-            start = time.perf_counter()
-            side()
-            if repeat > 0:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    """Median wall times, as :func:`medians`."""
+    return {name: seconds.wall for name, seconds in medians(sides, repeats).items()}
 
 
 class Stopwatch:

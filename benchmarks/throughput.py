@@ -26,13 +26,12 @@ import json
 import math
 import os
 import resource
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +44,18 @@ from _common import (
     bohr,
     frames_of,
     numbers_of,
+    pyscf_scf,
     untrained,
     use_threads,
 )
 from ase import Atoms, units
 from ase.build import molecule as molecule_of_ase
 from ase.io import read
-from pyscf import scf as pyscf_scf
+from side_by_side import Seconds, medians
 
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.kernels import library
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
 from ase_srdft.models.shipped_models import list_models, model_path
@@ -123,47 +121,6 @@ def step_before(atoms: Atoms) -> Atoms:
     return earlier
 
 
-def solver(molecule: Molecule, positions: torch.Tensor, conv_tol: float) -> pyscf_scf.hf.SCF:
-    """PySCF's SCF object at a geometry."""
-    scf = mean_field(molecule, as_numpy(positions))
-    scf.conv_tol = conv_tol
-    return scf
-
-
-def reference(
-    molecule: Molecule,
-    positions: torch.Tensor,
-    conv_tol: float,
-    forces: bool,
-    density: np.ndarray | None = None,
-) -> None:
-    """PySCF's converged energy, and its forces."""
-    scf = solver(molecule, positions, conv_tol)
-    scf.kernel(dm0=density)
-    if not scf.converged:
-        raise RuntimeError(f"PySCF's SCF did not converge to {conv_tol:g} Hartree")
-    if forces:
-        scf.nuc_grad_method().kernel()
-
-
-def medians(
-    sides: Mapping[str, Callable[[], object]], repeats: int
-) -> dict[str, tuple[float, float]]:
-    """CPU and wall milliseconds of each side, in turn after a round that does not count."""
-    times: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
-    for repeat in range(repeats + 1):
-        for side, function in sides.items():
-            cpu, wall = time.process_time(), time.perf_counter()
-            function()
-            spent = (time.process_time() - cpu, time.perf_counter() - wall)
-            if repeat > 0:
-                times[side].append(spent)
-    return {
-        side: tuple(1e3 * statistics.median(column) for column in zip(*values, strict=True))
-        for side, values in times.items()
-    }
-
-
 class Bench:
     """The sides of every piece of work on one molecule.
 
@@ -190,11 +147,11 @@ class Bench:
         timings: list[Timing] = []
         for piece in work:
             for label, sides in self.sides(piece).items():
-                for side, (cpu, wall) in medians(sides, repeats).items():
-                    timings.append(self.timing(label, side, cpu, wall))
+                for side, seconds in medians(sides, repeats).items():
+                    timings.append(self.timing(label, side, seconds))
         return timings
 
-    def timing(self, work: str, side: str, cpu: float, wall: float) -> Timing:
+    def timing(self, work: str, side: str, seconds: Seconds) -> Timing:
         """A row of the table."""
         return Timing(
             molecule=self.name,
@@ -204,8 +161,8 @@ class Bench:
             work=work,
             side=side,
             threads=self.threads,
-            cpu_ms=cpu,
-            wall_ms=wall,
+            cpu_ms=1e3 * seconds.cpu,
+            wall_ms=1e3 * seconds.wall,
         )
 
     def sides(self, piece: str) -> dict[str, dict[str, Callable[[], object]]]:
@@ -220,15 +177,11 @@ class Bench:
             lambda: single_point(self.model, self.molecule, self.positions, forces=forces)
         )
         if self.with_pyscf:
-            before = solver(self.molecule, bohr(step_before(self.atoms)), self.conv_tol)
-            before.kernel()
-            density = before.make_rdm1()
-            sides[COLD] = lambda: self._reference(forces, None)
-            sides[WARM] = lambda: self._reference(forces, density)
+            earlier = bohr(step_before(self.atoms))
+            before = pyscf_scf(self.molecule, earlier, self.conv_tol, forces=False)
+            pyscf = partial(pyscf_scf, self.molecule, self.positions, self.conv_tol, forces=forces)
+            sides |= {COLD: pyscf, WARM: partial(pyscf, density=before.make_rdm1())}
         return {label: sides}
-
-    def _reference(self, forces: bool, density: np.ndarray | None) -> None:
-        reference(self.molecule, self.positions, self.conv_tol, forces, density)
 
     def _both(self, function: Callable[[], object]) -> dict[str, Callable[[], object]]:
         """A side of ours by the kernels, where there are any, and by torch."""

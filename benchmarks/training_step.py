@@ -23,6 +23,7 @@ from _common import (
     bohr,
     ethanol,
     numbers_of,
+    pyscf_scf,
     timing_parser,
     untrained,
     use_threads,
@@ -32,7 +33,6 @@ from side_by_side import Stopwatch, median_seconds, print_seconds
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import GUESSES, Molecule
-from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Label, LabelOrigin, Labels, frames_fingerprint
@@ -55,9 +55,7 @@ def filled_store(
 def pyscf(molecule: Molecule, frames: list[torch.Tensor], conv_tol: float) -> None:
     """Converged SCFs."""
     for positions in frames:
-        scf = mean_field(molecule, as_numpy(positions))
-        scf.conv_tol = conv_tol
-        scf.kernel()
+        pyscf_scf(molecule, positions, conv_tol, forces=False)
 
 
 def labels_of(molecule: Molecule, frames: list[torch.Tensor]) -> Labels:
