@@ -16,7 +16,7 @@ from typing import NoReturn
 from ase_srdft.cli.words import careful_words
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import nearest
-from ase_srdft.dft.kernels.library import description
+from ase_srdft.dft.kernels.library import chosen, description
 from ase_srdft.version import __version__
 
 __all__ = [
@@ -154,6 +154,7 @@ def _run(
     options = parser.parse_args(arguments)
     try:
         _check_folder()
+        chosen()  # the kernels that are asked for, before anything is written
         return command(options)
     except (BadInput, InputError) as err:
         code, reason = 2, str(err)

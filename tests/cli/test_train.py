@@ -734,3 +734,13 @@ def test_words_that_are_not_heard_cost_no_run(reader, folder, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == (reader == "full")
     assert all("cannot write to standard output (No space left on dev" in line for line in lines)
+
+
+def test_kernels_that_are_not_there_cost_no_run(folder):
+    words = [sys.executable, "-m", "ase_srdft.cli.train", "water.xyz", "-o", "run"]
+    environment = os.environ | {"ASE_SRDFT_KERNELS": "sse"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "ASE_SRDFT_KERNELS is 'sse'" in done.stderr
+    assert not os.path.exists("run")
