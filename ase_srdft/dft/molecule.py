@@ -44,6 +44,7 @@ class Molecule:
         numbers: atomic numbers, (natoms,).
         level: level of theory.
         guess: one of ``GUESSES`` (:func:`ase_srdft.dft.guess_fock.guess_fock`).
+        potential_basis: auxiliary basis in which a model expands a potential; None where none does.
 
     Raises:
         BadInput: no atoms, an unsupported element, an open shell, no electrons, unknown guess.
@@ -52,6 +53,7 @@ class Molecule:
     numbers: tuple[int, ...]
     level: LevelOfTheory
     guess: str = "roothaan"
+    potential_basis: str | None = None
 
     def __post_init__(self) -> None:
         if not self.numbers:
@@ -109,7 +111,7 @@ class Molecule:
     @cached_property
     def provider(self) -> IntegralProvider:
         """What evaluates the integrals."""
-        return LibcintProvider(self.numbers, self.level, self.guess)
+        return LibcintProvider(self.numbers, self.level, self.guess, self.potential_basis)
 
     @cached_property
     def charges(self) -> Float[Tensor, " natoms"]:

@@ -59,6 +59,7 @@ class ElectronicStateModel(nn.Module):
         guess: what :class:`ase_srdft.dft.molecule.Molecule` shall prepare for it.
         learning_rate: the highest, that suits the family; `ase-srdft-train` takes it where none
             is asked for (`OptimiserConfig.learning_rate`).
+        potential_basis: auxiliary basis that it expands a potential in; None if it predicts none.
 
     Args:
         level: level of theory.
@@ -69,6 +70,7 @@ class ElectronicStateModel(nn.Module):
     family: ClassVar[str]
     Config: ClassVar[type]
     learning_rate: ClassVar[float] = 1.0e-2
+    potential_basis: ClassVar[str | None] = None
     guess: str
 
     def __init__(self, level: LevelOfTheory, elements: tuple[int, ...], config: Any) -> None:

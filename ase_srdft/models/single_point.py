@@ -20,7 +20,12 @@ def molecule_of(model: ElectronicStateModel, numbers: tuple[int, ...]) -> Molecu
         BadInput: an element the model does not know, or an open shell.
     """
     model.check_elements(numbers)
-    return Molecule(numbers=numbers, level=model.level, guess=model.guess)
+    return Molecule(
+        numbers=numbers,
+        level=model.level,
+        guess=model.guess,
+        potential_basis=model.potential_basis,
+    )
 
 
 def single_point(

@@ -9,7 +9,6 @@ from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import from_plain
 from ase_srdft.common.torch_state import seeded, undisturbed
-from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel, family
 from ase_srdft.models.model_file import build_model
 from ase_srdft.parallel.ranks import Ranks
@@ -62,7 +61,7 @@ def build_parts(
         raise BadInput("nothing to train on: give frames, or let the run sample (self_refine)")
     device = torch_device(ranks.device_name(config.device))
     model = model if model is not None else initial_model(config, dataset)
-    molecules: list[Molecule] = dataset.molecules(config.level, model.guess)
+    molecules = dataset.molecules(config.level, model.guess, model.potential_basis)
     names = names_of(molecules)
     notes = notes_on(dataset, names, config)
     for molecule in molecules:

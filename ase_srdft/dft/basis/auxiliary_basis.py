@@ -30,12 +30,15 @@ class AuxiliaryShell:
     coefficients: Float[np.ndarray, " nprimitive"]
 
 
-def auxiliary_shells(numbers: tuple[int, ...], name: str) -> list[AuxiliaryShell]:
+def auxiliary_shells(
+    numbers: tuple[int, ...], name: str, highest: int | None = None
+) -> list[AuxiliaryShell]:
     """The shells of a molecule, atom after atom, in PySCF's order.
 
     Args:
         numbers: atomic numbers.
         name: of the auxiliary basis.
+        highest: angular momentum; None for all.
 
     Raises:
         BadInput: an unknown basis, or an element that it does not cover.
@@ -44,6 +47,7 @@ def auxiliary_shells(numbers: tuple[int, ...], name: str) -> list[AuxiliaryShell
         AuxiliaryShell(atom=atom, angular=angular, exponents=exponents, coefficients=coefficients)
         for atom, number in enumerate(numbers)
         for angular, exponents, coefficients in _element_shells(name, number)
+        if highest is None or angular <= highest
     ]
 
 

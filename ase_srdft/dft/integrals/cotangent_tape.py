@@ -35,14 +35,14 @@ class CoulombCotangent:
     Attributes:
         matrices: D, symmetric.
         coefficients: c.
-        left: l.
-        right: r.
+        left: l; None for nothing of the metric.
+        right: r; likewise.
     """
 
     matrices: Float[np.ndarray, "nterms nao nao"]
     coefficients: Float[np.ndarray, "nterms naux"]
-    left: Float[np.ndarray, " naux"]
-    right: Float[np.ndarray, " naux"]
+    left: Float[np.ndarray, " naux"] | None = None
+    right: Float[np.ndarray, " naux"] | None = None
 
 
 class CotangentTape:

@@ -7,8 +7,8 @@ by the nuclei for any cotangent.  Everything above it is torch.  libcint is the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,9 +21,20 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.integrals.cotangent_tape import CotangentTape, CoulombCotangent
 from ase_srdft.dft.kernels.arrays import as_array
 
-__all__ = ["IntegralProvider", "Integrals", "evaluate_integrals"]
+__all__ = [
+    "AUXILIARY_SETS",
+    "HIGHEST_OF_POTENTIAL",
+    "IntegralProvider",
+    "Integrals",
+    "evaluate_integrals",
+]
 
 Arrays = dict[str, NDArray[np.float64]]
+#: What the fields of each auxiliary set begin with: that of the level of theory, and that of a
+#: model's potential where it is another.
+AUXILIARY_SETS = ("", "potential_")
+#: Highest angular momentum of a set that is there for a potential alone.
+HIGHEST_OF_POTENTIAL = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +52,11 @@ class Integrals:
         cotangent_slots: where Coulomb nodes leave what belongs to (mu nu | Q) and the metric
             (:mod:`ase_srdft.dft.integrals.cotangent_tape`); None where they are differentiated
             as arrays, or not at all.
+        potential_three_center: the same for the auxiliary functions of a model's potential, where
+            they are others than the level of theory's; so are the next three.
+        potential_metric: likewise.
+        potential_metric_factor: likewise.
+        potential_cotangent_slots: likewise.
         four_center: (mu nu | lambda sigma) (Hartree).
     """
 
@@ -52,7 +68,24 @@ class Integrals:
     metric: Float[Tensor, "batch naux naux"] | None = None
     metric_factor: Float[Tensor, "batch naux naux"] | None = None
     cotangent_slots: Float[Tensor, "batch nslots"] | None = None
+    potential_three_center: Float[Tensor, "batch npair naux"] | None = None
+    potential_metric: Float[Tensor, "batch naux naux"] | None = None
+    potential_metric_factor: Float[Tensor, "batch naux naux"] | None = None
+    potential_cotangent_slots: Float[Tensor, "batch nslots"] | None = None
     four_center: Float[Tensor, "batch nao nao nao nao"] | None = None
+
+    def of_potential(self) -> Integrals:
+        """These with the auxiliary functions of a model's potential as the fitting ones."""
+        if self.potential_three_center is None:
+            return self
+        return replace(
+            self,
+            three_center=self.potential_three_center,
+            metric=self.potential_metric,
+            metric_factor=self.potential_metric_factor,
+            cotangent_slots=self.potential_cotangent_slots,
+            four_center=None,
+        )
 
 
 @runtime_checkable
@@ -66,8 +99,8 @@ class IntegralProvider(Protocol):
     names: tuple[str, ...]
 
     @property
-    def takes_terms(self) -> bool:
-        """Whether :meth:`pull_back` also takes the cotangents that Coulomb nodes leave."""
+    def taped_sets(self) -> tuple[str, ...]:
+        """The auxiliary sets for which :meth:`pull_back` takes what Coulomb nodes leave."""
         ...
 
     def evaluate(self, positions: Float[np.ndarray, "natoms 3"]) -> Arrays:
@@ -78,7 +111,7 @@ class IntegralProvider(Protocol):
         self,
         positions: Float[np.ndarray, "natoms 3"],
         cotangents: Arrays,
-        terms: Sequence[CoulombCotangent] = (),
+        terms: Mapping[str, Sequence[CoulombCotangent]] | None = None,
     ) -> Float[np.ndarray, "natoms 3"]:
         """Gradient by the nuclei of ``sum(cotangent * integral)``, any cotangents, by name."""
         ...
@@ -95,9 +128,10 @@ class _IntegralOperation(torch.autograd.Function):
             torch.as_tensor(np.stack([a[name] for a in arrays]), device=positions.device)
             for name in provider.names
         ]
-        ctx.tapes = [CotangentTape() for _ in coordinates] if provider.takes_terms else []
-        if ctx.tapes:
-            tensors.append(torch.cat([tape.slots() for tape in ctx.tapes]).to(positions.device))
+        ctx.taped_sets = provider.taped_sets
+        ctx.tapes = [[CotangentTape() for _ in coordinates] for _ in ctx.taped_sets]
+        for tapes in ctx.tapes:
+            tensors.append(torch.cat([tape.slots() for tape in tapes]).to(positions.device))
         return tuple(tensors)
 
     @staticmethod
@@ -108,11 +142,15 @@ class _IntegralOperation(torch.autograd.Function):
             for name, cotangent in zip(names, cotangents, strict=False)
             if cotangent is not None
         }
-        by_slots = cotangents[len(names)] if ctx.tapes else None
+        by_slots = [None if c is None else c.cpu() for c in cotangents[len(names) :]]
         gradients = []
         for i, geometry in enumerate(ctx.coordinates):
             own = {name: cotangent[i] for name, cotangent in given.items()}
-            terms = [] if by_slots is None else ctx.tapes[i].taken(by_slots[i].cpu())
+            terms = {
+                prefix: tapes[i].taken(by_slot[i])
+                for prefix, tapes, by_slot in zip(ctx.taped_sets, ctx.tapes, by_slots, strict=True)
+                if by_slot is not None
+            }
             gradients.append(ctx.provider.pull_back(geometry, own, terms))
         return torch.as_tensor(np.stack(gradients), device=ctx.device), None
 
@@ -127,17 +165,26 @@ def evaluate_integrals(
     """
     tensors: tuple[Tensor, ...] = _IntegralOperation.apply(positions, provider)  # type: ignore[no-untyped-call]
     named: dict[str, Tensor | None] = dict(zip(provider.names, tensors, strict=False))
-    metric = named.get("metric")
-    if metric is not None:
-        factor, failures = torch.linalg.cholesky_ex(metric.detach())
-        if bool(failures.any()):
-            raise BadInput(
-                "the metric of the auxiliary functions is singular: atoms too close together or a "
-                "linearly dependent basis"
-            )
-        named["metric_factor"] = factor
+    slots = tensors[len(provider.names) :]
+    taped = dict(zip(provider.taped_sets, slots, strict=True))
+    for prefix in AUXILIARY_SETS:
+        metric = named.get(f"{prefix}metric")
+        if metric is None:
+            continue
+        named[f"{prefix}metric_factor"] = _cholesky_factor(metric.detach())
         if not metric.requires_grad:
-            named["metric"] = None
-        elif len(tensors) > len(provider.names):
-            named["cotangent_slots"] = tensors[-1]
+            named[f"{prefix}metric"] = None
+        elif prefix in taped:
+            named[f"{prefix}cotangent_slots"] = taped[prefix]
     return Integrals(**named)  # type: ignore[arg-type]
+
+
+def _cholesky_factor(metric: Float[Tensor, "batch naux naux"]) -> Float[Tensor, "batch naux naux"]:
+    factor: Tensor
+    factor, failures = torch.linalg.cholesky_ex(metric)
+    if bool(failures.any()):
+        raise BadInput(
+            "the metric of the auxiliary functions is singular: atoms too close together or a "
+            "linearly dependent basis"
+        )
+    return factor

@@ -117,14 +117,18 @@ class Dataset:
                 digest.update(np.ascontiguousarray(fock).tobytes())
         return digest.hexdigest()
 
-    def molecules(self, level: LevelOfTheory, guess: str) -> list[Molecule]:
-        """Every molecule at a level of theory.
+    def molecules(
+        self, level: LevelOfTheory, guess: str, potential_basis: str | None = None
+    ) -> list[Molecule]:
+        """Every molecule at a level of theory, with what a model needs of it (`Molecule`).
 
         Raises:
             BadInput: open shells, unsupported elements, an unknown basis.
         """
         made = {
-            numbers: Molecule(numbers=numbers, level=level, guess=guess)
+            numbers: Molecule(
+                numbers=numbers, level=level, guess=guess, potential_basis=potential_basis
+            )
             for numbers in self.compositions
         }
         return [made[numbers] for numbers in self.compositions]

@@ -45,8 +45,8 @@ def provider_of(numbers, **level):
     """With the kernels, whatever computed first; the oracle while torch is asked for."""
     with using_torch():
         provider = LibcintProvider(numbers, LevelOfTheory(**level), "core")
-        assert not provider.takes_terms
-    assert provider.takes_terms
+        assert not provider.taped_sets
+    assert provider.taped_sets
     return provider
 
 
@@ -81,12 +81,13 @@ def assert_equals_libcint(numbers, coordinates, nthreads=1, **level):
     rows, columns = np.tril_indices(nao)
     packed = matrices[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
     with using_torch():
-        dense = provider._pull_three_center(coordinates, packed.T @ vectors[0])
-        metric = provider._pull_metric(coordinates, vectors[1].T @ vectors[2])
-        core = provider._pull_core_hamiltonian(coordinates, matrices[0])
+        dense = provider.pull_back(coordinates, {"three_center": packed.T @ vectors[0]})
+        metric = provider.pull_back(coordinates, {"metric": vectors[1].T @ vectors[2]})
+        core = provider.pull_back(coordinates, {"core_hamiltonian": matrices[0]})
     assert_same(three, dense, 1e-12)
     assert_same(two, metric, 1e-12)
-    assert_same(provider._pull_core_hamiltonian(coordinates, matrices[0]), core, 1e-12)
+    compiled = provider.pull_back(coordinates, {"core_hamiltonian": matrices[0]})
+    assert_same(compiled, core, 1e-12)
     assert np.abs(one.sum(0)).max() < 1e-9 * np.abs(one).max()
 
 
@@ -166,7 +167,7 @@ def batch_of_two():
 def expected_gradients(both, matrix):
     with using_torch():
         molecule = Molecule(numbers=(8, 1, 1), level=LevelOfTheory(basis="sto-3g"), guess="core")
-        assert not molecule.provider.takes_terms
+        assert not molecule.provider.taped_sets
         leaves = [both.clone().requires_grad_(), matrix.clone().requires_grad_()]
         return torch.autograd.grad(energy_of(molecule, *leaves), leaves)
 
