@@ -14,7 +14,13 @@ from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.sampling.workers.sampler_message import from_message, to_message
 from ase_srdft.training.trainer import Trainer
 from tests.tools.pretend_device import PretendTensor, TwoDevices, pretend_device
-from tests.tools.small_models import ORBITAL_NETWORK, orbital_model, small_model, water
+from tests.tools.small_models import (
+    ORBITAL_NETWORK,
+    orbital_model,
+    potential_model,
+    small_model,
+    water,
+)
 from tests.tools.small_training import events_of, sampling_trainer, small_config, small_dataset
 
 LEVELS = [
@@ -88,7 +94,17 @@ def test_energies_and_forces_of_the_families_on_orbital_tokens(family, device):
     assert_same(*single_points(orbital_model(family), device))
 
 
-FAMILIES = {"fock": {}, "coefficient": ORBITAL_NETWORK, "qpt": ORBITAL_NETWORK}
+@pytest.mark.parametrize("level", LEVELS, ids=str)
+def test_energies_and_forces_of_the_potential_family(level, device):
+    assert_same(*single_points(potential_model(level=level), device))
+
+
+FAMILIES = {
+    "fock": {},
+    "potential": {"features": 8, "layers": 1},
+    "coefficient": ORBITAL_NETWORK,
+    "qpt": ORBITAL_NETWORK,
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

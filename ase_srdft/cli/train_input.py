@@ -119,7 +119,7 @@ def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
     if guess is not None and "guess" not in {field.name for field in fields(cls.Config)}:
         raise BadInput(
             f"--guess {guess}: models of the family {name!r} start from no Fock matrix; leave it "
-            "out, or use --model fock or qpt"
+            "out, or use --model potential, fock or qpt"
         )
     if isinstance(plain.get("model_config"), dict):
         plain["model_config"] = convert_all(cls.Config, plain["model_config"], "model_config")

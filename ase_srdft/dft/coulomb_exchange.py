@@ -12,18 +12,22 @@ from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent, tape_of
 from ase_srdft.dft.integrals.provider import Integrals
 
 __all__ = [
+    "claimed",
     "coulomb_energy",
     "coulomb_matrix",
     "exchange_matrix",
     "from_lower_triangle",
+    "laid_down",
     "lower_triangle",
+    "projected",
+    "solved",
 ]
 
 
-def lower_triangle(matrix: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch npair"]:
+def lower_triangle(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch npair"]:
     """The lower triangle by rows."""
     rows, columns = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], device=matrix.device)
-    return matrix[:, rows, columns]
+    return matrix[..., rows, columns]
 
 
 def from_lower_triangle(packed: Tensor, n: int) -> Tensor:
@@ -52,28 +56,30 @@ class _MetricSolve(torch.autograd.Function):
         return -by_rhs @ solution.transpose(-1, -2), None, by_rhs
 
 
-def _projected(three_center: Tensor, matrix: Tensor) -> Float[Tensor, "batch naux 1"]:
-    """(Q|P) of a symmetric matrix."""
+def projected(
+    three_center: Float[Tensor, "batch npair naux"], matrices: Float[Tensor, "batch n nao nao"]
+) -> Float[Tensor, "batch naux n"]:
+    """(Q|P) of symmetric matrices."""
     # off the diagonal a packed element stands for two
-    doubled = 2.0 * matrix - torch.diag_embed(matrix.diagonal(dim1=1, dim2=2))
-    return three_center.transpose(1, 2) @ lower_triangle(doubled)[..., None]
+    doubled = 2.0 * matrices - torch.diag_embed(matrices.diagonal(dim1=-2, dim2=-1))
+    return three_center.transpose(1, 2) @ lower_triangle(doubled).transpose(1, 2)
 
 
 def _fitted(
     three_center: Tensor, factor: Tensor, matrix: Tensor
 ) -> tuple[Float[Tensor, "batch nao nao"], Float[Tensor, "batch naux"]]:
     """J of a symmetric matrix, and its fitted density c = V^-1 (Q|P)."""
-    density = torch.cholesky_solve(_projected(three_center, matrix), factor)
+    density = torch.cholesky_solve(projected(three_center, matrix[:, None]), factor)
     coulomb = from_lower_triangle((three_center @ density)[..., 0], matrix.shape[-1])
     return coulomb, density[..., 0]
 
 
-def _claimed(slots: Tensor | None, wanted: bool) -> list[int]:
+def claimed(slots: Tensor | None, wanted: bool) -> list[int]:
     """A slot for each geometry, where the nuclei are to be differentiated by."""
     return [] if slots is None or not wanted else [tape_of(row).claim() for row in slots]
 
 
-def _laid_down(slots: Tensor, claims: list[int], cotangents: list[CoulombCotangent]) -> Tensor:
+def laid_down(slots: Tensor, claims: list[int], cotangents: list[CoulombCotangent]) -> Tensor:
     """Leave the factors at the slots; the derivative by the slots."""
     by_slots = torch.zeros_like(slots)
     for row, (slot, cotangent) in enumerate(zip(claims, cotangents, strict=True)):
@@ -94,7 +100,7 @@ class _FittedCoulomb(torch.autograd.Function):
         ctx: Any, matrix: Tensor, slots: Tensor | None, three_center: Tensor, factor: Tensor
     ) -> Tensor:
         coulomb, density = _fitted(three_center, factor, matrix)
-        ctx.claims = _claimed(slots, ctx.needs_input_grad[1])
+        ctx.claims = claimed(slots, ctx.needs_input_grad[1])
         ctx.save_for_backward(matrix, slots, three_center, factor, density)
         return coulomb
 
@@ -114,7 +120,7 @@ class _FittedCoulomb(torch.autograd.Function):
             )
             for i in range(len(matrix))
         ]
-        return by_matrix, _laid_down(slots, ctx.claims, terms), None, None
+        return by_matrix, laid_down(slots, ctx.claims, terms), None, None
 
 
 class _FittedCoulombEnergy(torch.autograd.Function):
@@ -125,7 +131,7 @@ class _FittedCoulombEnergy(torch.autograd.Function):
         ctx: Any, matrix: Tensor, slots: Tensor | None, three_center: Tensor, factor: Tensor
     ) -> tuple[Tensor, Tensor]:
         coulomb, density = _fitted(three_center, factor, matrix)
-        ctx.claims = _claimed(slots, ctx.needs_input_grad[1])
+        ctx.claims = claimed(slots, ctx.needs_input_grad[1])
         ctx.save_for_backward(matrix, slots, coulomb, density)
         ctx.mark_non_differentiable(coulomb)
         return 0.5 * (matrix * coulomb).sum((1, 2)), coulomb
@@ -146,12 +152,15 @@ class _FittedCoulombEnergy(torch.autograd.Function):
             )
             for i in range(len(matrix))
         ]
-        return by_matrix, _laid_down(slots, ctx.claims, terms), None, None
+        return by_matrix, laid_down(slots, ctx.claims, terms), None, None
 
 
-def _leaves_no_array(integrals: Integrals) -> bool:
-    """Whether (mn|Q) and the metric need no derivative, or have slots for it."""
-    return integrals.cotangent_slots is not None or integrals.metric is None
+def solved(integrals: Integrals, rhs: Float[Tensor, "batch naux n"]) -> Tensor:
+    """V^-1 b, differentiable by the metric as an array."""
+    solution: Tensor = _MetricSolve.apply(  # type: ignore[no-untyped-call]
+        integrals.metric, integrals.metric_factor, rhs
+    )
+    return solution
 
 
 def coulomb_matrix(
@@ -165,7 +174,7 @@ def coulomb_matrix(
         return coulomb.reshape(-1, nao, nao)
     assert integrals.three_center is not None
     assert integrals.metric_factor is not None
-    if _leaves_no_array(integrals):
+    if integrals.leaves_no_array:
         coulomb = _FittedCoulomb.apply(  # type: ignore[no-untyped-call]
             density_matrix,
             integrals.cotangent_slots,
@@ -173,10 +182,7 @@ def coulomb_matrix(
             integrals.metric_factor,
         )
         return coulomb
-    projected = _projected(integrals.three_center, density_matrix)
-    fitted = _MetricSolve.apply(  # type: ignore[no-untyped-call]
-        integrals.metric, integrals.metric_factor, projected
-    )
+    fitted = solved(integrals, projected(integrals.three_center, density_matrix[:, None]))
     return from_lower_triangle((integrals.three_center @ fitted)[..., 0], nao)
 
 
@@ -184,7 +190,7 @@ def coulomb_energy(
     integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch nao nao"]]:
     """E_J = 1/2 Tr P J[P] (Hartree), differentiable by P and the nuclei, and J[P], detached."""
-    if integrals.four_center is None and _leaves_no_array(integrals):
+    if integrals.four_center is None and integrals.leaves_no_array:
         assert integrals.three_center is not None
         pair: tuple[Tensor, Tensor] = _FittedCoulombEnergy.apply(  # type: ignore[no-untyped-call]
             density_matrix,

@@ -8,13 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.dft.fitted_density import fitted_densities
 from ase_srdft.dft.fock_matrix import fock_matrix
 from ase_srdft.dft.integrals.provider import Integrals
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.xc.quadrature import Quadrature
 
-__all__ = ["DAMPING", "Guess", "guess_fock", "minimal_density_matrix", "roothaan_step"]
+__all__ = [
+    "DAMPING",
+    "Guess",
+    "aufbau_density_matrix",
+    "guess_changes",
+    "guess_fock",
+    "minimal_density_matrix",
+]
 
 #: How far the guess ``roothaan`` goes (``benchmarks/guess_choice.py`` compares others).
 DAMPING = 0.3
@@ -27,10 +35,13 @@ class Guess:
     Attributes:
         fock: F_guess(R) (Hartree).
         step: F[P0] - F0, the undamped Roothaan step (Hartree); None but for ``roothaan``.
+        density_matrices: what it was made of: the superposed atoms' (``minao`` and ``roothaan``),
+            then P0 (``roothaan``).
     """
 
     fock: Float[Tensor, "batch nao nao"]
     step: Float[Tensor, "batch nao nao"] | None = None
+    density_matrices: tuple[Float[Tensor, "batch nao nao"], ...] = ()
 
 
 def minimal_density_matrix(
@@ -43,17 +54,14 @@ def minimal_density_matrix(
     return (orbitals * occupations) @ orbitals.transpose(-1, -2)
 
 
-def roothaan_step(
+def aufbau_density_matrix(
     molecule: Molecule,
-    integrals: Integrals,
-    quadrature: Quadrature,
     orthogonaliser: Float[Tensor, "batch nao nao"],
     fock: Float[Tensor, "batch nao nao"],
 ) -> Float[Tensor, "batch nao nao"]:
-    """F[P0] - F0, P0 the aufbau density of F0: how the electrons answer to a Fock matrix."""
+    """P of the lowest orbitals of a Fock matrix."""
     projector, _, _ = occupied_projector(orthogonaliser @ fock @ orthogonaliser, molecule.nocc)
-    density_matrix = 2.0 * orthogonaliser @ projector @ orthogonaliser
-    return fock_matrix(integrals, quadrature, density_matrix) - fock
+    return 2.0 * orthogonaliser @ projector @ orthogonaliser
 
 
 def guess_fock(
@@ -82,8 +90,28 @@ def guess_fock(
         assert integrals.guess_potential is not None
         return Guess(fock=core + integrals.guess_potential)
     assert quadrature is not None
-    fock = fock_matrix(integrals, quadrature, minimal_density_matrix(molecule, integrals))
+    atoms = minimal_density_matrix(molecule, integrals)
+    fock = fock_matrix(integrals, quadrature, atoms)
     if molecule.guess == "minao":
-        return Guess(fock=fock)
-    step = roothaan_step(molecule, integrals, quadrature, orthogonaliser, fock)
-    return Guess(fock=fock + DAMPING * step, step=step)
+        return Guess(fock=fock, density_matrices=(atoms,))
+    aufbau = aufbau_density_matrix(molecule, orthogonaliser, fock)
+    # how the electrons answer to a Fock matrix
+    step = fock_matrix(integrals, quadrature, aufbau) - fock
+    return Guess(fock=fock + DAMPING * step, step=step, density_matrices=(atoms, aufbau))
+
+
+def guess_changes(
+    molecule: Molecule,
+    integrals: Integrals,
+    orthogonaliser: Float[Tensor, "batch nao nao"],
+    guess: Guess,
+) -> Float[Tensor, "batch 2 nchanges naux"]:
+    """How far the guess's aufbau state is from what the guess was made of, in auxiliary functions.
+
+    Of P[F_guess] - P for each of `Guess.density_matrices`: first the potentials (Hartree), then
+    the fitted densities.
+    """
+    state = aufbau_density_matrix(molecule, orthogonaliser, guess.fock)
+    changes = torch.stack([state - earlier for earlier in guess.density_matrices], 1)
+    both = fitted_densities(integrals, changes)
+    return torch.stack(both, 1).transpose(2, 3)

@@ -12,10 +12,11 @@ from torch import Tensor
 from ase_srdft.common.elements import hill_formula
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.basis.atomic_orbitals import Basis
+from ase_srdft.dft.basis.auxiliary_basis import AuxiliaryShell, auxiliary_shells
 from ase_srdft.dft.basis.guess_tables import minimal_basis
 from ase_srdft.dft.grid.molecular_grid import GridTemplate
 from ase_srdft.dft.integrals.libcint import LibcintProvider
-from ase_srdft.dft.integrals.provider import IntegralProvider
+from ase_srdft.dft.integrals.provider import HIGHEST_OF_POTENTIAL, IntegralProvider
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 
 __all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule", "check_guess"]
@@ -112,6 +113,14 @@ class Molecule:
     def provider(self) -> IntegralProvider:
         """What evaluates the integrals."""
         return LibcintProvider(self.numbers, self.level, self.guess, self.potential_basis)
+
+    @cached_property
+    def potential_shells(self) -> list[AuxiliaryShell]:
+        """The auxiliary functions of a model's potential, as the integrals have them."""
+        assert self.potential_basis is not None
+        shared = self.potential_basis == self.level.auxiliary_basis
+        highest = None if shared else HIGHEST_OF_POTENTIAL
+        return auxiliary_shells(self.numbers, self.potential_basis, highest)
 
     @cached_property
     def charges(self) -> Float[Tensor, " natoms"]:

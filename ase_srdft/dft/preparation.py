@@ -11,7 +11,7 @@ from torch import Tensor
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.grid.molecular_grid import Grid, build_grid
-from ase_srdft.dft.guess_fock import guess_fock
+from ase_srdft.dft.guess_fock import guess_changes, guess_fock
 from ase_srdft.dft.integrals.provider import evaluate_integrals
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate
@@ -57,6 +57,9 @@ def _prepare(molecule: Molecule, positions: Tensor, level: int) -> Geometry:
     orthogonaliser = inverse_square_root(integrals.overlap)
     quadrature = _coarse_quadrature(molecule, positions, grid if level == COARSE_GRID else None)
     guess = guess_fock(molecule, integrals, quadrature, orthogonaliser)
+    changes = None
+    if molecule.potential_basis is not None and guess.density_matrices:
+        changes = guess_changes(molecule, integrals, orthogonaliser, guess)
     return Geometry(
         molecule=molecule,
         positions=positions,
@@ -65,6 +68,7 @@ def _prepare(molecule: Molecule, positions: Tensor, level: int) -> Geometry:
         orthogonaliser=orthogonaliser,
         guess_fock=guess.fock,
         guess_step=guess.step,
+        guess_changes=changes,
     )
 
 

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 #: The tensors of a geometry itself, besides its integrals and its grid.
-_OWN = ("positions", "orthogonaliser", "guess_fock", "guess_step")
+_OWN = ("positions", "orthogonaliser", "guess_fock", "guess_step", "guess_changes")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +43,8 @@ class Geometry:
         orthogonaliser: X = S^(-1/2).
         guess_fock: F_guess(R) (Hartree), its quadrature on the coarse grid.
         guess_step: the undamped Roothaan step that is part of it (Hartree), if there is one.
+        guess_changes: what a model of a potential reads of the guess
+            (`ase_srdft.dft.guess_fock.guess_changes`).
     """
 
     molecule: Molecule
@@ -52,6 +54,7 @@ class Geometry:
     orthogonaliser: Float[Tensor, "batch nao nao"]
     guess_fock: Float[Tensor, "batch nao nao"]
     guess_step: Float[Tensor, "batch nao nao"] | None = None
+    guess_changes: Float[Tensor, "batch 2 nchanges naux"] | None = None
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -92,8 +92,8 @@ class ElectronicStateModel(nn.Module):
             BadInput: the family predicts orbitals without one.
         """
         raise BadInput(
-            f"the family {self.family!r} predicts no Hamiltonian: use one that does ('fock'), or "
-            "the loss 'energy'"
+            f"the family {self.family!r} predicts no Hamiltonian: use one that does ('potential' "
+            "or 'fock'), or the loss 'energy'"
         )
 
     @property
@@ -120,6 +120,7 @@ class ElectronicStateModel(nn.Module):
 #: Families that come with the package, each in the module of its name.
 FAMILIES = {
     "fock": "ase_srdft.models.fock.fock_model",
+    "potential": "ase_srdft.models.potential.potential_model",
     "coefficient": "ase_srdft.models.orbital_tokens.coefficient_model",
     "qpt": "ase_srdft.models.orbital_tokens.qpt_model",
 }

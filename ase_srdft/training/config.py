@@ -84,7 +84,7 @@ class TrainingConfig:
 
     Attributes:
         level: level of theory.
-        model: family of models: ``fock``, ``coefficient`` or ``qpt``.
+        model: family of models: ``potential``, ``fock``, ``coefficient`` or ``qpt``.
         model_config: settings of the model's family, such as ``features`` and ``layers``.
         loss: ``energy``, which needs no labels, or ``hamiltonian``, which does.  The first is the
             Kohn-Sham energy of the predicted state; the second is the error of the predicted Fock

@@ -15,7 +15,7 @@ from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.weight_updater import WeightUpdater
 from tests.tools.molecules import assert_gradient, prepared, system
-from tests.tools.small_models import orbital_model, small_model
+from tests.tools.small_models import orbital_model, potential_model, small_model
 
 ELEMENTS = (1, 6, 8)
 
@@ -23,12 +23,14 @@ ELEMENTS = (1, 6, 8)
 def model_of(name, level=None, **config):
     if name == "fock":
         return small_model(ELEMENTS, grid_level=0, **(level or {})).double()
+    if name == "potential":
+        return potential_model(ELEMENTS, level=level)
     return orbital_model(name, ELEMENTS, level=level, **config)
 
 
 def geometry_of(model, name="H2O", seed=0):
-    level = model.level.to_dict()
-    return prepared(name, guess=model.guess, seed=seed, **level)
+    needs = {"guess": model.guess, "potential_basis": model.potential_basis}
+    return prepared(name, seed=seed, **needs, **model.level.to_dict())
 
 
 def test_every_family_is_found_by_its_name():
@@ -110,7 +112,7 @@ def test_forces_by_finite_differences_of_the_models_own_energy(kind, level, conf
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_saved_model_gives_the_same_state(kind, tmp_path):
-    config = {} if kind == "fock" else {"frame": "random"}
+    config = {} if kind in ("fock", "potential") else {"frame": "random"}
     model = model_of(kind, **config).float()
     save_model(tmp_path / "m.srdft", model, {})
     loaded = load_model(tmp_path / "m.srdft").model

@@ -31,11 +31,14 @@ def atoms_named(name):
     return Atoms(name) if name in ("He", "Ne") else ase_molecule(name)
 
 
-def system(name, *, stretch=0.1, seed=0, guess="sap", **level):
+def system(name, *, stretch=0.1, seed=0, guess="sap", potential_basis=None, **level):
     """A molecule and its positions (1, natoms, 3) in Bohr, displaced at random by ``stretch``."""
     atoms = atoms_named(name)
     molecule = Molecule(
-        numbers=tuple(int(n) for n in atoms.numbers), level=LevelOfTheory(**level), guess=guess
+        numbers=tuple(int(n) for n in atoms.numbers),
+        level=LevelOfTheory(**level),
+        guess=guess,
+        potential_basis=potential_basis,
     )
     noise = np.random.default_rng(seed).standard_normal(atoms.positions.shape)
     return molecule, torch.tensor(atoms.positions / Bohr + stretch * noise)[None]
@@ -107,7 +110,12 @@ def harmonics_rotation(angular, matrix):
 
 def orbital_rotation(basis, numbers, matrix):
     """U, the orbitals of atoms under an orthogonal matrix; in PySCF's order p is (x, y, z)."""
-    by_angular = {0: torch.eye(1, dtype=torch.float64), 1: matrix}
-    by_angular |= {angular: harmonics_rotation(angular, matrix) for angular in (2, 3)}
     shells = [angular for n in numbers for angular in element_basis(basis, n).angular_momenta]
+    return rotation_of_shells(shells, matrix)
+
+
+def rotation_of_shells(shells, matrix):
+    """The functions of shells of these angular momenta under an orthogonal matrix."""
+    by_angular = {0: torch.eye(1, dtype=torch.float64), 1: matrix}
+    by_angular |= {angular: harmonics_rotation(angular, matrix) for angular in (2, 3, 4)}
     return torch.block_diag(*(by_angular[angular] for angular in shells))

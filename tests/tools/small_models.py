@@ -21,6 +21,18 @@ def small_model(elements=(1, 8), seed=0, scale=0.02, **level):
     return model
 
 
+def potential_model(elements=(1, 8), seed=0, scale=0.05, level=None, **config):
+    """A float64 model of a potential that is not zero, and tells exact exchange."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        level = LevelOfTheory(**(LEVEL | {"grid_level": 0} | (level or {})))
+        settings = {"features": 16, "layers": 2, "nradial": 10} | config
+        model = build_model("potential", level, elements, settings).double()
+        for weights in (model.writing.weight, model.exchange):
+            torch.nn.init.normal_(weights, std=scale)
+    return model
+
+
 ORBITAL_NETWORK = {
     "features": 16,
     "layers": 2,

@@ -68,11 +68,16 @@ class Integrals:
     metric: Float[Tensor, "batch naux naux"] | None = None
     metric_factor: Float[Tensor, "batch naux naux"] | None = None
     cotangent_slots: Float[Tensor, "batch nslots"] | None = None
-    potential_three_center: Float[Tensor, "batch npair naux"] | None = None
-    potential_metric: Float[Tensor, "batch naux naux"] | None = None
-    potential_metric_factor: Float[Tensor, "batch naux naux"] | None = None
+    potential_three_center: Float[Tensor, "batch npair npotential"] | None = None
+    potential_metric: Float[Tensor, "batch npotential npotential"] | None = None
+    potential_metric_factor: Float[Tensor, "batch npotential npotential"] | None = None
     potential_cotangent_slots: Float[Tensor, "batch nslots"] | None = None
     four_center: Float[Tensor, "batch nao nao nao nao"] | None = None
+
+    @property
+    def leaves_no_array(self) -> bool:
+        """Whether (mu nu | Q) and the metric need no derivative, or have slots for it."""
+        return self.cotangent_slots is not None or self.metric is None
 
     def of_potential(self) -> Integrals:
         """These with the auxiliary functions of a model's potential as the fitting ones."""

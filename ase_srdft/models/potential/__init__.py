@@ -1,0 +1,1 @@
+"""The potential family: a network without a basis set in its weights."""
