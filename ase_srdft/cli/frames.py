@@ -55,8 +55,13 @@ def chosen_frames(options: argparse.Namespace) -> list[Atoms]:
     return frames[:: options.stride][: options.limit]
 
 
-def frame_nuclei(frames: Sequence[Atoms], path: Path | str, charge: int) -> list[Nuclei]:
-    """The nuclei of frames whose own charges and spins are those of the level of theory.
+def frame_nuclei(frames: Sequence[Atoms], path: Path | str, charge: int | None) -> list[Nuclei]:
+    """The nuclei of frames whose own charges and spins do not contradict a charge.
+
+    Args:
+        frames: of the file.
+        path: of the file.
+        charge: of all (e); None for what each says itself.
 
     Raises:
         BadInput: they are not; naming the frame, from 0 among those given.

@@ -42,6 +42,8 @@ on)."""
 _PROGRAM = "ase-srdft-train"
 _USAGE = f"{_PROGRAM} [STRUCTURE ...] -o DIR [options]"
 _MAX_RESTARTS = EngineConfig.max_restarts
+#: So many molecules are named, and others counted.
+_SHOWN_NAMES = 8
 
 
 def _parser(everything: bool = False) -> Parser:
@@ -226,7 +228,8 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
     for note in trainer.notes:
         print(f"{_PROGRAM}: {note}", file=sys.stderr, flush=True)
     where = f"{'going on in' if directory.resumed else 'into'} {directory.path}"
-    print(f"{', '.join(trainer.names)} at {config.level}, {where}", flush=True)
+    levels = ", ".join(map(str, config.all_levels))
+    print(f"{_shortened(trainer.names)} at {levels}, {where}", flush=True)
     status = Status(config.steps, config.minutes, first, trainer.counters.elapsed)
     try:
         with progress_display(status) as show:
@@ -288,6 +291,12 @@ def _reason(trainer: Trainer) -> str:
     return "interrupted"
 
 
+def _shortened(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:_SHOWN_NAMES])
+    return shown + (f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else "")
+
+
 def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> None:
     counters, target = trainer.counters, trainer.config.target_error_uEh
     width, largest = counters.best_width * 1e6, counters.best_largest_width * 1e6
@@ -297,8 +306,9 @@ def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> N
     certified += " (mean bracket width, held out)"
     known = counters.sampled_molecules
     barren = [name for index, name in enumerate(trainer.names) if known and index not in known]
-    for name in barren:
-        print(f"no samples of {name}: its bonds changed, or its energy did, each time; relax it")
+    if barren:
+        names = _shortened(barren)
+        print(f"no samples of {names}: its bonds changed, or its energy did, each time; relax it")
     if math.isfinite(width):
         print(f"held out: {_what_is_held_out(trainer)}")
         if target is not None and not trainer.target_is_reached:

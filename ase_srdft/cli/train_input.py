@@ -23,7 +23,7 @@ __all__ = ["add_training_settings", "configuration", "dataset"]
 #: What the short help shows: title of a group, path in it, flags (none: the dotted one).  The
 #: group without a title is for flags that it does not show.
 _COMMON: dict[str, dict[str, tuple[str, ...]]] = {
-    "level of theory": LEVEL_FLAGS,
+    "level of theory": LEVEL_FLAGS | {"levels": ("--level",)},
     "model": {"model": (), "loss": ()},
     "sampling": {
         "self_refine": (),
@@ -156,14 +156,23 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
         raise BadInput("nothing to train on: give a structure file, or frames with --data")
     if not config.self_refine and not options.data and config.loss == "energy":
         raise BadInput("--no-self-refine without --data leaves nothing to train on: give frames")
-    frames = _read(options.data, config.level.charge)
+    charge = _charge_of_all(config)
+    frames = _read(options.data, charge)
     if options.data and len(frames) < 2:
         raise BadInput(f"{len(frames)} frame in --data: give at least 2, one is held out")
-    return Dataset.of(_read(options.structures, config.level.charge), frames, labels)
+    return Dataset.of(_read(options.structures, charge), frames, labels)
 
 
-def _read(paths: Sequence[str], charge: int) -> list[Nuclei]:
-    """The structures of all files, whose charges and spins must be those of the run."""
+def _charge_of_all(config: TrainingConfig) -> int | None:
+    """The charge that no structure may contradict; None where each may have its own."""
+    from ase_srdft.models.electronic_state import family
+
+    charge = config.level.charge
+    return None if charge == 0 and family(config.model).level_free else charge
+
+
+def _read(paths: Sequence[str], charge: int | None) -> list[Nuclei]:
+    """The structures of all files, whose charges and spins must not contradict the run's."""
     from ase_srdft.common.structures import read_frames
 
     return [nuclei for path in paths for nuclei in frame_nuclei(read_frames(path), path, charge)]

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.coulomb_exchange import coulomb_energy, exchange_matrix
+from ase_srdft.dft.coulomb import coulomb_energy
+from ase_srdft.dft.exact_exchange import exchange_energy
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.xc.quadrature import xc_energy
 
@@ -74,9 +75,9 @@ def kohn_sham(
     exact_exchange = torch.zeros_like(xc)
     fraction = geometry.molecule.level.functional.exact_exchange
     if fraction > 0:
-        exchange = exchange_matrix(integrals, density_matrix)
-        exact_exchange = -0.25 * fraction * _trace(density_matrix, exchange)
-        fock = fock - 0.5 * fraction * exchange.detach()
+        trace, exchange = exchange_energy(integrals, density_matrix)
+        exact_exchange = -0.25 * fraction * trace
+        fock = fock - 0.5 * fraction * exchange
     charges = geometry.molecule.charges.to(geometry.positions.device)
     energies = Energies(
         core=_trace(density_matrix, integrals.core_hamiltonian),

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.coulomb_exchange import (
+from ase_srdft.dft.coulomb import (
     claimed,
     from_lower_triangle,
     laid_down,

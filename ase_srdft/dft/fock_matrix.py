@@ -5,7 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.coulomb_exchange import coulomb_matrix, exchange_matrix
+from ase_srdft.dft.coulomb import coulomb_matrix
+from ase_srdft.dft.exact_exchange import exchange_matrix
 from ase_srdft.dft.integrals.provider import Integrals
 from ase_srdft.dft.xc.quadrature import Quadrature, xc_potential
 

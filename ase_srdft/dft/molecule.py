@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Float
@@ -104,15 +104,15 @@ class Molecule:
         """Number of atomic orbitals."""
         return self.basis.nao
 
-    @cached_property
+    @property
     def basis(self) -> Basis:
         """The atomic orbitals."""
-        return Basis(self.numbers, self.level.basis)
+        return _basis(self.numbers, self.level.basis)
 
-    @cached_property
+    @property
     def provider(self) -> IntegralProvider:
         """What evaluates the integrals."""
-        return LibcintProvider(self.numbers, self.level, self.guess, self.potential_basis)
+        return _provider(self)
 
     @cached_property
     def potential_shells(self) -> list[AuxiliaryShell]:
@@ -134,9 +134,25 @@ class Molecule:
         return torch.cat(occupations)
 
     def grid_template(self, grid_level: int, device: torch.device) -> GridTemplate:
-        """The quadrature of a level (``COARSE_GRID`` among them), kept per device."""
-        templates: dict[tuple[int, str], GridTemplate] = self.__dict__.setdefault("_templates", {})
-        key = (grid_level, str(device))
-        if key not in templates:
-            templates[key] = GridTemplate.of(self.numbers, grid_level).to(device)
-        return templates[key]
+        """The quadrature of a level (``COARSE_GRID`` among them)."""
+        return _grid_template(self.numbers, grid_level, device)
+
+
+# tables are kept for the molecules in use: a run may have thousands, at several levels each
+
+
+@lru_cache(maxsize=256)
+def _basis(numbers: tuple[int, ...], name: str) -> Basis:
+    return Basis(numbers, name)
+
+
+@lru_cache(maxsize=256)
+def _provider(molecule: Molecule) -> IntegralProvider:
+    return LibcintProvider(
+        molecule.numbers, molecule.level, molecule.guess, molecule.potential_basis
+    )
+
+
+@lru_cache(maxsize=256)
+def _grid_template(numbers: tuple[int, ...], grid_level: int, device: torch.device) -> GridTemplate:
+    return GridTemplate.of(numbers, grid_level).to(device)

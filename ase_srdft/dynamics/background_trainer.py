@@ -17,6 +17,7 @@ import torch
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.dynamics.trainer_orders import TrainerOrders
 from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.mailbox import Mailbox
 from ase_srdft.parallel.worker_process import WorkerProcess
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
@@ -219,9 +220,8 @@ class TrainerProcess:
 
     def _launch(self) -> None:
         assert self._mailbox is not None
-        blueprint = SamplerBlueprint.of(
-            self._model, self.dataset.compositions, self.config.sampling, True
-        )
+        molecules = [molecule_of(self._model, numbers) for numbers in self.dataset.compositions]
+        blueprint = SamplerBlueprint.of(self._model, molecules, self.config.sampling, True)
         orders = TrainerOrders(
             config=self.config,
             blueprint=blueprint,

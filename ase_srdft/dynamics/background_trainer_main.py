@@ -77,7 +77,8 @@ def _new_trainer(orders: TrainerOrders, start: dict[str, Tensor]) -> Trainer:
     model = orders.blueprint.model()
     model.load_state_dict(under("weights.", start))
     dataset = Dataset(
-        compositions=orders.blueprint.compositions,
+        compositions=tuple(numbers for numbers, _ in orders.blueprint.molecules),
+        charges=tuple(level["charge"] for _, level in orders.blueprint.molecules),
         references=(start["reference"].numpy(),),
         frames=(),
     )

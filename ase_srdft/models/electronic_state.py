@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -60,9 +60,11 @@ class ElectronicStateModel(nn.Module):
         learning_rate: the highest, that suits the family; `ase-srdft-train` takes it where none
             is asked for (`OptimiserConfig.learning_rate`).
         potential_basis: auxiliary basis that it expands a potential in; None if it predicts none.
+        level_free: whether its weights belong to no level of theory: it is trained at some, and
+            can be asked at any.
 
     Args:
-        level: level of theory.
+        level: level of theory; of a level-free model the one that it is asked at by default.
         elements: atomic numbers it knows, sorted.
         config: the family's configuration.
     """
@@ -71,6 +73,7 @@ class ElectronicStateModel(nn.Module):
     Config: ClassVar[type]
     learning_rate: ClassVar[float] = 1.0e-2
     potential_basis: ClassVar[str | None] = None
+    level_free: ClassVar[bool] = False
     guess: str
 
     def __init__(self, level: LevelOfTheory, elements: tuple[int, ...], config: Any) -> None:
@@ -100,6 +103,29 @@ class ElectronicStateModel(nn.Module):
     def predicts_hamiltonian(self) -> bool:
         """Whether there is a :meth:`hamiltonian`."""
         return type(self).hamiltonian is not ElectronicStateModel.hamiltonian
+
+    def check_level(self, level: LevelOfTheory) -> None:
+        """Refuse a level of theory that the weights do not belong to; grids are free.
+
+        Raises:
+            BadInput: naming both levels.
+        """
+        if self.level_free or replace(level, grid_level=self.level.grid_level) == self.level:
+            return
+        raise BadInput(
+            f"the level of theory {level} with charge {level.charge}, but the model was trained "
+            f"at {self.level} with charge {self.level.charge}, and its family {self.family!r} is "
+            "tied to functional, basis, density fitting and charge: use another model, or train one"
+        )
+
+    def with_elements(self, elements: tuple[int, ...]) -> ElectronicStateModel:
+        """A model of the same weights that knows other elements besides; theirs are random.
+
+        Raises:
+            BadInput: the family cannot.
+        """
+        self.check_elements(elements)
+        return self
 
     def check_elements(self, numbers: tuple[int, ...]) -> None:
         """Refuse a molecule with elements that the model does not know.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.open_single_point import open_single_point
@@ -13,16 +14,26 @@ from ase_srdft.models.single_point_result import SinglePointResult
 __all__ = ["molecule_of", "single_point"]
 
 
-def molecule_of(model: ElectronicStateModel, numbers: tuple[int, ...]) -> Molecule:
-    """The molecule at the model's level of theory and with its guess.
+def molecule_of(
+    model: ElectronicStateModel, numbers: tuple[int, ...], level: LevelOfTheory | None = None
+) -> Molecule:
+    """The molecule with what the model starts from.
+
+    Args:
+        model: whose guess it is to have.
+        numbers: atomic numbers.
+        level: of theory, with the molecule's charge; None for the model's own.
 
     Raises:
-        BadInput: an element the model does not know, or an open shell.
+        BadInput: an element the model does not know, an open shell, or a level that the model's
+            weights do not belong to.
     """
+    level = level or model.level
     model.check_elements(numbers)
+    model.check_level(level)
     return Molecule(
         numbers=numbers,
-        level=model.level,
+        level=level,
         guess=model.guess,
         potential_basis=model.potential_basis,
     )

@@ -164,7 +164,7 @@ class RunDirectory:
             "molecules": trainer.names,
             "nstructures": trainer.dataset.nstructures,
             "notes": trainer.notes,
-            "level": str(trainer.config.level),
+            "level": ", ".join(map(str, trainer.config.all_levels)),
             "nparameters": sum(p.numel() for p in parameters),
             "nframes": len(trainer.buffer.frames),
             "nvalidation": len(trainer.held_out),
@@ -232,8 +232,10 @@ class RunDirectory:
             positions=sample.positions * ANGSTROM_PER_BOHR,
         )
         energy = sample.energy * EV_PER_HARTREE
+        level = self.trainer.molecules[sample.molecule].level
         atoms.info = {
-            "charge": self.trainer.config.level.charge,
+            "charge": level.charge,
+            "level": f"{level.xc}/{level.basis}",
             "walker": sample.walker,
             "walker_step": sample.step,
             "weights_version": sample.weights_version,

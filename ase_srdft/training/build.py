@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ase_srdft.common.devices import torch_device
@@ -10,7 +11,8 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import from_plain
 from ase_srdft.common.torch_state import seeded, undisturbed
 from ase_srdft.models.electronic_state import ElectronicStateModel, family
-from ase_srdft.models.model_file import build_model
+from ase_srdft.models.model_file import build_model, load_model
+from ase_srdft.models.shipped_models import model_path
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.workers.inline_pool import InlinePool
@@ -38,14 +40,37 @@ _TRAINED_SHARE, _HELD_OUT_SHARE = 0.8, 0.2
 
 @undisturbed
 def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateModel:
-    """A fresh model for the elements of a dataset; the seed decides its weights.
+    """A model for the elements of a dataset: that of ``start_from``, or a fresh one.
+
+    The seed decides the weights that are new.
 
     Raises:
-        BadInput: an unknown family, or a configuration that it does not take.
+        BadInput: an unknown family, a configuration that it does not take, or a model to start
+            from that cannot be used.
     """
+    if config.start_from is not None:
+        return _model_to_start_from(config, dataset)
     settings: Any = from_plain(family(config.model).Config, config.model_config, "model_config")
     with seeded(config.seed):
-        return build_model(config.model, config.level, dataset.elements, asdict(settings))
+        return build_model(config.model, config.all_levels[0], dataset.elements, asdict(settings))
+
+
+def _model_to_start_from(config: TrainingConfig, dataset: Dataset) -> ElectronicStateModel:
+    assert config.start_from is not None
+    model = load_model(model_path(Path(config.start_from).expanduser())).model
+    wanted = config.model_config
+    own = {name: value for name, value in asdict(model.config).items() if name in wanted}
+    if (config.model, wanted) != (model.family, own):
+        raise BadInput(
+            f"start_from {config.start_from!r} is a model of the family {model.family!r} with "
+            f"{asdict(model.config)}: not of the family {config.model!r} with {wanted}; use the "
+            "same, or leave the settings of the family out"
+        )
+    unknown = set(dataset.elements) - set(model.elements)
+    if unknown:
+        with seeded(config.seed):
+            model = model.with_elements(tuple(unknown.union(model.elements)))
+    return model
 
 
 def build_parts(
@@ -61,11 +86,15 @@ def build_parts(
         raise BadInput("nothing to train on: give frames, or let the run sample (self_refine)")
     device = torch_device(ranks.device_name(config.device))
     model = model if model is not None else initial_model(config, dataset)
-    molecules = dataset.molecules(config.level, model.guess, model.potential_basis)
+    levels = config.all_levels
+    dataset = dataset.at_levels(len(levels))
+    molecules = dataset.molecules(levels, model.guess, model.potential_basis)
     names = names_of(molecules)
     notes = notes_on(dataset, names, config)
-    for molecule in molecules:
+    for molecule in dict.fromkeys(molecules):
         model.check_elements(molecule.numbers)
+        model.check_level(molecule.level)
+    for molecule in {(m.level, n): m for m in molecules for n in m.numbers}.values():
         _ = molecule.provider  # an unknown auxiliary basis shows here
     # the samplers' cores are ours until there is anything to sample with
     threads = ThreadMap(config.threads + config.sampler_cores)
@@ -113,7 +142,7 @@ def _own_pool(parts: TrainingParts) -> SamplerPool:
         return InlinePool(parts.sampler_from)
     blueprint = SamplerBlueprint.of(
         parts.updater.averaged,
-        parts.dataset.compositions,
+        parts.molecules,
         parts.config.sampling,
         parts.config.coarse_sampling,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ase_srdft.common.checks import require, require_at_least, require_positive
@@ -84,7 +84,12 @@ class TrainingConfig:
 
     Attributes:
         level: level of theory.
+        levels: several levels of theory in one run, as functional/basis, such as PBE/def2-svp;
+            what else there is to a level is that of ``level``.  For the family ``potential``
+            alone, whose models belong to no level.
         model: family of models: ``potential``, ``fock``, ``coefficient`` or ``qpt``.
+        start_from: file of a model, or name of one that ships, to go on from the weights of: for
+            other molecules, and for other elements and levels where the family allows it.
         model_config: settings of the model's family, such as ``features`` and ``layers``.
         loss: ``energy``, which needs no labels, or ``hamiltonian``, which does.  The first is the
             Kohn-Sham energy of the predicted state; the second is the error of the predicted Fock
@@ -126,7 +131,9 @@ class TrainingConfig:
     """
 
     level: LevelOfTheory = field(default_factory=LevelOfTheory)
+    levels: tuple[str, ...] = ()
     model: str = "fock"
+    start_from: str | None = None
     model_config: dict[str, Any] = field(default_factory=dict)
     loss: str = "energy"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -153,6 +160,11 @@ class TrainingConfig:
     threads: int = 1
 
     def __post_init__(self) -> None:
+        for name in self.levels:
+            xc, _, basis = name.partition("/")
+            require(bool(xc and basis), "levels", name, "functional/basis, such as PBE/def2-svp")
+        distinct = len(set(self.all_levels)) == len(self.all_levels)
+        require(distinct, "levels", list(self.levels), "each level once")
         require(self.loss in LOSSES, "loss", self.loss, " or ".join(LOSSES))
         alone = self.loss == "energy" or not self.self_refine
         require(
@@ -171,6 +183,14 @@ class TrainingConfig:
         require(0 <= self.coarse_share <= 1, "coarse_share", self.coarse_share, "0 to 1")
         require_at_least(0, self, "pretraining_steps")
         require(0 <= self.seed < _SEEDS, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+
+    @property
+    def all_levels(self) -> tuple[LevelOfTheory, ...]:
+        """The levels of theory of the run."""
+        if not self.levels:
+            return (self.level,)
+        named = [name.partition("/") for name in self.levels]
+        return tuple(replace(self.level, xc=xc, basis=basis) for xc, _, basis in named)
 
     @property
     def nsamplers(self) -> int:

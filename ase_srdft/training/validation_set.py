@@ -235,11 +235,17 @@ def which_are_held_out(molecules: Sequence[int], wanted: int) -> list[int]:
     """Indices of the frames to hold out: the last ones.
 
     And of each molecule that has two frames or more, but none among these, its own last ones.
+    Where there are more molecules than are wanted, the last frame of some of them.
 
     Args:
         molecules: of the frames, in order.
         wanted: how many; half of the frames at most.
     """
+    last = {molecule: index for index, molecule in enumerate(molecules)}
+    if len(last) > wanted:
+        several = [m for m, count in sorted(Counter(molecules).items()) if count > 1]
+        drawn = np.random.default_rng(len(molecules)).permutation(several or sorted(last))
+        return sorted(last[int(molecule)] for molecule in drawn[:wanted])
     chosen = set(range(len(molecules) - min(wanted, len(molecules) // 2), len(molecules)))
     counts = Counter(molecules)
     for molecule, count in counts.items():

@@ -36,6 +36,8 @@ OTHER = {
     "sampling.dynamics": "langevin",
     "selection.exponent": 0.25,
     "engine.name": "sync",
+    "levels": ("LDA/sto-3g", "PBE0/6-31g*"),
+    "start_from": "ethanol-pbe-6-31g",
     "engine.sampler_devices": ("cpu", "cuda:1"),
 }
 #: Values of none of the types that a type converts.
@@ -102,7 +104,7 @@ def leaves(cls):
 
 
 def test_all_are_there():
-    assert len(SETTINGS) == leaves(TrainingConfig) == 52
+    assert len(SETTINGS) == leaves(TrainingConfig) == 54
     assert all(setting.text for setting in SETTINGS.values())
     assert all(setting.default == at(TrainingConfig(), path) for path, setting in SETTINGS.items())
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ase_srdft.dft.coulomb_exchange import coulomb_matrix
+from ase_srdft.dft.coulomb import coulomb_matrix
 from ase_srdft.dft.fitted_density import fitted_densities, potential_matrix
 from ase_srdft.dft.kernels.library import using_torch
 from ase_srdft.dft.preparation import prepare

@@ -6,6 +6,7 @@ import pytest
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dynamics.trainer_orders import TrainerOrders
+from ase_srdft.models.single_point import molecule_of
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.training.build import initial_model
 from tests.tools.small_training import small_config, small_dataset
@@ -13,9 +14,9 @@ from tests.tools.small_training import small_config, small_dataset
 
 def orders():
     config, dataset = small_config(), small_dataset()
-    blueprint = SamplerBlueprint.of(
-        initial_model(config, dataset), dataset.compositions, config.sampling, coarse_grid=True
-    )
+    model = initial_model(config, dataset)
+    molecules = [molecule_of(model, numbers) for numbers in dataset.compositions]
+    blueprint = SamplerBlueprint.of(model, molecules, config.sampling, coarse_grid=True)
     return TrainerOrders(config=config, blueprint=blueprint, step=7, train_steps=3)
 
 
@@ -25,7 +26,7 @@ def test_orders_are_the_same_after_json():
     again = TrainerOrders.from_plain(plain)
     assert again == orders()
     assert isinstance(again.blueprint.elements, tuple)
-    assert again.blueprint.compositions == ((8, 1, 1),)
+    assert [numbers for numbers, _ in again.blueprint.molecules] == [(8, 1, 1)]
 
 
 def test_what_is_wrong_is_refused():

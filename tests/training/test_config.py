@@ -68,7 +68,7 @@ def test_whole_numbers_will_do_for_floats():
         ([1], "the configuration is [1]: use name: value pairs"),
         ({"sampling": None}, "sampling is None: use name: value pairs"),
         ({"level": "PBE"}, "level is 'PBE': use name: value pairs"),
-        ({"stepz": 5}, "unknown setting 'stepz': use one of level, model, "),
+        ({"stepz": 5}, "unknown setting 'stepz': use one of level, levels, model, "),
         ({1: 5}, "unknown setting '1'"),
         ({"sampling": {"walker": 5}}, "unknown setting 'sampling.walker': use one of temp"),
         ({"steps": "ten"}, "steps is 'ten': use int"),

@@ -25,7 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ase_srdft.dft.coulomb_exchange import coulomb_matrix, exchange_matrix
+from ase_srdft.dft.coulomb import coulomb_matrix
+from ase_srdft.dft.exact_exchange import exchange_matrix
 from ase_srdft.dft.guess_fock import minimal_density_matrix
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.prepared_geometry import Geometry

@@ -119,6 +119,7 @@ class PotentialModel(ElectronicStateModel):
     family = "potential"
     Config = PotentialConfig
     potential_basis = "def2-universal-jfit"
+    level_free = True
 
     def __init__(
         self, level: LevelOfTheory, elements: tuple[int, ...], config: PotentialConfig
@@ -136,6 +137,21 @@ class PotentialModel(ElectronicStateModel):
         self.reading = ElementLinear(nelements, nread, 2 * features)
         self.writing = ElementLinear(nelements, features, self.width, zero=True)
         self.exchange = nn.Parameter(torch.zeros(nelements, 2 * features))
+
+    def with_elements(self, elements: tuple[int, ...]) -> PotentialModel:
+        """A model of the same weights that knows other elements besides; theirs are random."""
+        other = PotentialModel(self.level, tuple({*self.elements, *elements}), self.config)
+        other = other.to(self.exchange)
+        rows = [other.elements.index(number) for number in self.elements]
+        own, theirs = self.state_dict(), other.state_dict()
+        for name, dim in (("reading.weight", 1), ("writing.weight", 1), ("exchange", 0)):
+            grown = theirs[name]
+            fits = [slice(size) for size in own[name].shape]
+            fits[dim] = rows  # type: ignore[call-overload]
+            grown[tuple(fits)] = own[name]
+            own[name] = grown
+        other.load_state_dict(own)
+        return other
 
     def coefficients(self, geometries: Sequence[Geometry]) -> list[Float[Tensor, "batch naux"]]:
         """u_theta(R) (Hartree) of each batch, float64."""

@@ -156,10 +156,10 @@ class SamplerBlueprint:
 
     Attributes:
         family: of the model.
-        level: of theory, as `LevelOfTheory.to_dict` gives it.
+        level: of the model, as `LevelOfTheory.to_dict` gives it.
         elements: that the model knows.
         model_config: of the family.
-        compositions: atomic numbers of each molecule.
+        molecules: atomic numbers and level of theory of each.
         sampling: a `SamplingConfig`.
         coarse_grid: sample on the coarse training grid.
     """
@@ -168,7 +168,7 @@ class SamplerBlueprint:
     level: dict[str, Any]
     elements: tuple[int, ...]
     model_config: dict[str, Any]
-    compositions: tuple[tuple[int, ...], ...]
+    molecules: tuple[tuple[tuple[int, ...], dict[str, Any]], ...]
     sampling: dict[str, Any]
     coarse_grid: bool
 
@@ -176,7 +176,7 @@ class SamplerBlueprint:
     def of(
         cls,
         model: ElectronicStateModel,
-        compositions: Sequence[tuple[int, ...]],
+        molecules: Sequence[Molecule],
         sampling: SamplingConfig,
         coarse_grid: bool,
     ) -> SamplerBlueprint:
@@ -186,7 +186,7 @@ class SamplerBlueprint:
             level=model.level.to_dict(),
             elements=model.elements,
             model_config=asdict(model.config),
-            compositions=tuple(compositions),
+            molecules=tuple((m.numbers, m.level.to_dict()) for m in molecules),
             sampling=asdict(sampling),
             coarse_grid=coarse_grid,
         )
@@ -202,8 +202,8 @@ class SamplerBlueprint:
         Raises:
             KeyError, TypeError: a name is missing or unknown.
         """
-        compositions = tuple(tuple(numbers) for numbers in plain["compositions"])
-        tuples = {"elements": tuple(plain["elements"]), "compositions": compositions}
+        molecules = tuple((tuple(numbers), level) for numbers, level in plain["molecules"])
+        tuples = {"elements": tuple(plain["elements"]), "molecules": molecules}
         return cls(**plain | tuples)
 
     def model(self) -> ElectronicStateModel:
@@ -217,7 +217,9 @@ class SamplerBlueprint:
         """A model that waits for weights, and the sampler that moves walkers on it."""
         place = torch_device(device)
         model = self.model().to(place).requires_grad_(False)
-        molecules = [molecule_of(model, numbers) for numbers in self.compositions]
+        molecules = [
+            molecule_of(model, numbers, LevelOfTheory(**level)) for numbers, level in self.molecules
+        ]
         surface = model_energy_surface(
             model, molecules, self.coarse_grid, place, ThreadMap(), sign_of_life
         )

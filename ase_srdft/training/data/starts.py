@@ -67,7 +67,8 @@ def rattled_copies(
 ) -> dict[int, tuple[list[np.ndarray], list[np.ndarray]]]:
     """Thermal copies (Bohr) of molecules' structures: those held out, and those trained on.
 
-    Each structure has its part in both, if there is room.
+    Each structure has its part in both, if there is room.  Of more molecules than are to be held
+    out, some are drawn.
 
     Args:
         molecules: all of them.
@@ -77,10 +78,14 @@ def rattled_copies(
     """
     temperature = config.sampling.temperature_K
     few, most = config.validation_frames // len(molecules), config.validation_frames
+    room = max(1, config.buffer_size // len(molecules))
+    held_out = set(range(len(molecules)))
+    if len(molecules) > most:
+        held_out = set(rng.permutation(len(molecules))[:most].tolist())
     copies = {}
     for index, own in structures.items():
-        held = max(1, few, min(len(own), most))
-        trained = max(config.pretraining_frames, min(len(own), config.buffer_size))
+        held = max(1, few, min(len(own), most)) if index in held_out else 0
+        trained = min(max(config.pretraining_frames, min(len(own), config.buffer_size)), room)
         copies[index] = _rattled(molecules[index], own, (held, trained), temperature, rng)
     return copies
 

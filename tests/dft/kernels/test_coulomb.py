@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from ase_srdft.dft.coulomb_exchange import coulomb_energy, coulomb_matrix
+from ase_srdft.dft.coulomb import coulomb_energy, coulomb_matrix
 from ase_srdft.dft.integrals.libcint import LibcintProvider
 from ase_srdft.dft.integrals.provider import evaluate_integrals
 from ase_srdft.dft.kernels.library import loaded, threads, using_torch

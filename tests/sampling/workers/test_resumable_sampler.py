@@ -103,10 +103,10 @@ def test_a_state_before_the_first_message_goes_through_a_file_too():
 def test_a_blueprint_in_json_makes_the_same_sampler():
     own = model()
     config = SamplingConfig(steps_per_round=2)
-    blueprint = SamplerBlueprint.of(own, [NUMBERS], config, coarse_grid=True)
+    blueprint = SamplerBlueprint.of(own, [molecule_of(own, NUMBERS)], config, coarse_grid=True)
     again = SamplerBlueprint.from_plain(json.loads(json.dumps(blueprint.to_plain())))
     assert again == blueprint
-    assert isinstance(again.compositions[0], tuple)
+    assert isinstance(again.molecules[0][0], tuple)
     signs = []
     there, sampler = again.build(start(), "cpu", lambda: signs.append(1))
     there.load_state_dict(own.state_dict())

@@ -45,7 +45,7 @@ class Pool(SupervisedPool):
             level={},
             elements=(1, 8),
             model_config={},
-            compositions=(),
+            molecules=(),
             sampling={},
             coarse_grid=True,
         )

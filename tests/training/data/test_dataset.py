@@ -1,6 +1,7 @@
 """What a run starts from: molecules by atoms and bonds, Bohr, a fingerprint of all of it."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ase_srdft.common.errors import BadGeometry, BadInput
 from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.data.isomers import names_of
 from tests.tools.small_training import HCN, HNC, peroxide, rattled
 
 WATER, HYDROGEN = molecule("H2O"), molecule("H2")
@@ -162,10 +164,44 @@ def test_fingerprint():
 
 
 def test_molecules_at_a_level():
-    molecules = Dataset.of([WATER, HYDROGEN]).molecules(LEVEL, "sap")
+    molecules = Dataset.of([WATER, HYDROGEN]).molecules([LEVEL], "sap")
     assert [m.numbers for m in molecules] == [(8, 1, 1), (1, 1)]
     assert {(m.level, m.guess) for m in molecules} == {(LEVEL, "sap")}
     with pytest.raises(BadInput, match="H2O with charge 1 has 9 electrons, an open shell"):
-        Dataset.of([WATER]).molecules(LevelOfTheory(charge=1), "sap")
+        Dataset.of([WATER]).molecules([LevelOfTheory(charge=1)], "sap")
     with pytest.raises(BadInput, match="element with atomic number 54"):
-        Dataset.of([Atoms("Xe")]).molecules(LEVEL, "sap")
+        Dataset.of([Atoms("Xe")]).molecules([LEVEL], "sap")
+
+
+def test_molecules_have_charges_of_their_own():
+    hydroxide = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], charges=[-1, 0])
+    neutral = Atoms("OH", hydroxide.positions)
+    data = Dataset.of([WATER, hydroxide, hydroxide], [hydroxide])
+    assert (data.charges, [m for m, _ in data.frames]) == ((0, -1), [1])
+    assert [m.nelectron for m in data.molecules([LEVEL], "sap")] == [10, 10]
+    other = Dataset.of([neutral])
+    assert other.charges == (0,)
+    assert other.molecules([replace(LEVEL, charge=-1)], "sap")[0].nelectron == 10
+    assert other.fingerprint != Dataset.of([hydroxide]).fingerprint
+
+
+def test_molecules_at_several_levels():
+    levels = [LEVEL, replace(LEVEL, xc="PBE0"), replace(LEVEL, basis="6-31g")]
+    moved = WATER.copy()
+    moved.positions[0, 2] += 0.3
+    plain = Dataset.of([WATER, HYDROGEN, moved], rattled(4))
+    data = plain.at_levels(3)
+    molecules = data.molecules(levels, "sap")
+    assert [m.numbers for m in molecules] == 3 * [(8, 1, 1)] + 3 * [(1, 1)]
+    assert [m.level for m in molecules] == 2 * levels
+    assert [m for m, _ in data.frames] == [0, 1, 2, 0]
+    assert data.nstructures == (2, 2, 2, 1, 1, 1)
+    for level in range(3):
+        for found, given in zip(data.structures_of(level), plain.structures_of(0), strict=True):
+            np.testing.assert_array_equal(found, given)
+    assert names_of(molecules)[1::3] == ["H2O PBE0/sto-3g", "H2 PBE0/sto-3g"]
+    assert plain.at_levels(1) is plain
+    with pytest.raises(ValueError, match="several levels"):
+        data.at_levels(2)
+    with pytest.raises(ValueError, match="1 levels"):
+        data.molecules(levels[:1], "sap")

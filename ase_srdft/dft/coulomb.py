@@ -1,11 +1,11 @@
-"""Coulomb and exact-exchange matrices, by density fitting or from four-centre integrals."""
+"""Coulomb matrices, by density fitting or from four-centre integrals."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent, tape_of
@@ -15,12 +15,12 @@ __all__ = [
     "claimed",
     "coulomb_energy",
     "coulomb_matrix",
-    "exchange_matrix",
     "from_lower_triangle",
     "laid_down",
     "lower_triangle",
     "projected",
     "solved",
+    "triangle_index",
 ]
 
 
@@ -30,14 +30,19 @@ def lower_triangle(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch
     return matrix[..., rows, columns]
 
 
-def from_lower_triangle(packed: Tensor, n: int) -> Tensor:
-    """Symmetric matrices (batch, n, n, ...) from lower triangles (batch, npair, ...)."""
-    index = torch.empty((n, n), dtype=torch.long, device=packed.device)
-    rows, columns = torch.tril_indices(n, n, device=packed.device)
-    numbering = torch.arange(len(rows), device=packed.device)
+def triangle_index(n: int, device: torch.device) -> Int[Tensor, "n n"]:
+    """Where each element of a symmetric matrix stands in its lower triangle by rows."""
+    index = torch.empty((n, n), dtype=torch.long, device=device)
+    rows, columns = torch.tril_indices(n, n, device=device)
+    numbering = torch.arange(len(rows), device=device)
     index[rows, columns] = numbering
     index[columns, rows] = numbering
-    return packed[:, index]
+    return index
+
+
+def from_lower_triangle(packed: Tensor, n: int) -> Tensor:
+    """Symmetric matrices (batch, n, n, ...) from lower triangles (batch, npair, ...)."""
+    return packed[:, triangle_index(n, packed.device)]
 
 
 class _MetricSolve(torch.autograd.Function):
@@ -201,25 +206,3 @@ def coulomb_energy(
         return pair
     coulomb = coulomb_matrix(integrals, density_matrix)
     return 0.5 * (density_matrix * coulomb).sum((1, 2)), coulomb.detach()
-
-
-def exchange_matrix(
-    integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
-) -> Float[Tensor, "batch nao nao"]:
-    """K[P]_mn = sum_ls (ml|sn) P_ls (Hartree); fitted: sum_Q B_mlQ P_ls B_nsQ, B B^T = (ml|sn).
-
-    B = (ml|Q) L^-T, where L L^T = V is the Cholesky decomposition of the metric.
-    """
-    nao = density_matrix.shape[-1]
-    if integrals.four_center is not None:
-        return torch.einsum("zmlsn,zls->zmn", integrals.four_center, density_matrix)
-    assert integrals.three_center is not None
-    assert integrals.metric_factor is not None
-    factor = integrals.metric_factor
-    if integrals.metric is not None:
-        factor = torch.linalg.cholesky(integrals.metric)  # to be differentiated
-    upper = factor.transpose(1, 2)
-    packed = torch.linalg.solve_triangular(upper, integrals.three_center, upper=True, left=False)
-    fitted = from_lower_triangle(packed, nao)  # B, (batch, nao, nao, naux)
-    half = density_matrix.transpose(1, 2)[:, None] @ fitted  # sum_l P_ls B_mlQ, m first
-    return half.flatten(2) @ fitted.flatten(2).transpose(1, 2)

@@ -1,0 +1,162 @@
+"""Exact exchange, by density fitting or from four-centre integrals.
+
+Fitted, K[P]_mn = sum_Q B_mlQ P_ls B_nsQ with B = (ml|Q) L^-T and L L^T = V, the Cholesky
+decomposition of the metric.  A density matrix has far fewer eigenvectors with an eigenvalue other
+than zero than there are orbitals: with P = sum_k s_k x_k x_k^T, s_k = 1 or -1, it is
+K_mn = sum_kQ s_k B_mkQ B_nkQ with B_mkQ = sum_l x_lk B_mlQ, a fraction of the work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.dft.coulomb import from_lower_triangle, triangle_index
+from ase_srdft.dft.integrals.provider import Integrals
+
+__all__ = ["exchange_energy", "exchange_matrix"]
+
+#: Eigenvalues of a density matrix below this are zero.
+_RANK_TOLERANCE = 1.0e-11
+#: Numbers of (mn|Q) that are worked on at a time: they stay in a core's cache.
+_CHUNK = 200_000
+
+
+def _vectors(
+    matrix: Float[Tensor, "nao nao"],
+) -> tuple[Float[Tensor, "nao rank"], Float[Tensor, " rank"]]:
+    """x and s with P = sum_k s_k x_k x_k^T, s_k = 1 or -1."""
+    values, vectors = torch.linalg.eigh(matrix)
+    kept = values.abs() > _RANK_TOLERANCE
+    values = values[kept]
+    return vectors[:, kept] * values.abs().sqrt(), values.sign()
+
+
+def _half_transformed(
+    three_center: Float[Tensor, "npair naux"], vectors: Float[Tensor, "nao rank"]
+) -> Float[Tensor, "nao rank naux"]:
+    """sum_l x_lk (ml|Q)."""
+    nao, rank = vectors.shape
+    naux = three_center.shape[1]
+    index = triangle_index(nao, three_center.device)
+    result = three_center.new_empty((nao, rank, naux))
+    step = max(1, _CHUNK // (nao * naux))
+    for first in range(0, nao, step):
+        rows = three_center[index[first : first + step]]  # (step, nao, naux)
+        result[first : first + step] = vectors.T @ rows
+    return result
+
+
+def _fitted_exchange(
+    three_center: Float[Tensor, "npair naux"],
+    factor: Float[Tensor, "naux naux"],
+    matrix: Float[Tensor, "nao nao"],
+) -> tuple[Float[Tensor, "nao nao"], tuple[Tensor, Tensor, Tensor]]:
+    """K[P]; and B_mkQ with x and s."""
+    vectors, signs = _vectors(matrix)
+    half = _half_transformed(three_center, vectors)
+    # one matrix for the solver, not one for each orbital
+    solved = torch.linalg.solve_triangular(factor.T, half.flatten(0, 1), upper=True, left=False)
+    fitted = solved.unflatten(0, half.shape[:2])
+    exchange = (signs[:, None] * fitted).flatten(1) @ fitted.flatten(1).T
+    return exchange, (fitted, vectors, signs)
+
+
+class _FittedExchangeEnergy(torch.autograd.Function):
+    """Tr P K[P], and K, detached.
+
+    With b_klQ = sum_m x_mk B_mlQ it is sum_kl s_k s_l b_kl^2: by P it is 2 K, and with
+    c_kl = L^-T b_kl by (mn|Q) 2 sum_kl s_k s_l x_mk x_nl c_klQ, by the metric
+    -sum_kl s_k s_l c_kl c_kl^T.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, matrix: Tensor, three_center: Tensor, metric: Tensor | None, factor: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        found = [_fitted_exchange(*each) for each in zip(three_center, factor, matrix, strict=True)]
+        exchange = torch.stack([each for each, _ in found])
+        ctx.mark_non_differentiable(exchange)
+        ctx.by_integrals = ctx.needs_input_grad[1]
+        ctx.save_for_backward(exchange, factor)
+        ctx.parts = [part for _, part in found] if ctx.by_integrals else []
+        return (matrix * exchange).sum((1, 2)), exchange
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        exchange, factor = ctx.saved_tensors
+        scale = cotangents[0]
+        by_matrix = 2.0 * scale[:, None, None] * exchange
+        if not ctx.by_integrals:
+            return by_matrix, None, None, None
+        gradients = [
+            _by_integrals(each, *part) for each, part in zip(factor, ctx.parts, strict=True)
+        ]
+        by_three, by_metric = (
+            torch.stack([scale[i] * pair[k] for i, pair in enumerate(gradients)]) for k in (0, 1)
+        )
+        return by_matrix, by_three, by_metric, None
+
+
+def _by_integrals(
+    factor: Float[Tensor, "naux naux"],
+    fitted: Float[Tensor, "nao rank naux"],
+    vectors: Float[Tensor, "nao rank"],
+    signs: Float[Tensor, " rank"],
+) -> tuple[Float[Tensor, "npair naux"], Float[Tensor, "naux naux"]]:
+    """Derivatives of Tr P K[P] by (mn|Q), packed, and by the metric."""
+    nao, rank, naux = fitted.shape
+    pairs = (vectors.T @ fitted.flatten(1)).reshape(rank * rank, naux)  # b_kl
+    solved = torch.linalg.solve_triangular(factor, pairs, upper=False, left=False)  # b L^-1
+    weighted = (signs[:, None] * signs).reshape(-1, 1) * solved
+    by_metric = -solved.T @ weighted
+    half = (vectors @ weighted.reshape(rank, -1)).reshape(nao, rank, naux)
+    by_three = fitted.new_empty((nao * (nao + 1) // 2, naux))
+    for row in range(nao):
+        start = row * (row + 1) // 2
+        own = by_three[start : start + row + 1]
+        # packed elements off the diagonal stand for two; symmetric, as b_kl is
+        torch.mm(vectors[: row + 1], 4.0 * half[row], out=own)
+        own[-1] *= 0.5
+    return by_three, by_metric
+
+
+def exchange_energy(
+    integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch nao nao"]]:
+    """Tr P K[P] (Hartree), differentiable by P and the nuclei, and K[P], detached."""
+    if integrals.four_center is not None:
+        exchange = exchange_matrix(integrals, density_matrix)
+        return (density_matrix * exchange).sum((1, 2)), exchange.detach()
+    pair: tuple[Tensor, Tensor] = _FittedExchangeEnergy.apply(  # type: ignore[no-untyped-call]
+        density_matrix, integrals.three_center, integrals.metric, integrals.metric_factor
+    )
+    return pair
+
+
+def exchange_matrix(
+    integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
+) -> Float[Tensor, "batch nao nao"]:
+    """K[P]_mn = sum_ls (ml|sn) P_ls (Hartree), differentiable by P and the nuclei."""
+    nao = density_matrix.shape[-1]
+    if integrals.four_center is not None:
+        return torch.einsum("zmlsn,zls->zmn", integrals.four_center, density_matrix)
+    three_center, factor = integrals.three_center, integrals.metric_factor
+    assert three_center is not None
+    assert factor is not None
+    differentiated = (density_matrix, three_center, integrals.metric)
+    if not torch.is_grad_enabled() or not any(
+        tensor is not None and tensor.requires_grad for tensor in differentiated
+    ):
+        every = zip(three_center, factor, density_matrix, strict=True)
+        return torch.stack([_fitted_exchange(*each)[0] for each in every])
+    if integrals.metric is not None:
+        factor = torch.linalg.cholesky(integrals.metric)  # to be differentiated
+    upper = factor.transpose(1, 2)
+    packed = torch.linalg.solve_triangular(upper, three_center, upper=True, left=False)
+    fitted = from_lower_triangle(packed, nao)  # B, (batch, nao, nao, naux)
+    half = density_matrix.transpose(1, 2)[:, None] @ fitted  # sum_l P_ls B_mlQ, m first
+    return half.flatten(2) @ fitted.flatten(2).transpose(1, 2)

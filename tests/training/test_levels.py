@@ -1,0 +1,118 @@
+"""Several levels of theory in one run, and runs that go on from the weights of others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+from ase_srdft.common.errors import BadInput
+from ase_srdft.models.model_file import save_model
+from ase_srdft.training.build import initial_model
+from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.trainer import Trainer
+from tests.tools.small_models import potential_model, small_model
+from tests.tools.small_training import events_of, small_config
+
+LEVELS = ("LDA/sto-3g", "PBE0/6-31g")
+SMALL = {"model": "potential", "model_config": {"features": 8, "layers": 1}}
+
+
+def config_of(**changes):
+    return small_config(**(SMALL | {"levels": LEVELS, "steps": 3} | changes))
+
+
+def without_model_config(**changes):
+    return replace(config_of(**changes), model_config={})
+
+
+def test_every_molecule_at_every_level():
+    config = config_of(safe_width_mEh=1e-9, pretraining_frames=4, validation_frames=4)
+    trainer = Trainer(config, Dataset.of([molecule("H2O"), molecule("H2")]))
+    assert trainer.names == [
+        f"{name} {level}" for name in ("H2O", "H2") for level in ("LDA/sto-3g", "PBE0/6-31g")
+    ]
+    trainer.begin()
+    kinds = [trainer.cache.molecule_of(key) for key in trainer.buffer.samples]
+    assert [kinds.count(m) for m in range(4)] == [4, 4, 4, 4]
+    before = trainer.train(0.0).energy
+    assert np.isfinite(before)
+    validation = trainer.validator.validate()
+    assert len(validation.widths_of_molecules) == 4
+    assert np.isfinite(validation.widths_of_molecules).all()
+
+
+def test_dynamics_at_every_level():
+    config = config_of(steps=8, safe_width_mEh=1e3, train_steps_per_round=4)
+    trainer = Trainer(config, Dataset.of([molecule("H2O")]))
+    trainer.begin()
+    trainer.sampling.place_walkers()
+    samples = [s for _ in range(2) for batch in trainer.sampling.turn() for s in batch.samples]
+    assert {sample.molecule for sample in samples} == {0, 1}
+    assert len({round(sample.energy, 1) for sample in samples}) == 2
+
+
+def test_what_belongs_to_a_level_is_refused_at_two():
+    with pytest.raises(BadInput, match="tied to functional"):
+        Trainer(config_of(model="fock"), Dataset.of([molecule("H2O")]))
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [(["PBE"], "functional/basis"), (["PBE/sto-3g", "pbe/STO-3G"], "each level once")],
+)
+def test_levels_that_are_none(levels, message):
+    with pytest.raises(BadInput, match=message):
+        config_of(levels=tuple(levels))
+
+
+def test_of_many_molecules_some_are_held_out_and_all_have_copies():
+    names = ["H2O", "H2", "CH4", "NH3", "HF", "N2"]
+    config = config_of(levels=(), validation_frames=2, buffer_size=12, pretraining_frames=64)
+    trainer = Trainer(config, Dataset.of([molecule(name) for name in names]))
+    trainer.begin()
+    kinds = [trainer.cache.molecule_of(key) for key in trainer.buffer.samples]
+    assert [kinds.count(m) for m in range(6)] == 6 * [2]
+    assert len(trainer.held_out) == 2
+
+
+def test_it_goes_on_from_the_weights_of_another(tmp_path):
+    path = tmp_path / "start.srdft"
+    start = potential_model((1, 8), level={"xc": "LDA"}, features=8, layers=1).float()
+    save_model(path, start, {})
+    config = without_model_config(start_from=str(path))
+    dataset = Dataset.of([molecule("H2O"), molecule("CH4")])
+    model = initial_model(config, dataset)
+    assert (model.elements, model.config) == ((1, 6, 8), start.config)
+    old, new = start.state_dict(), model.float().state_dict()
+    rows = [0, 2]
+    torch.testing.assert_close(new["writing.weight"][:, rows], old["writing.weight"])
+    torch.testing.assert_close(new["exchange"][rows], old["exchange"])
+    assert float(new["writing.weight"][:, 1].abs().max()) == 0.0
+    torch.testing.assert_close(
+        new["backbone.net.embedding.weight"], old["backbone.net.embedding.weight"]
+    )
+    events = events_of(Trainer(config, dataset), "training")
+    assert len(events) == 3
+
+
+def test_weights_of_another_family_or_size_are_refused(tmp_path):
+    path = tmp_path / "start.srdft"
+    save_model(path, small_model((1, 8)), {})
+    dataset = Dataset.of([molecule("H2O")])
+    with pytest.raises(BadInput, match="of the family 'fock'"):
+        initial_model(config_of(start_from=str(path)), dataset)
+    save_model(path, potential_model((1, 8)), {})
+    with pytest.raises(BadInput, match="leave the settings of the family out"):
+        initial_model(config_of(start_from=str(path)), dataset)
+    with pytest.raises(BadInput, match="no model"):
+        initial_model(config_of(start_from=str(tmp_path / "none")), dataset)
+
+
+def test_a_fock_model_does_not_learn_elements(tmp_path):
+    path = tmp_path / "start.srdft"
+    save_model(path, small_model((1, 8)), {})
+    config = without_model_config(start_from=str(path), model="fock", levels=())
+    with pytest.raises(BadInput, match="does not know C"):
+        initial_model(config, Dataset.of([molecule("CH4")]))
