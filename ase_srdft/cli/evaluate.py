@@ -119,7 +119,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_writable(options.json)
     device = torch_device(options.device)
     path = model_path(options.model)
-    _check_not_overwritten(options.json, (Path(path), options.frames))
+    _check_not_overwritten(options.json, (Path(path), Path(options.frames)))
     model = load_model(path).model.to(device)
     frames = chosen_frames(options)
     nuclei = frame_nuclei(frames, options.frames, model.level.charge)

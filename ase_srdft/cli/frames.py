@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from ase_srdft.common.nuclei import Nuclei
 
-__all__ = ["add_frames", "chosen_frames", "frame_nuclei", "with_progress"]
+__all__ = ["add_frames", "chosen_frames", "frame_nuclei", "read_structures", "with_progress"]
 
 #: Seconds between two lines of progress where there is no terminal.
 _PROGRESS_INTERVAL = 10.0
@@ -28,7 +29,9 @@ _Item = TypeVar("_Item")
 def add_frames(parser: Parser) -> None:
     """The file of frames, and the options that choose among them."""
     parser.add_argument(
-        "frames", metavar="FRAMES", type=Path, help="any format of ASE, or an MD17 .npz"
+        "frames",
+        metavar="FRAMES",
+        help="any format of ASE, an MD17 .npz, a .smi file of SMILES, smiles:CCO, or g2:CH3OH",
     )
     choice = parser.add_argument_group("which frames (in this order; default: all)")
     choice.add_argument("--last", type=positive, metavar="N", help="only the last N of the file")
@@ -44,15 +47,35 @@ def chosen_frames(options: argparse.Namespace) -> list[Atoms]:
     Raises:
         BadInput: the file cannot be used.
     """
-    from ase_srdft.common.structures import read_frames
-
     enough = None
     if options.limit is not None and options.last is None:
         enough = (options.limit - 1) * options.stride + 1
-    frames = read_frames(options.frames, enough)
+    frames = read_structures(options.frames, enough)
     if options.last is not None:
         frames = frames[-options.last :]
     return frames[:: options.stride][: options.limit]
+
+
+def read_structures(source: str, limit: int | None = None) -> list[Atoms]:
+    """What `ase_srdft.common.structures.read_frames` reads; what it leaves out is said on stderr.
+
+    Raises:
+        BadInput: the file or the name cannot be used.
+    """
+    from ase_srdft.common.errors import StructuresLeftOut
+    from ase_srdft.common.structures import read_frames
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", StructuresLeftOut)
+        frames = read_frames(source, limit)
+    for warning in caught:
+        if issubclass(warning.category, StructuresLeftOut):
+            print(f"{source}: {warning.message}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return frames
 
 
 def frame_nuclei(frames: Sequence[Atoms], path: Path | str, charge: int | None) -> list[Nuclei]:

@@ -34,6 +34,8 @@ _EPILOG = """\
 examples:
   ase-srdft-train water.xyz -o water-run --target-error 20
       from one structure, until the certified error is 20 microhartree
+  ase-srdft-train smiles:CCO g2:CH3OCH3 more.smi -o run
+      from molecules by SMILES (with the extra [smiles]) and by ASE's names
   ase-srdft-train --data frames.npz --no-self-refine --xc PBE0 -o run
       on frames that you have, without sampling
 
@@ -51,7 +53,10 @@ def _parser(everything: bool = False) -> Parser:
     parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG, _USAGE)
     parser.add_argument("--help-all", action=_HelpAll, help="show every setting and exit")
     parser.add_argument(
-        "structures", nargs="*", metavar="STRUCTURE", help="one or more, any format of ASE"
+        "structures",
+        nargs="*",
+        metavar="STRUCTURE",
+        help="one or more: any format of ASE, a .smi file of SMILES, smiles:CCO, g2:CH3OH, or g2:*",
     )
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="directory of the run"

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ase_srdft.cli.frames import frame_nuclei
+from ase_srdft.cli.frames import frame_nuclei, read_structures
 from ase_srdft.cli.level_input import LEVEL_FLAGS
 from ase_srdft.cli.setting_flags import add_flags, given_settings
 from ase_srdft.common.settings import Setting, convert_all, from_plain, settings_of
@@ -171,8 +171,10 @@ def _charge_of_all(config: TrainingConfig) -> int | None:
     return None if charge == 0 and family(config.model).level_free else charge
 
 
-def _read(paths: Sequence[str], charge: int | None) -> list[Nuclei]:
-    """The structures of all files, whose charges and spins must not contradict the run's."""
-    from ase_srdft.common.structures import read_frames
-
-    return [nuclei for path in paths for nuclei in frame_nuclei(read_frames(path), path, charge)]
+def _read(sources: Sequence[str], charge: int | None) -> list[Nuclei]:
+    """The structures of all files and names, whose charges and spins must not contradict those of the run."""
+    return [
+        nuclei
+        for source in sources
+        for nuclei in frame_nuclei(read_structures(source), source, charge)
+    ]

@@ -11,6 +11,7 @@ __all__ = [
     "RankLost",
     "ReferenceNotConverged",
     "SamplingFailed",
+    "StructuresLeftOut",
     "WorkerFailed",
 ]
 
@@ -45,6 +46,10 @@ class ReferenceNotConverged(RuntimeError):
 
 class SamplingFailed(RuntimeError):
     """No walker can move: every sample was refused by the guards."""
+
+
+class StructuresLeftOut(UserWarning):
+    """Structures of those asked for that nothing can be computed for, such as open shells."""
 
 
 class WorkerFailed(RuntimeError):

@@ -1,4 +1,4 @@
-"""Reading geometries from files with ASE: whole, checked, in Angstrom."""
+"""Reading geometries, from files with ASE or by names: whole, checked, in Angstrom."""
 
 from __future__ import annotations
 
@@ -10,15 +10,33 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.common.nuclei import check_structure
 from ase_srdft.common.reading.archive import read_archive
 from ase_srdft.common.reading.formats import read_with_ase
+from ase_srdft.common.reading.g2 import read_g2
+from ase_srdft.common.reading.smiles import atoms_of_smiles, read_smiles_file
 
 __all__ = ["read_frames"]
 
 
-def read_frames(path: str | Path, limit: int | None = None) -> list[Atoms]:
-    """All structures of one file: an MD17 archive, or a format of ASE that keeps nothing back.
+#: A string that begins so is no path.
+_SMILES, _G2 = "smiles:", "g2:"
 
-    The file is the one that is named, whatever is in the name.  What ASE's readers would pass
-    over in silence, such as the frames after a blank line of an xyz file, is an error.
+
+def read_frames(source: str | Path, limit: int | None = None) -> list[Atoms]:
+    """All structures of one file, or what a name stands for.
+
+    ==================  ==========================================================================
+    source              structures
+    ==================  ==========================================================================
+    ``smiles:CCO``      one molecule (`ase_srdft.common.reading.smiles`)
+    ``g2:CH3OH``        a molecule of ASE's (`ase_srdft.common.reading.g2`)
+    ``g2:*``            all of G2 with closed shells; ``g2:*:H,C,N,O`` of these elements alone
+    ``NAME.smi``        a molecule on each line: its SMILES and, if there is one, its name
+    ``NAME.npz``        an archive that is laid out like MD17
+    any other           a file in a format of ASE that keeps nothing back
+    ==================  ==========================================================================
+
+    A file is the one that is named, whatever is in the name; one whose name begins with
+    ``smiles:`` or ``g2:`` is ``./smiles:...``, or a ``Path``.  What ASE's readers would pass over
+    in silence, such as the frames after a blank line of an xyz file, is an error.
 
     An ``.npz`` is read as MD17 and rMD17 are laid out: ``nuclear_charges`` or ``z`` (natoms,), or
     (nframes, natoms), and ``coords`` or ``R`` (nframes, natoms, 3) in Angstrom.  Energies and
@@ -29,25 +47,42 @@ def read_frames(path: str | Path, limit: int | None = None) -> list[Atoms]:
     spin that it states are in ``info``, for `ase_srdft.common.nuclei.nuclei_of`.
 
     Args:
-        path: the file.
+        source: the file, or the name.
         limit: return at most this many frames, from the first on.
 
+    Warns:
+        StructuresLeftOut: a name stands for some that have open shells, which are left out.
+
     Raises:
-        BadInput: the file is missing, cannot be read whole or holds nothing, or a structure in it
-            does not pass `ase_srdft.common.nuclei.check_structure`.
+        BadInput: the file is missing, cannot be read whole or holds nothing, the name is not
+            known, or a structure does not pass `ase_srdft.common.nuclei.check_structure`.
     """
-    path = Path(path)
     if limit is not None and limit < 1:
-        raise BadInput(f"a limit of {limit} frames for {path}; ask for at least one")
+        raise BadInput(f"a limit of {limit} frames for {source}; ask for at least one")
+    frames = _by_name(source, limit) if isinstance(source, str) else None
+    if frames is None:
+        frames = _of_file(Path(source), limit)
+    if not frames:
+        raise BadInput(f"{source} holds no structure; give a file with at least one")
+    for index, atoms in enumerate(frames):
+        check_structure(atoms, f"frame {index} of {source}")
+    return frames
+
+
+def _by_name(source: str, limit: int | None) -> list[Atoms] | None:
+    """What a name stands for, and None if it is a path."""
+    if source.startswith(_SMILES):
+        return [atoms_of_smiles(source.removeprefix(_SMILES))]
+    if source.startswith(_G2):
+        return read_g2(source.removeprefix(_G2), limit)
+    return None
+
+
+def _of_file(path: Path, limit: int | None) -> list[Atoms]:
     if not path.is_file():
         raise BadInput(_no_file(path))
-    is_archive = path.suffix.lower() == ".npz"
-    frames = read_archive(path, limit) if is_archive else read_with_ase(path, limit)
-    if not frames:
-        raise BadInput(f"{path} holds no structure; give a file with at least one")
-    for index, atoms in enumerate(frames):
-        check_structure(atoms, f"frame {index} of {path}")
-    return frames
+    readers = {".npz": read_archive, ".smi": read_smiles_file}
+    return readers.get(path.suffix.lower(), read_with_ase)(path, limit)
 
 
 def _no_file(path: Path) -> str:

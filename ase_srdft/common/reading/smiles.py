@@ -1,0 +1,183 @@
+"""Molecules that are written as SMILES: a string, or a file of them, into structures.
+
+RDKit reads them, embeds them with ETKDGv3 (Wang, Witek, Landrum and Riniker, J. Chem. Inf. Model.
+60, 2044 (2020)) and relaxes them in MMFF94, or in UFF where MMFF94 has no parameters.  RDKit is an
+extra of the package (``[smiles]``), imported where it is used.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+
+from ase_srdft.common.errors import BadInput
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+__all__ = ["atoms_of_smiles", "read_smiles_file"]
+
+#: Of the embedding: the same SMILES is the same structure.
+_SEED = 1
+#: Steps of a relaxation, at most; the largest molecules that are of use here take some hundred.
+_RELAXATION_STEPS = 2000
+#: Where MMFF94 lacks a bond it makes one up: 1.40 Angstrom in CO2.  Lengths that it means differ
+#: from those of UFF by up to 0.14 Angstrom (F2), those it makes up by 0.16 and more.
+_CREDIBLE_ANGSTROM = 0.15
+
+
+def atoms_of_smiles(smiles: str, what: str | None = None) -> Atoms:
+    """The structure of one molecule or ion, in Angstrom, the same each time.
+
+    ``info`` holds the SMILES as ``smiles`` and the sum of the formal charges as ``charge`` (e),
+    where `ase_srdft.common.charges` finds it.  Atoms are in the order of the SMILES, the hydrogens
+    that it leaves out behind them.  Of stereocentres that it leaves open one form is taken.
+
+    Args:
+        smiles: what RDKit understands.
+        what: how messages call the molecule.
+
+    Raises:
+        BadInput: no SMILES, not one molecule, a radical, a molecule that cannot be embedded, or
+            RDKit is not installed.
+    """
+    what = what or f"smiles:{smiles}"
+    try:
+        from rdkit import rdBase
+    except ImportError as err:
+        raise BadInput(
+            f"{what}: SMILES are read by RDKit, which is not installed; "
+            "pip install 'ase_srdft[smiles]'"
+        ) from err
+    with rdBase.BlockLogs():  # what RDKit says on stderr is in the errors below
+        molecule = _parsed(smiles, what)
+        positions = _relaxed(_embedded(molecule, what), what)
+    return Atoms(
+        numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
+        positions=positions,
+        info={
+            "smiles": smiles,
+            "charge": sum(atom.GetFormalCharge() for atom in molecule.GetAtoms()),
+        },
+    )
+
+
+def read_smiles_file(path: Path, limit: int | None) -> list[Atoms]:
+    """The molecules of a ``.smi`` file: on each line a SMILES and, if there is one, a name.
+
+    The name goes to ``info``.  A line that begins with ``#`` is a comment, and so is what follows
+    a ``#`` after a space.
+
+    Args:
+        path: the file.
+        limit: take the first so many; the others are not looked at.
+
+    Raises:
+        BadInput: see `atoms_of_smiles`; it names the line.  Or the file is no text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as err:
+        raise BadInput(f"{path} is no text ({err}); write SMILES, one on each line") from err
+    words = [line.split("#" if line.startswith("#") else " #")[0].split() for line in lines]
+    molecules = [(number, each) for number, each in enumerate(words, start=1) if each]
+    frames = []
+    for number, (smiles, *name) in islice(molecules, limit):
+        atoms = atoms_of_smiles(smiles, f"line {number} of {path} ({smiles})")
+        if name:
+            atoms.info["name"] = " ".join(name)
+        frames.append(atoms)
+    return frames
+
+
+def _parsed(smiles: str, what: str) -> Mol:
+    """One closed-shell molecule with all of its hydrogens."""
+    from rdkit import Chem
+
+    molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None:
+        raise BadInput(f"{what} is no SMILES that RDKit understands ({_problem(smiles)})")
+    if molecule.GetNumAtoms() == 0:
+        raise BadInput(f"{what} has no atoms; write a SMILES, such as smiles:CCO")
+    if len(Chem.GetMolFrags(molecule)) > 1:
+        raise BadInput(
+            f"{what} is of several molecules, and where they are to each other it does not say; "
+            "give them one by one, or a structure file"
+        )
+    if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
+        raise BadInput(f"{what} has an atom that is no element; write every element")
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if unpaired:
+        raise BadInput(
+            f"{what} has {unpaired} unpaired electron{'s' if unpaired > 1 else ''}, and open "
+            "shells are not supported; write its hydrogens or its charge, or leave it out"
+        )
+    return Chem.AddHs(molecule)
+
+
+def _problem(smiles: str) -> str:
+    """What RDKit says is wrong, in words."""
+    from rdkit import Chem
+
+    raw = Chem.MolFromSmiles(smiles, sanitize=False)
+    problems = [] if raw is None else Chem.DetectChemistryProblems(raw)
+    return "; ".join(problem.Message() for problem in problems) or "its syntax is wrong"
+
+
+def _embedded(molecule: Mol, what: str) -> Mol:
+    """The molecule with a conformer, by ETKDGv3."""
+    from rdkit.Chem import rdDistGeom
+
+    parameters = rdDistGeom.ETKDGv3()
+    parameters.randomSeed = _SEED
+    for from_random in (False, True):  # the second is slower, and finds more
+        parameters.useRandomCoords = from_random
+        if rdDistGeom.EmbedMolecule(molecule, parameters) >= 0:
+            return molecule
+    raise BadInput(
+        f"RDKit finds no structure for {what}: is it too strained, or a stereocentre wrong? "
+        "Give a structure file"
+    )
+
+
+def _relaxed(molecule: Mol, what: str) -> np.ndarray:
+    """Positions (natoms, 3) in Angstrom at a minimum of a force field; of one atom as they are."""
+    from rdkit.Chem import rdForceFieldHelpers as force_fields
+
+    start = _positions(molecule)
+    if molecule.GetNumAtoms() == 1:
+        return start
+    if force_fields.MMFFHasAllMoleculeParams(molecule):
+        force_fields.MMFFOptimizeMolecule(molecule, maxIters=_RELAXATION_STEPS)
+        if _is_credible(molecule):
+            return _positions(molecule)
+    if not force_fields.UFFHasAllMoleculeParams(molecule):
+        raise BadInput(f"{what} has atoms that neither MMFF94 nor UFF knows; give a structure file")
+    for index, position in enumerate(start):
+        molecule.GetConformer().SetAtomPosition(index, position)
+    force_fields.UFFOptimizeMolecule(molecule, maxIters=_RELAXATION_STEPS)
+    return _positions(molecule)
+
+
+def _positions(molecule: Mol) -> np.ndarray:
+    """Of its conformer (natoms, 3), in Angstrom."""
+    positions: np.ndarray = molecule.GetConformer().GetPositions()
+    return positions
+
+
+def _is_credible(molecule: Mol) -> bool:
+    """Whether each bond is about as long as at rest in UFF, if UFF knows it."""
+    from rdkit.Chem import rdForceFieldHelpers as force_fields
+
+    positions = _positions(molecule)
+    for bond in molecule.GetBonds():
+        pair = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        rest = force_fields.GetUFFBondStretchParams(molecule, *pair)
+        length = np.linalg.norm(positions[pair[0]] - positions[pair[1]])
+        if rest is not None and abs(length - rest[1]) > _CREDIBLE_ANGSTROM:
+            return False
+    return True
