@@ -17,7 +17,7 @@ from ase import Atoms
 from ase_srdft.common.errors import BadInput
 
 if TYPE_CHECKING:
-    from rdkit.Chem import Mol
+    from rdkit.Chem import Bond, Mol
 
 __all__ = ["atoms_of_smiles", "read_smiles_file"]
 
@@ -25,9 +25,25 @@ __all__ = ["atoms_of_smiles", "read_smiles_file"]
 _SEED = 1
 #: Steps of a relaxation, at most; the largest molecules that are of use here take some hundred.
 _RELAXATION_STEPS = 2000
-#: Where MMFF94 lacks a bond it makes one up: 1.40 Angstrom in CO2.  Lengths that it means differ
-#: from those of UFF by up to 0.14 Angstrom (F2), those it makes up by 0.16 and more.
-_CREDIBLE_ANGSTROM = 0.15
+#: Where MMFF94 lacks a bond it makes one up, such as 1.40 Angstrom in CO2, and reports nothing.
+#: A length is believed so far from that in UFF, or so far from the usual one; those it means are.
+_NEAR_UFF_ANGSTROM, _NEAR_USUAL_ANGSTROM = 0.15, 0.08
+#: Half of a single, a double and a triple bond, in pm: Pyykkö and Atsumi, Chem. Eur. J. 15, 186 and
+#: 12770 (2009); Pyykkö, Riedel and Patzschke, Chem. Eur. J. 11, 3511 (2005).
+_BOND_RADII_PM = {
+    "H": (32, 32, 32),
+    "B": (85, 78, 73),
+    "C": (75, 67, 60),
+    "N": (71, 60, 54),
+    "O": (63, 57, 53),
+    "F": (64, 59, 53),
+    "Si": (116, 107, 102),
+    "P": (111, 102, 94),
+    "S": (103, 94, 95),
+    "Cl": (99, 95, 93),
+    "Br": (114, 109, 110),
+    "I": (133, 129, 125),
+}
 
 
 def atoms_of_smiles(smiles: str, what: str | None = None) -> Atoms:
@@ -145,7 +161,10 @@ def _embedded(molecule: Mol, what: str) -> Mol:
 
 
 def _relaxed(molecule: Mol, what: str) -> np.ndarray:
-    """Positions (natoms, 3) in Angstrom at a minimum of a force field; of one atom as they are."""
+    """Positions (natoms, 3) in Angstrom at a minimum of a force field; of one atom as they are.
+
+    The force field is MMFF94; it is UFF where MMFF94 does not know an atom or makes up a bond.
+    """
     from rdkit.Chem import rdForceFieldHelpers as force_fields
 
     start = _positions(molecule)
@@ -153,7 +172,7 @@ def _relaxed(molecule: Mol, what: str) -> np.ndarray:
         return start
     if force_fields.MMFFHasAllMoleculeParams(molecule):
         force_fields.MMFFOptimizeMolecule(molecule, maxIters=_RELAXATION_STEPS)
-        if _is_credible(molecule):
+        if all(_is_credible(molecule, bond) for bond in molecule.GetBonds()):
             return _positions(molecule)
     if not force_fields.UFFHasAllMoleculeParams(molecule):
         raise BadInput(f"{what} has atoms that neither MMFF94 nor UFF knows; give a structure file")
@@ -169,15 +188,26 @@ def _positions(molecule: Mol) -> np.ndarray:
     return positions
 
 
-def _is_credible(molecule: Mol) -> bool:
-    """Whether each bond is about as long as at rest in UFF, if UFF knows it."""
+def _is_credible(molecule: Mol, bond: Bond) -> bool:
+    """Whether a bond is about as long as such bonds are, by its radii or in UFF.
+
+    At charges and in aromatic rings, where electrons are shared with other bonds, it may be all
+    down to a bond of one order more.
+    """
     from rdkit.Chem import rdForceFieldHelpers as force_fields
 
+    ends = bond.GetBeginAtom(), bond.GetEndAtom()
+    first, second = (atom.GetIdx() for atom in ends)
     positions = _positions(molecule)
-    for bond in molecule.GetBonds():
-        pair = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-        rest = force_fields.GetUFFBondStretchParams(molecule, *pair)
-        length = np.linalg.norm(positions[pair[0]] - positions[pair[1]])
-        if rest is not None and abs(length - rest[1]) > _CREDIBLE_ANGSTROM:
-            return False
-    return True
+    length = np.linalg.norm(positions[first] - positions[second])
+    ranges = []
+    in_uff = force_fields.GetUFFBondStretchParams(molecule, first, second)
+    if in_uff is not None:
+        ranges.append((in_uff[1] - _NEAR_UFF_ANGSTROM, in_uff[1] + _NEAR_UFF_ANGSTROM))
+    if all(atom.GetSymbol() in _BOND_RADII_PM for atom in ends):
+        order = min(int(bond.GetBondTypeAsDouble()), 3)
+        is_shared = bond.GetIsAromatic() or any(atom.GetFormalCharge() for atom in ends)
+        sums = np.sum([_BOND_RADII_PM[atom.GetSymbol()] for atom in ends], axis=0) / 100.0
+        shortest = sums[min(order, 2)] if is_shared else sums[order - 1]
+        ranges.append((shortest - _NEAR_USUAL_ANGSTROM, sums[order - 1] + _NEAR_USUAL_ANGSTROM))
+    return not ranges or any(shortest < length < longest for shortest, longest in ranges)
