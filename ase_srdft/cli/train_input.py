@@ -172,7 +172,7 @@ def _charge_of_all(config: TrainingConfig) -> int | None:
 
 
 def _read(sources: Sequence[str], charge: int | None) -> list[Nuclei]:
-    """The structures of all files and names, whose charges and spins must not contradict those of the run."""
+    """The structures of all files and names; charges and spins must not contradict the run's."""
     return [
         nuclei
         for source in sources
