@@ -58,10 +58,11 @@ def _fitted_exchange(
     """K[P]; and B_mkQ with x and s."""
     vectors, signs = _vectors(matrix)
     half = _half_transformed(three_center, vectors)
-    # one matrix for the solver, not one for each orbital
-    solved = torch.linalg.solve_triangular(factor.T, half.flatten(0, 1), upper=True, left=False)
-    fitted = solved.unflatten(0, half.shape[:2])
-    exchange = (signs[:, None] * fitted).flatten(1) @ fitted.flatten(1).T
+    # one matrix for the solver, not one for each orbital; transposed, it is in BLAS's own order
+    columns = half.flatten(0, 1).T
+    fitted = torch.linalg.solve_triangular(factor, columns, upper=False).T.reshape(half.shape)
+    signed = fitted if bool((signs > 0).all()) else signs[:, None] * fitted
+    exchange = signed.flatten(1) @ fitted.flatten(1).T
     return exchange, (fitted, vectors, signs)
 
 

@@ -132,6 +132,8 @@ def concatenate(geometries: Sequence[Geometry]) -> Geometry:
     Raises:
         ValueError: some of them have lost what their derivatives need, others not.
     """
+    if len(geometries) == 1:
+        return geometries[0]
     parts = [to_tensors(geometry) for geometry in geometries]
     if any(part.keys() != parts[0].keys() for part in parts):
         raise ValueError("geometries with and without their history do not make one batch")

@@ -130,7 +130,7 @@ class _IntegralOperation(torch.autograd.Function):
         arrays = [provider.evaluate(geometry) for geometry in coordinates]
         ctx.provider, ctx.coordinates, ctx.device = provider, coordinates, positions.device
         tensors = [
-            torch.as_tensor(np.stack([a[name] for a in arrays]), device=positions.device)
+            torch.as_tensor(_stacked([a[name] for a in arrays]), device=positions.device)
             for name in provider.names
         ]
         ctx.taped_sets = provider.taped_sets
@@ -182,6 +182,11 @@ def evaluate_integrals(
         elif prefix in taped:
             named[f"{prefix}cotangent_slots"] = taped[prefix]
     return Integrals(**named)  # type: ignore[arg-type]
+
+
+def _stacked(arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """As numpy does, but one array alone is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _cholesky_factor(metric: Float[Tensor, "batch naux naux"]) -> Float[Tensor, "batch naux naux"]:
