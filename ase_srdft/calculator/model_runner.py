@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from ase_srdft.common.units import (
 )
 from ase_srdft.dft.dipole_moment import dipole_moment
 from ase_srdft.dft.kernels.library import threads as kernel_threads
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
@@ -40,6 +41,8 @@ from ase_srdft.parallel.thread_map import ThreadMap
 __all__ = ["ModelRunner", "naming"]
 
 _MAX_MOLECULES = 16
+#: Atomic numbers and charge.
+_Kind = tuple[tuple[int, ...], int]
 
 
 @contextmanager
@@ -69,7 +72,7 @@ class ModelRunner:
         self.device = device
         self.threads = ThreadMap(nthreads)
         self.memory = AnswerMemory()
-        self._molecules: dict[tuple[int, ...], Molecule] = {}
+        self._molecules: dict[_Kind, Molecule] = {}
 
     @undisturbed
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,8 +80,9 @@ class ModelRunner:
         # not be importable where this is read, and the tables are made anew when needed
         own = self.model
         weights = {name: tensor.cpu().clone() for name, tensor in own.state_dict().items()}
-        blueprint = (own.family, own.level, own.elements, asdict(own.config))
-        return _restored, (blueprint, weights, str(self.device), self.threads.nthreads)
+        blueprint = (own.family, own.default_level, own.elements, asdict(own.config))
+        rest = (own.level, str(self.device), self.threads.nthreads)
+        return _restored, (blueprint, weights, *rest)
 
     def fits(self, model: ElectronicStateModel) -> bool:
         """Whether a model differs from this one by its weights alone."""
@@ -143,9 +147,9 @@ class ModelRunner:
         """
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: use at least 1")
-        groups: dict[tuple[int, ...], list[int]] = {}
+        groups: dict[_Kind, list[int]] = {}
         for index, each in enumerate(nuclei):
-            groups.setdefault(each.numbers, []).append(index)
+            groups.setdefault((each.numbers, each.charge), []).append(index)
         answers: dict[int, Answer] = {}
         for members in groups.values():
             for start in range(0, len(members), batch_size):
@@ -189,7 +193,7 @@ class ModelRunner:
         """Whom to ask, about which molecule, and where its nuclei are (Bohr)."""
         bohr = np.stack([each.positions for each in nuclei])
         positions = torch.as_tensor(bohr, device=self.device)
-        return self.model, self._molecule(nuclei[0].numbers), positions
+        return self.model, self._molecule(nuclei[0]), positions
 
     @staticmethod
     @contextmanager
@@ -200,25 +204,31 @@ class ModelRunner:
         except (BadInput, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
             raise CalculationFailed(str(err)) from err
 
-    def _molecule(self, numbers: tuple[int, ...]) -> Molecule:
-        if numbers not in self._molecules:
+    def _molecule(self, nuclei: Nuclei) -> Molecule:
+        kind = (nuclei.numbers, nuclei.charge)
+        if kind not in self._molecules:
+            level = replace(self.model.level, charge=nuclei.charge)
             with as_ase_error():
-                molecule = molecule_of(self.model, numbers)
+                molecule = molecule_of(self.model, nuclei.numbers, level)
                 _ = molecule.provider  # an unknown auxiliary basis shows here
             if len(self._molecules) >= _MAX_MOLECULES:
                 self._molecules.pop(next(iter(self._molecules)))
-            self._molecules[numbers] = molecule
-        return self._molecules[numbers]
+            self._molecules[kind] = molecule
+        return self._molecules[kind]
 
 
 @undisturbed
 def _restored(
-    blueprint: tuple[Any, ...], weights: dict[str, Tensor], device: str, nthreads: int
+    blueprint: tuple[Any, ...],
+    weights: dict[str, Tensor],
+    level: LevelOfTheory,
+    device: str,
+    nthreads: int,
 ) -> ModelRunner:
     with seeded():
         model = own_copy(build_model(*blueprint))
     model.load_state_dict(weights)
-    return ModelRunner(model, torch_device(device), nthreads)
+    return ModelRunner(model.at_level(level), torch_device(device), nthreads)
 
 
 def _key(atoms: Atoms, nuclei: Nuclei) -> Key:

@@ -22,7 +22,7 @@ from ase_srdft.models.shipped_models import model_path
 
 __all__ = [
     "as_ase_error",
-    "check_level",
+    "at_requested_level",
     "check_nuclei",
     "choose_model",
     "fresh_model",
@@ -144,25 +144,30 @@ def _requested(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {k: parameters[k] for k in _LEVEL_PARAMETERS if parameters[k] is not None}
 
 
-def check_level(parameters: Mapping[str, Any], model: ElectronicStateModel | None) -> None:
-    """Refuse a level of theory that does not exist or is not the model's.
+def at_requested_level(
+    parameters: Mapping[str, Any], model: ElectronicStateModel | None
+) -> ElectronicStateModel | None:
+    """The model at the level of theory that is asked for; what is not named is its default's.
 
     Raises:
-        BadInput: naming both levels.
+        BadInput: a level of theory that does not exist, or that the model does not know.
     """
     requested = _requested(parameters)
-    charge = parameters["charge"]
     if model is None:
         LevelOfTheory(**requested)
-        return
-    wanted = replace(model.level, **requested)
-    if wanted != model.level:
+        return None
+    charge, own = parameters["charge"], model.default_level
+    wanted = replace(own, **requested)
+    if model.level_free:
+        return model.at_level(wanted)
+    if replace(wanted, grid_level=own.grid_level) != own:
         raise BadInput(
             f"{', '.join(f'{k}={v!r}' for k, v in requested.items())} is not the level of theory "
-            f"of the model, {model.level}: leave these parameters out, or use another model"
+            f"of the model, {own}: leave these parameters out, or use another model"
         )
-    if charge is not None and charge != model.level.charge:
+    if charge is not None and charge != own.charge:
         raise BadInput(_wrong_charge(f"charge={charge}", model))
+    return model.at_level(wanted)
 
 
 def _wrong_charge(what: str, model: ElectronicStateModel) -> str:
@@ -196,5 +201,5 @@ def check_nuclei(nuclei: Nuclei, model: ElectronicStateModel) -> None:
         BadInput: a charge or an element the model does not know.
     """
     model.check_elements(nuclei.numbers)
-    if nuclei.charge != model.level.charge:
+    if not model.level_free and nuclei.charge != model.level.charge:
         raise BadInput(_wrong_charge(f"the atoms have a total charge of {nuclei.charge}", model))

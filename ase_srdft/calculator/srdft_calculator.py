@@ -17,7 +17,7 @@ from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutp
 from ase_srdft.calculator.model_runner import ModelRunner, naming
 from ase_srdft.calculator.parameters import (
     as_ase_error,
-    check_level,
+    at_requested_level,
     check_nuclei,
     choose_model,
     fresh_model,
@@ -65,8 +65,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     =============================  ===========================================================
 
     The zero of energy is that of the level of theory: nuclei and electrons infinitely far apart.
-    Not included: dispersion corrections, solvents, periodic cells, stress, open shells, and any
-    charge but the one that the model was trained at.
+    Not included: dispersion corrections, solvents, periodic cells, stress and open shells; and,
+    with a model that belongs to a level of theory, any charge but the one it was trained at.
 
     A calculator may be shared by several ``Atoms``, copied, pickled and sent to other processes; a
     copy carries the weights with it.  ``results`` are those of the last atoms; the answers of the
@@ -90,15 +90,17 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         charge: of the molecule (e); None for what the atoms say: the sum of their initial
             charges, or ``charge`` or ``total_charge`` in ``atoms.info`` (see
             `ase_srdft.common.charges`), which must agree.  It must be the charge that the model was
-            trained at.
+            trained at, unless it belongs to no level of theory (``xc``).
         multiplicity: 1, or None for what the atoms say, which must then be a closed shell: the
             sum of the initial magnetic moments must be zero (they are not used otherwise), and
             ``multiplicity`` in ``atoms.info`` one, as in `ase_srdft.common.charges`.
         device: of the network and the functional, ``cpu``, ``cuda``, ``cuda:1``.
-        xc: functional of an untrained model (PBE); with any other, None or the model's own.
+        xc: functional; None for PBE of an untrained model, and for the default of any other.  A
+            model of the family ``potential`` belongs to no level of theory and is asked at any; of
+            another family it must be the one that the model was trained at.
         basis: likewise (6-31g).
         density_fitting: likewise (True); see `ase_srdft.dft.level_of_theory.LevelOfTheory`.
-        grid_level: likewise (1).
+        grid_level: of PySCF's, any for every model (1).
         threads: of this process: `evaluate_batch` gives each some of the structures, and a
             structure alone gives each some of the kernels' work.
 
@@ -182,13 +184,13 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         with as_ase_error():
             current = None if self._runner is None else self._runner.model
             model = choose_model(kwargs, self.parameters, wanted, current)
-            check_level(wanted, model)
+            chosen = at_requested_level(wanted, model)
             device = torch_device(wanted["device"])
         changed: dict[str, Any] = super().set(**plain)  # type: ignore[no-untyped-call]
         if changed or "model" in kwargs:
             self._forget()
             self.model_version += model is not current
-            self._runner = None if model is None else self._runner_of(model, device)
+            self._runner = None if chosen is None else self._runner_of(chosen, device)
         return changed
 
     def _runner_of(self, model: ElectronicStateModel, device: torch.device) -> ModelRunner:
@@ -243,16 +245,17 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         """
         runner = self._runner
         with as_ase_error():
-            if runner is not None and model.level != runner.model.level:
+            if runner is not None and not model.level_free and model.level != runner.model.level:
                 raise BadInput(
                     f"the new model is at {model.level}, the calculator at {runner.model.level}"
                 )
-            check_level(self.parameters, model)
+            chosen = at_requested_level(self.parameters, model)
+            assert chosen is not None
             device = torch_device(self.parameters["device"])
-        if runner is not None and runner.fits(model):
-            runner.take_weights(model)
+        if runner is not None and runner.fits(chosen):
+            runner.take_weights(chosen)
         else:
-            self._runner = self._runner_of(own_copy(model), device)
+            self._runner = self._runner_of(own_copy(chosen), device)
         self._forget()
         self.model_version += 1
         self.parameters["model"] = memory_name(model)

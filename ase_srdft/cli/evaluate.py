@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.common import Parser, check_writable, command_parser, positive, run_command
 from ase_srdft.cli.frames import add_frames, chosen_frames, frame_nuclei, with_progress
+from ase_srdft.cli.level_input import add_level, level_values
 from ase_srdft.cli.words import words_apart_from
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _DESCRIPTION = """\
-Compare a model with the self-consistent field of PySCF at the model's own
-level of theory (same grid, same density fitting): energy, Hamiltonian,
+Compare a model with the self-consistent field of PySCF at one level of
+theory (same grid, same density fitting), the model's own, or any for a model
+that belongs to none: energy, Hamiltonian,
 orbital energies, forces, and how often the model's bracket holds the SCF
 energy. Numbers in the files of frames are not used, only the geometries.
 Every frame is checked before the first SCF. A frame whose SCF does not
@@ -45,6 +47,8 @@ examples:
       a model of your own on the last 60 frames
   ase-srdft-eval ethanol-pbe-6-31g frames.npz --json accuracy.json
       a shipped model; the numbers also as JSON
+  ase-srdft-eval run/model.srdft frames.xyz --xc PBE0 --basis def2-svp
+      a model of the family 'potential' at another level of theory
 
 Exit codes: 0 done, 1 failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
 _PROGRAM = "ase-srdft-eval"
@@ -54,6 +58,7 @@ def _parser() -> Parser:
     parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG)
     parser.add_argument("model", metavar="MODEL", help="a .srdft file or a shipped model's name")
     add_frames(parser)
+    add_level(parser, "the model's")
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
@@ -112,7 +117,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ase_srdft.common.devices import torch_device
     from ase_srdft.models.model_file import load_model
     from ase_srdft.models.shipped_models import model_path
-    from ase_srdft.reference.accuracy import frame_results
+    from ase_srdft.reference.accuracy import charge_of_frames, frame_results
     from ase_srdft.reference.label_file import Failure
 
     if options.json is not None:
@@ -121,8 +126,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     path = model_path(options.model)
     _check_not_overwritten(options.json, (Path(path), Path(options.frames)))
     model = load_model(path).model.to(device)
+    given = {name.removeprefix("level."): v for name, v in level_values(options).items()}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    model = model.at_level(replace(model.level, **wanted))
     frames = chosen_frames(options)
-    nuclei = frame_nuclei(frames, options.frames, model.level.charge)
+    nuclei = frame_nuclei(frames, options.frames, given["charge"] or charge_of_frames(model))
     outcome, written = _Outcome(nasked=len(frames)), True
     results = frame_results(model, nuclei, not options.no_forces, options.threads)
     try:
@@ -249,7 +257,7 @@ def _print_report(
     count = str(ndone) if outcome.whole else f"only {ndone} of the {outcome.nasked} asked for"
     heading = [
         ("model", f"{options.model} ({model.family}, {nparameters} parameters)"),
-        ("level", f"{model.level}, charge {model.level.charge}"),
+        ("level", f"{model.level}{_of_charge(model)}"),
         ("frames", f"{count} of {options.frames} ({shown})"),
         ("against", "converged SCF of PySCF at the same level"),
     ]
@@ -267,6 +275,10 @@ def _print_report(
     sys.stdout.flush()
     for failure in outcome.failures:
         print(f"{_PROGRAM}: frame {failure.frame}: {failure.reason}", file=sys.stderr)
+
+
+def _of_charge(model: ElectronicStateModel) -> str:
+    return "" if model.level_free else f", charge {model.level.charge}"
 
 
 def _print_rich(rows: Sequence[tuple[str, str, str]]) -> None:

@@ -22,10 +22,16 @@ LEVEL_FLAGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def add_level(parser: Parser) -> None:
-    """All options of the level of theory."""
+def add_level(parser: Parser, default: str | None = None) -> None:
+    """All options of the level of theory.
+
+    Args:
+        parser: of a command.
+        default: in words, where it is not that of `LevelOfTheory`.
+    """
     settings = list(settings_of(LevelOfTheory(), "level."))
-    add_flags(parser, settings, {"level of theory": LEVEL_FLAGS}, {})
+    decided = {} if default is None else dict.fromkeys(LEVEL_FLAGS, default)
+    add_flags(parser, settings, {"level of theory": LEVEL_FLAGS}, decided)
 
 
 def level_values(options: argparse.Namespace) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -56,6 +57,8 @@ class ElectronicStateModel(nn.Module):
     registered by :func:`register`.
 
     Attributes:
+        level: of theory, that it is asked at.
+        default_level: that it is asked at where none is named; the one it was made for.
         guess: what :class:`ase_srdft.dft.molecule.Molecule` shall prepare for it.
         learning_rate: the highest, that suits the family; `ase-srdft-train` takes it where none
             is asked for (`OptimiserConfig.learning_rate`).
@@ -78,7 +81,7 @@ class ElectronicStateModel(nn.Module):
 
     def __init__(self, level: LevelOfTheory, elements: tuple[int, ...], config: Any) -> None:
         super().__init__()
-        self.level = level
+        self.level = self.default_level = level
         self.elements = tuple(sorted(set(elements)))
         self.config = config
 
@@ -103,6 +106,17 @@ class ElectronicStateModel(nn.Module):
     def predicts_hamiltonian(self) -> bool:
         """Whether there is a :meth:`hamiltonian`."""
         return type(self).hamiltonian is not ElectronicStateModel.hamiltonian
+
+    def at_level(self, level: LevelOfTheory) -> ElectronicStateModel:
+        """The same weights, asked at another level of theory.
+
+        Raises:
+            BadInput: the weights do not belong to it.
+        """
+        self.check_level(level)
+        other = copy.copy(self)
+        other.level = level
+        return other
 
     def check_level(self, level: LevelOfTheory) -> None:
         """Refuse a level of theory that the weights do not belong to; grids are free.

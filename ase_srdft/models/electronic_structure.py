@@ -31,6 +31,8 @@ class ElectronicStructure:
         energy_lower: the bracket's lower end (Hartree); see
             `ase_srdft.dft.energy_bracket.EnergyBracket`.
         nocc: number of doubly occupied orbitals.
+        path: how the state came about: ``model``; or ``damped`` or ``guess``, where half or none
+            of the model's correction gave a lower energy than all of it.
     """
 
     density_matrix: Float[np.ndarray, "nao nao"]
@@ -39,6 +41,7 @@ class ElectronicStructure:
     energy: float
     energy_lower: float
     nocc: int
+    path: str = "model"
 
     @property
     def nao(self) -> int:
@@ -94,6 +97,7 @@ def electronic_structures(evaluation: SinglePointResult) -> list[ElectronicStruc
             energy=float(bracket.upper[i]),
             energy_lower=float(bracket.lower[i]),
             nocc=geometry.molecule.nocc,
+            path=evaluation.paths[i],
         )
         for i in range(len(geometry))
     ]

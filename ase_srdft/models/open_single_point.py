@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.common.torch_state import undisturbed
-from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.prepared_geometry import detached
 from ase_srdft.dft.projector import DEGENERATE_GAP, noted_gaps
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
+from ase_srdft.models.lowest_state import lowest_state
 from ase_srdft.models.single_point_result import SinglePointResult
 
 __all__ = ["OpenSinglePoint", "open_single_point"]
@@ -78,9 +78,8 @@ def open_single_point(
         with noted_gaps() as of_guess:
             geometry = prepare(molecule, positions, grid_level)
         with noted_gaps() as of_state:
-            state = model([geometry])[0]
-        energies, fock = kohn_sham(geometry, state.density_matrix)
-        total = energies.total
+            found = lowest_state(model, geometry)
+        state, total = found.state, found.energy
     energy, density_matrix, geometry = (
         total.detach(),
         state.density_matrix.detach(),
@@ -89,11 +88,12 @@ def open_single_point(
     result = SinglePointResult(
         energy=energy,
         forces=None,
-        bracket=energy_bracket(geometry, energy, density_matrix, fock),
+        bracket=energy_bracket(geometry, energy, density_matrix, found.fock),
         state=ElectronicState(
             density_matrix=density_matrix, mo_coeff=state.mo_coeff, mo_energy=state.mo_energy
         ),
-        fock=fock,
+        fock=found.fock,
+        paths=found.paths,
         geometry=geometry,
         frontier_gap=torch.minimum(*(_smallest(gaps, energy) for gaps in (of_guess, of_state))),
     )

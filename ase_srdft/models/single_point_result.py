@@ -30,6 +30,7 @@ class SinglePointResult:
         state: density matrix and orbitals of the model.
         fock: F[P] (Hartree).
         geometry: integrals and grid, detached.
+        paths: how the state of each geometry came about (`ase_srdft.models.lowest_state.PATHS`).
         frontier_gap: smallest gap (Hartree) between occupied and empty orbitals on the way from
             the nuclei to the state, that of its guess included; infinite where none is empty; None
             where it was not noted.
@@ -41,6 +42,7 @@ class SinglePointResult:
     state: ElectronicState
     fock: Float[Tensor, "batch nao nao"]
     geometry: Geometry
+    paths: tuple[str, ...] = ()
     frontier_gap: Float[Tensor, " batch"] | None = None
 
     def degeneracy(self, index: int) -> str | None:
@@ -77,5 +79,6 @@ def concatenate_single_points(parts: Sequence[SinglePointResult]) -> SinglePoint
         ),
         fock=torch.cat([part.fock for part in parts]),
         geometry=concatenate([part.geometry for part in parts]),
+        paths=tuple(path for part in parts for path in part.paths),
         frontier_gap=torch.cat(gaps) if gaps else None,
     )

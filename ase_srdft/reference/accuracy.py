@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ __all__ = [
     "Accuracy",
     "FrameErrors",
     "average",
+    "charge_of_frames",
     "checked_frames",
     "compare",
     "frame_errors",
@@ -127,19 +128,26 @@ def checked_frames(
         BadInput: naming the frame: no molecule in vacuum, atoms on top of each other, a charge
             that is not the model's, a spin, an element or a basis that is not covered.
     """
-    molecules: dict[tuple[int, ...], Molecule] = {}
+    molecules: dict[tuple[tuple[int, ...], int], Molecule] = {}
     checked = []
     for index, atoms in enumerate(frames):
-        nuclei = nuclei_of(atoms, model.level.charge, what=f"frame {index}")
-        if nuclei.numbers not in molecules:
+        nuclei = nuclei_of(atoms, charge_of_frames(model), what=f"frame {index}")
+        kind = (nuclei.numbers, nuclei.charge)
+        if kind not in molecules:
+            level = replace(model.level, charge=nuclei.charge)
             try:
-                molecule = molecule_of(model, nuclei.numbers)
+                molecule = molecule_of(model, nuclei.numbers, level)
                 _ = molecule.provider  # an unknown basis shows here
             except BadInput as err:
                 raise BadInput(f"frame {index}: {err}") from err
-            molecules[nuclei.numbers] = molecule
-        checked.append((molecules[nuclei.numbers], nuclei))
+            molecules[kind] = molecule
+        checked.append((molecules[kind], nuclei))
     return checked
+
+
+def charge_of_frames(model: ElectronicStateModel) -> int | None:
+    """The charge that all frames must have; None where each may have its own."""
+    return None if model.level_free else model.level.charge
 
 
 @undisturbed

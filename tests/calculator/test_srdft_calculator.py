@@ -388,7 +388,6 @@ def test_set_returns_what_changed_and_forgets_results(atoms, model_file):
         ({"model": "no-such-model"}, "no model 'no-such-model'"),
         ({"xc": "LDA"}, "xc='LDA' is not the level of theory of the model, PBE/sto-3g"),
         ({"basis": "6-31g"}, "not the level of theory"),
-        ({"grid_level": 2}, "not the level of theory"),
         ({"density_fitting": False}, "not the level of theory"),
         ({"charge": 2}, "charge=2, but the model was trained for molecules of charge 0"),
         ({"charge": 0.5}, r"charge 0\.5: use a whole number"),
