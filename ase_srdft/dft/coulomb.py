@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent, tape_of
+from ase_srdft.dft.integrals.cotangent_tape import Cotangent, CoulombCotangent, tape_of
+from ase_srdft.dft.integrals.packed_pairs import from_lower_triangle, lower_triangle
 from ase_srdft.dft.integrals.provider import Integrals
 
 __all__ = [
     "claimed",
     "coulomb_energy",
     "coulomb_matrix",
-    "from_lower_triangle",
     "laid_down",
-    "lower_triangle",
     "projected",
     "solved",
-    "triangle_index",
 ]
-
-
-def lower_triangle(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch npair"]:
-    """The lower triangle by rows."""
-    rows, columns = torch.tril_indices(matrix.shape[-1], matrix.shape[-1], device=matrix.device)
-    return matrix[..., rows, columns]
-
-
-def triangle_index(n: int, device: torch.device) -> Int[Tensor, "n n"]:
-    """Where each element of a symmetric matrix stands in its lower triangle by rows."""
-    index = torch.empty((n, n), dtype=torch.long, device=device)
-    rows, columns = torch.tril_indices(n, n, device=device)
-    numbering = torch.arange(len(rows), device=device)
-    index[rows, columns] = numbering
-    index[columns, rows] = numbering
-    return index
-
-
-def from_lower_triangle(packed: Tensor, n: int) -> Tensor:
-    """Symmetric matrices (batch, n, n, ...) from lower triangles (batch, npair, ...)."""
-    return packed[:, triangle_index(n, packed.device)]
 
 
 class _MetricSolve(torch.autograd.Function):
@@ -84,8 +62,8 @@ def claimed(slots: Tensor | None, wanted: bool) -> list[int]:
     return [] if slots is None or not wanted else [tape_of(row).claim() for row in slots]
 
 
-def laid_down(slots: Tensor, claims: list[int], cotangents: list[CoulombCotangent]) -> Tensor:
-    """Leave the factors at the slots; the derivative by the slots."""
+def laid_down(slots: Tensor, claims: list[int], cotangents: Sequence[Cotangent]) -> Tensor:
+    """Leave the cotangents at the slots; the derivative by the slots."""
     by_slots = torch.zeros_like(slots)
     for row, (slot, cotangent) in enumerate(zip(claims, cotangents, strict=True)):
         tape_of(slots[row]).lay_down(slot, cotangent)

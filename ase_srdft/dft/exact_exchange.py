@@ -14,25 +14,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.coulomb import from_lower_triangle, triangle_index
+from ase_srdft.dft.coulomb import claimed, laid_down
+from ase_srdft.dft.integrals.cotangent_tape import ArrayCotangent, ExchangeCotangent
+from ase_srdft.dft.integrals.fitted_exchange import eigenvectors, exchange_of_geometry
+from ase_srdft.dft.integrals.packed_pairs import from_lower_triangle, triangle_index
 from ase_srdft.dft.integrals.provider import Integrals
 
 __all__ = ["exchange_energy", "exchange_matrix"]
 
-#: Eigenvalues of a density matrix below this are zero.
-_RANK_TOLERANCE = 1.0e-11
 #: Numbers of (mn|Q) that are worked on at a time: they stay in a core's cache.
 _CHUNK = 200_000
-
-
-def _vectors(
-    matrix: Float[Tensor, "nao nao"],
-) -> tuple[Float[Tensor, "nao rank"], Float[Tensor, " rank"]]:
-    """x and s with P = sum_k s_k x_k x_k^T, s_k = 1 or -1."""
-    values, vectors = torch.linalg.eigh(matrix)
-    kept = values.abs() > _RANK_TOLERANCE
-    values = values[kept]
-    return vectors[:, kept] * values.abs().sqrt(), values.sign()
 
 
 def _half_transformed(
@@ -56,7 +47,7 @@ def _fitted_exchange(
     matrix: Float[Tensor, "nao nao"],
 ) -> tuple[Float[Tensor, "nao nao"], tuple[Tensor, Tensor, Tensor]]:
     """K[P]; and B_mkQ with x and s."""
-    vectors, signs = _vectors(matrix)
+    vectors, signs = eigenvectors(matrix)
     half = _half_transformed(three_center, vectors)
     # one matrix for the solver, not one for each orbital; transposed, it is in BLAS's own order
     columns = half.flatten(0, 1).T
@@ -76,30 +67,70 @@ class _FittedExchangeEnergy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, matrix: Tensor, three_center: Tensor, metric: Tensor | None, factor: Tensor
+        ctx: Any,
+        matrix: Tensor,
+        slots: Tensor | None,
+        three_center: Tensor,
+        metric: Tensor | None,
+        factor: Tensor,
     ) -> tuple[Tensor, Tensor]:
         found = [_fitted_exchange(*each) for each in zip(three_center, factor, matrix, strict=True)]
         exchange = torch.stack([each for each, _ in found])
         ctx.mark_non_differentiable(exchange)
-        ctx.by_integrals = ctx.needs_input_grad[1]
-        ctx.save_for_backward(exchange, factor)
+        ctx.claims = claimed(slots, ctx.needs_input_grad[1])
+        ctx.by_integrals = bool(ctx.claims) or ctx.needs_input_grad[2]
+        ctx.save_for_backward(exchange, slots, factor)
         ctx.parts = [part for _, part in found] if ctx.by_integrals else []
         return (matrix * exchange).sum((1, 2)), exchange
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        exchange, factor = ctx.saved_tensors
+        exchange, slots, factor = ctx.saved_tensors
         scale = cotangents[0]
         by_matrix = 2.0 * scale[:, None, None] * exchange
         if not ctx.by_integrals:
-            return by_matrix, None, None, None
+            return by_matrix, None, None, None, None
         gradients = [
-            _by_integrals(each, *part) for each, part in zip(factor, ctx.parts, strict=True)
+            [times * each for each in _by_integrals(own, *part)]
+            for times, own, part in zip(scale, factor, ctx.parts, strict=True)
         ]
-        by_three, by_metric = (
-            torch.stack([scale[i] * pair[k] for i, pair in enumerate(gradients)]) for k in (0, 1)
-        )
-        return by_matrix, by_three, by_metric, None
+        if ctx.claims:
+            terms = [
+                ArrayCotangent(three_center=by_three.cpu().numpy(), metric=by_metric.cpu().numpy())
+                for by_three, by_metric in gradients
+            ]
+            return by_matrix, laid_down(slots, ctx.claims, terms), None, None, None
+        by_three, by_metric = map(torch.stack, zip(*gradients, strict=True))
+        return by_matrix, None, by_three, by_metric, None
+
+
+class _TapedExchange(torch.autograd.Function):
+    """K[P], its derivative by the nuclei left in the slots."""
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, slots: Tensor, fitted: Tensor, factor: Tensor) -> Tensor:
+        ctx.claims = claimed(slots, ctx.needs_input_grad[1])
+        ctx.save_for_backward(matrix, slots, fitted, factor)
+        return _exchange(fitted, matrix)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        matrix, slots, fitted, factor = ctx.saved_tensors
+        weights = 0.5 * (cotangents[0] + cotangents[0].transpose(-1, -2))
+        by_matrix = _exchange(fitted, weights) if ctx.needs_input_grad[0] else None
+        if not ctx.claims:
+            return by_matrix, None, None, None
+        terms = [
+            ExchangeCotangent(weights=own[0], matrix=own[1], fitted=own[2], metric_factor=own[3])
+            for own in zip(weights.cpu(), matrix.cpu(), fitted.cpu(), factor.cpu(), strict=True)
+        ]
+        return by_matrix, laid_down(slots, ctx.claims, terms), None, None
+
+
+def _exchange(fitted: Tensor, matrices: Tensor) -> Float[Tensor, "batch nao nao"]:
+    """K of symmetric matrices from packed B, of one geometry after the other."""
+    every = zip(fitted, matrices, strict=True)
+    return torch.stack([exchange_of_geometry(*each) for each in every])
 
 
 def _by_integrals(
@@ -132,8 +163,15 @@ def exchange_energy(
     if integrals.four_center is not None:
         exchange = exchange_matrix(integrals, density_matrix)
         return (density_matrix * exchange).sum((1, 2)), exchange.detach()
+    slots, three_center, metric = (
+        integrals.cotangent_slots,
+        integrals.three_center,
+        integrals.metric,
+    )
+    if slots is not None and three_center is not None:
+        three_center, metric = three_center.detach(), None
     pair: tuple[Tensor, Tensor] = _FittedExchangeEnergy.apply(  # type: ignore[no-untyped-call]
-        density_matrix, integrals.three_center, integrals.metric, integrals.metric_factor
+        density_matrix, slots, three_center, metric, integrals.metric_factor
     )
     return pair
 
@@ -154,6 +192,11 @@ def exchange_matrix(
     ):
         every = zip(three_center, factor, density_matrix, strict=True)
         return torch.stack([_fitted_exchange(*each)[0] for each in every])
+    if integrals.cotangent_slots is not None:
+        exchange: Tensor = _TapedExchange.apply(  # type: ignore[no-untyped-call]
+            density_matrix, integrals.cotangent_slots, integrals.orthogonalised, factor
+        )
+        return exchange
     if integrals.metric is not None:
         factor = torch.linalg.cholesky(integrals.metric)  # to be differentiated
     upper = factor.transpose(1, 2)

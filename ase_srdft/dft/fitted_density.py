@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ase_srdft.dft.coulomb import (
     claimed,
-    from_lower_triangle,
     laid_down,
     projected,
     solved,
 )
 from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent
+from ase_srdft.dft.integrals.packed_pairs import from_lower_triangle
 from ase_srdft.dft.integrals.provider import Integrals
 
 __all__ = ["fitted_densities", "potential_matrix"]

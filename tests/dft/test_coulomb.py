@@ -6,8 +6,9 @@ import torch
 from pyscf import df
 from pyscf.scf import hf
 
-from ase_srdft.dft.coulomb import coulomb_matrix, from_lower_triangle, lower_triangle
+from ase_srdft.dft.coulomb import coulomb_matrix
 from ase_srdft.dft.exact_exchange import exchange_matrix
+from ase_srdft.dft.integrals.packed_pairs import from_lower_triangle, lower_triangle
 from ase_srdft.dft.integrals.provider import Integrals, evaluate_integrals
 from ase_srdft.dft.reference_scf import mean_field
 from tests.tools.molecules import assert_gradient, symmetric, system

@@ -13,7 +13,13 @@ import numpy as np
 
 from ase_srdft.dft.basis.auxiliary_basis import auxiliary_shells
 from ase_srdft.dft.basis.element_basis import element_basis, formatted_basis
-from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent
+from ase_srdft.dft.integrals.cotangent_tape import (
+    ArrayCotangent,
+    Cotangent,
+    CoulombCotangent,
+    ExchangeCotangent,
+)
+from ase_srdft.dft.integrals.fitted_exchange import pulled_through_exchange
 from ase_srdft.dft.integrals.shell_tables import Array, Centres, JointTables, symmetric
 from ase_srdft.dft.kernels.coulomb import (
     HIGHEST_AUXILIARY,
@@ -73,21 +79,34 @@ class AuxiliaryIntegrals:
         charges = np.array(self._numbers, dtype=float)
         return CoulombKernels(OrbitalTables(bases), auxiliary, charges)
 
-    def pull_terms(self, positions: Array, terms: Sequence[CoulombCotangent]) -> Array:
-        """Gradient by the nuclei for cotangents in factors; by the kernels alone."""
+    def pull_terms(self, positions: Array, terms: Sequence[Cotangent]) -> Array:
+        """Gradient by the nuclei for what nodes have left on the tape; by the kernels alone."""
         kernels = self._compiled
         assert kernels is not None
-        matrices, coefficients = (
-            np.concatenate([getattr(term, name) for term in terms])
-            for name in ("matrices", "coefficients")
-        )
-        gradient: Array = kernels.three_center_gradient(positions, matrices, coefficients)
-        by_metric = [term for term in terms if term.left is not None]
+        factored = [term for term in terms if isinstance(term, CoulombCotangent)]
+        exchange = [term for term in terms if isinstance(term, ExchangeCotangent)]
+        arrays = [term for term in terms if isinstance(term, ArrayCotangent)]
+        by_pairs = [term.three_center for term in arrays]
+        by_metric = [term.metric for term in arrays]
+        if exchange:
+            three_center, metric = pulled_through_exchange(exchange)
+            by_pairs.append(three_center)
+            by_metric.append(metric)
+        for term in factored:
+            if term.left is not None and term.right is not None:
+                by_metric.append(symmetric(np.outer(term.left, term.right)))
+        gradient: Array = np.zeros_like(positions)
         if by_metric:
-            left, right = (
-                np.stack([getattr(term, name) for term in by_metric]) for name in ("left", "right")
-            )
-            gradient += kernels.metric_gradient(positions, left, right)
+            gradient += kernels.metric_gradient(positions, _contiguous_sum(by_metric))
+        if factored:
+            matrices = np.concatenate([term.matrices for term in factored])
+            coefficients = np.concatenate([term.coefficients for term in factored])
+            if by_pairs:  # one pass for all
+                by_pairs.append(_packed_weights(matrices).T @ coefficients)
+            else:
+                gradient += kernels.three_center_gradient(positions, matrices, coefficients)
+        if by_pairs:
+            gradient += kernels.three_center_dense_gradient(positions, _contiguous_sum(by_pairs))
         return gradient
 
     def three_center(self, positions: Array) -> Array:
@@ -100,6 +119,9 @@ class AuxiliaryIntegrals:
 
     def pull_three_center(self, positions: Array, cotangent: Array) -> Array:
         """Gradient by the nuclei for a cotangent of :meth:`three_center`."""
+        if self.kernels is not None:
+            weights = np.ascontiguousarray(cotangent)
+            return self.kernels.three_center_dense_gradient(positions, weights)
         nao = self._orbitals.nao
         rows, columns = np.tril_indices(nao)
         # each packed element stands for two of the full tensor, but those on the diagonal
@@ -118,10 +140,27 @@ class AuxiliaryIntegrals:
 
     def pull_metric(self, positions: Array, cotangent: Array) -> Array:
         """Gradient by the nuclei for a cotangent of :meth:`metric`."""
+        if self.kernels is not None:
+            return self.kernels.metric_gradient(positions, symmetric(cotangent))
         env = self._joint.environment(positions)
         slopes = self._joint.intor("int2c2e_ip1_sph", env, (1, 1), 3)
         weighted = np.einsum("cpq,pq->pc", slopes, symmetric(cotangent))
         return -2.0 * self._auxiliary.sum_by_atom(weighted)
+
+
+def _contiguous_sum(arrays: Sequence[Array]) -> Array:
+    """Their sum as a kernel reads it."""
+    total = np.zeros(arrays[0].shape)
+    for array in arrays:
+        total += array
+    return total
+
+
+def _packed_weights(matrices: Array) -> Array:
+    """Of symmetric matrices (n, nao, nao): what the packed elements (n, npair) count."""
+    rows, columns = np.tril_indices(matrices.shape[-1])
+    packed: Array = matrices[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
+    return packed
 
 
 def pull_three(

@@ -1,8 +1,9 @@
-"""What the Coulomb nodes of a graph hand back to the integrals: a few vectors, not an array.
+"""What the nodes of Coulomb and exchange in a graph hand back to the integrals.
 
 The cotangent of (mn|Q) that a Coulomb matrix gives is a matrix times a vector, and so is that of
 the metric.  Autograd would add up the products; kept apart, a handful of them are contracted with
-the derivatives of the integrals in one pass.  So the integrals have one more output, a row of
+the derivatives of the integrals in one pass.  Exchange matrices have no such
+factors, but become an array together.  So the integrals have one more output, a row of
 *slots*.  Each node that uses them claims a slot when it computes, lays its factors down there when
 it is differentiated, and gives one as the derivative by its slot.  The integrals are differentiated
 after all of them, and take the slots whose derivative is not zero: a node that was left out of a
@@ -20,9 +21,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["CotangentTape", "CoulombCotangent", "tape_of"]
+__all__ = [
+    "ArrayCotangent",
+    "Cotangent",
+    "CotangentTape",
+    "CoulombCotangent",
+    "ExchangeCotangent",
+    "tape_of",
+]
 
-#: Coulomb nodes that one evaluation of the integrals can serve.
+#: Nodes that one evaluation of the integrals can serve.
 _NSLOTS = 64
 _NUMBERS = count(1)
 _TAPES: WeakValueDictionary[int, CotangentTape] = WeakValueDictionary()
@@ -45,13 +53,46 @@ class CoulombCotangent:
     right: Float[np.ndarray, " naux"] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExchangeCotangent:
+    """Tr(W K[P]), as it stands (:mod:`ase_srdft.dft.integrals.fitted_exchange`).
+
+    Attributes:
+        weights: W, symmetric.
+        matrix: P, symmetric.
+        fitted: B = (mn|Q) L^-T, m >= n packed by rows.
+        metric_factor: L of the metric L L^T.
+    """
+
+    weights: Float[Tensor, "nao nao"]
+    matrix: Float[Tensor, "nao nao"]
+    fitted: Float[Tensor, "npair naux"]
+    metric_factor: Float[Tensor, "naux naux"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayCotangent:
+    """Cotangents that have no factors.
+
+    Attributes:
+        three_center: of (mn|Q), m >= n packed by rows.
+        metric: of (P|Q), symmetric.
+    """
+
+    three_center: Float[np.ndarray, "npair naux"]
+    metric: Float[np.ndarray, "naux naux"]
+
+
+Cotangent = CoulombCotangent | ExchangeCotangent | ArrayCotangent
+
+
 class CotangentTape:
     """The slots of one geometry's integrals; whoever differentiates these keeps it alive."""
 
     def __init__(self) -> None:
         self._number = next(_NUMBERS)
         self._claimed = 0
-        self._laid_down: dict[int, CoulombCotangent] = {}
+        self._laid_down: dict[int, Cotangent] = {}
         _TAPES[self._number] = self
 
     def slots(self) -> Float[Tensor, "1 nslots"]:
@@ -62,16 +103,17 @@ class CotangentTape:
         """A slot of one's own."""
         if self._claimed == _NSLOTS:
             raise RuntimeError(
-                f"more than {_NSLOTS} Coulomb matrices in one graph: prepare the geometry anew"
+                f"more than {_NSLOTS} matrices of Coulomb and exchange in one graph: prepare the "
+                "geometry anew"
             )
         self._claimed += 1
         return self._claimed - 1
 
-    def lay_down(self, slot: int, cotangent: CoulombCotangent) -> None:
-        """Leave the factors at a slot, in the place of what an earlier pass left."""
+    def lay_down(self, slot: int, cotangent: Cotangent) -> None:
+        """Leave a cotangent at a slot, in the place of what an earlier pass left."""
         self._laid_down[slot] = cotangent
 
-    def taken(self, by_slot: Float[Tensor, " nslots"]) -> list[CoulombCotangent]:
+    def taken(self, by_slot: Float[Tensor, " nslots"]) -> list[Cotangent]:
         """What this backward pass has laid down."""
         return [self._laid_down[int(slot)] for slot in by_slot.nonzero()[:, 0]]
 

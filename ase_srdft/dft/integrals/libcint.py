@@ -16,7 +16,7 @@ from jaxtyping import Float
 from ase_srdft.dft.basis.element_basis import formatted_basis
 from ase_srdft.dft.basis.guess_tables import minimal_basis
 from ase_srdft.dft.integrals.auxiliary_integrals import AuxiliaryIntegrals, pull_three
-from ase_srdft.dft.integrals.cotangent_tape import CoulombCotangent
+from ase_srdft.dft.integrals.cotangent_tape import Cotangent
 from ase_srdft.dft.integrals.provider import HIGHEST_OF_POTENTIAL, Arrays
 from ase_srdft.dft.integrals.shell_tables import (
     Array,
@@ -90,7 +90,7 @@ class LibcintProvider:
 
     @property
     def taped_sets(self) -> tuple[str, ...]:
-        """The auxiliary sets whose cotangents may come in factors."""
+        """The auxiliary sets whose cotangents may be left on a tape."""
         return tuple(p for p, own in self._auxiliary_sets.items() if own.kernels is not None)
 
     def evaluate(self, positions: Float[np.ndarray, "natoms 3"]) -> Arrays:
@@ -101,14 +101,14 @@ class LibcintProvider:
         self,
         positions: Float[np.ndarray, "natoms 3"],
         cotangents: Arrays,
-        terms: Mapping[str, Sequence[CoulombCotangent]] | None = None,
+        terms: Mapping[str, Sequence[Cotangent]] | None = None,
     ) -> Float[np.ndarray, "natoms 3"]:
         """Gradient by the nuclei (per Bohr) of ``sum(cotangent * integral)``.
 
         Args:
             positions: nuclei (Bohr).
             cotangents: by the names of the integrals.
-            terms: of (mn|Q) and the metric of each auxiliary set, in factors.
+            terms: what was left for (mn|Q) and the metric of each auxiliary set.
         """
         gradient = np.zeros_like(positions)
         for prefix, own_terms in (terms or {}).items():

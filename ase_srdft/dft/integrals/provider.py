@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dft.integrals.cotangent_tape import CotangentTape, CoulombCotangent
+from ase_srdft.dft.integrals.cotangent_tape import Cotangent, CotangentTape
 from ase_srdft.dft.kernels.arrays import as_array
 
 __all__ = [
@@ -49,9 +50,9 @@ class Integrals:
         three_center: (mu nu | Q), mu >= nu packed by rows (Hartree).
         metric: (Q | Q'); None where nothing is to be differentiated.
         metric_factor: L of its Cholesky decomposition L L^T, detached.
-        cotangent_slots: where Coulomb nodes leave what belongs to (mu nu | Q) and the metric
-            (:mod:`ase_srdft.dft.integrals.cotangent_tape`); None where they are differentiated
-            as arrays, or not at all.
+        cotangent_slots: where nodes of Coulomb and exchange leave what belongs to (mu nu | Q) and
+            the metric (:mod:`ase_srdft.dft.integrals.cotangent_tape`); None where they are
+            differentiated as arrays, or not at all.
         potential_three_center: the same for the auxiliary functions of a model's potential, where
             they are others than the level of theory's; so are the next three.
         potential_metric: likewise.
@@ -78,6 +79,17 @@ class Integrals:
     def leaves_no_array(self) -> bool:
         """Whether (mu nu | Q) and the metric need no derivative, or have slots for it."""
         return self.cotangent_slots is not None or self.metric is None
+
+    @cached_property
+    def orthogonalised(self) -> Float[Tensor, "batch npair naux"]:
+        """B = (mu nu | Q) L^-T, detached: B B^T are the fitted four-centre integrals."""
+        assert self.three_center is not None
+        assert self.metric_factor is not None
+        upper = self.metric_factor.transpose(1, 2)
+        fitted: Tensor = torch.linalg.solve_triangular(
+            upper, self.three_center.detach(), upper=True, left=False
+        )
+        return fitted
 
     def of_potential(self) -> Integrals:
         """These with the auxiliary functions of a model's potential as the fitting ones."""
@@ -116,7 +128,7 @@ class IntegralProvider(Protocol):
         self,
         positions: Float[np.ndarray, "natoms 3"],
         cotangents: Arrays,
-        terms: Mapping[str, Sequence[CoulombCotangent]] | None = None,
+        terms: Mapping[str, Sequence[Cotangent]] | None = None,
     ) -> Float[np.ndarray, "natoms 3"]:
         """Gradient by the nuclei of ``sum(cotangent * integral)``, any cotangents, by name."""
         ...

@@ -1,6 +1,7 @@
 """Coulomb integrals and their contracted derivatives on arrays of NumPy.
 
-The equations are in ``source/coulomb_integrals.cpp`` and ``source/coulomb_gradient.cpp``.
+The equations are in ``source/coulomb_integrals.cpp``, ``source/coulomb_gradient.cpp`` and
+``source/coulomb_dense_gradient.cpp``.
 """
 
 from __future__ import annotations
@@ -148,8 +149,7 @@ class AuxiliaryTables:
         self.coefficients = np.concatenate([block.ravel() for block in blocks])
         self.first_number = _ints(np.cumsum([0, *(block.size for block in blocks)])[:-1])
         self.primitive_momenta = _ints(np.repeat(self.momenta, counts))
-        self.primitive_atoms = _ints(np.repeat(self.atoms, counts))
-        per_atom = np.bincount(self.primitive_atoms, minlength=natoms)
+        per_atom = np.bincount(np.repeat(self.atoms, counts), minlength=natoms)
         self.first_of_atom = _ints(np.cumsum([0, *per_atom]))
         columns = np.repeat(self.first_function, counts)
         rows = [_ncartesian(int(angular)) for angular in self.primitive_momenta]
@@ -267,33 +267,39 @@ class CoulombKernels:
         """Gradient by the nuclei of sum_mn D_mn V_mn, V the attraction by the nuclei."""
         return self._gradient(positions, matrix[None], self._nuclei, -self._charges[None])
 
-    def metric_gradient(
+    def three_center_dense_gradient(
         self,
         positions: Float[np.ndarray, "natoms 3"],
-        left: Float[np.ndarray, "nterms naux"],
-        right: Float[np.ndarray, "nterms naux"],
+        weights: Float[np.ndarray, "npair naux"],
     ) -> Float[np.ndarray, "natoms 3"]:
-        """Gradient by the nuclei of sum_k sum_PQ l^k_P r^k_Q (P|Q)."""
+        """Gradient by the nuclei of sum_m>=n,Q W_mnQ (mn|Q), packed as :meth:`three_center`."""
         gradient = np.zeros_like(positions)
-        own = self.auxiliary
-        for first in range(0, len(left), _TERMS):
-            both = [_padded(each[first : first + _TERMS]) for each in (left, right)]
-            (g, numbers), (h, _) = (own.densities(each) for each in both)
-            call(
-                self.library,
-                "srdft_metric_gradient",
-                ctypes.c_int(own.natoms),
-                ctypes.c_int(len(own.primitive_momenta)),
-                pointer(own.primitive_atoms, np.int32),
-                pointer(own.first_of_atom, np.int32),
-                pointer(own.primitive_momenta, np.int32),
-                pointer(own.exponents),
-                pointer(numbers, np.int32),
-                pointer(g),
-                pointer(h),
-                pointer(positions),
-                pointer(gradient),
-            )
+        call(
+            self.library,
+            "srdft_three_center_dense_gradient",
+            *self.orbitals.primitives(),
+            *self.orbitals.contractions(),
+            *self.auxiliary.shell_arguments(),
+            pointer(positions),
+            ctypes.c_int(thread_count()),
+            pointer(weights),
+            pointer(gradient),
+        )
+        return gradient
+
+    def metric_gradient(
+        self, positions: Float[np.ndarray, "natoms 3"], weights: Float[np.ndarray, "naux naux"]
+    ) -> Float[np.ndarray, "natoms 3"]:
+        """Gradient by the nuclei of sum_PQ W_PQ (P|Q), W symmetric."""
+        gradient = np.zeros_like(positions)
+        call(
+            self.library,
+            "srdft_metric_gradient",
+            *self.auxiliary.shell_arguments(),
+            pointer(positions),
+            pointer(weights),
+            pointer(gradient),
+        )
         return gradient
 
     def _gradient(

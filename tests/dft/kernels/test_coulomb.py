@@ -8,8 +8,11 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from ase_srdft.dft.coulomb import coulomb_energy, coulomb_matrix
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.exact_exchange import exchange_energy, exchange_matrix
 from ase_srdft.dft.integrals.libcint import LibcintProvider
 from ase_srdft.dft.integrals.provider import evaluate_integrals
+from ase_srdft.dft.integrals.shell_tables import symmetric as symmetric_part
 from ase_srdft.dft.kernels.library import loaded, threads, using_torch
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
@@ -21,7 +24,7 @@ from ase_srdft.dft.prepared_geometry import (
     from_tensors,
     to_tensors,
 )
-from tests.tools.molecules import ODD_PLACES, symmetric, system
+from tests.tools.molecules import ODD_PLACES, prepared, random_state, symmetric, system
 
 if loaded() is None:
     pytest.skip("no compiled kernels here", allow_module_level=True)
@@ -76,15 +79,20 @@ def assert_equals_libcint(numbers, coordinates, nthreads=1, **level):
         vectors = rng.standard_normal((3, 7, naux))
         kernels = provider._kernels
         three = kernels.three_center_gradient(coordinates, matrices, vectors[0])
-        two = kernels.metric_gradient(coordinates, vectors[1], vectors[2])
+        weights = symmetric_part(vectors[1].T @ vectors[2])
+        two = kernels.metric_gradient(coordinates, weights)
+        cotangent = rng.standard_normal(expected["three_center"].shape)
+        any_array = kernels.three_center_dense_gradient(coordinates, cotangent)
         one = kernels.nuclear_gradient(coordinates, matrices[0])
     rows, columns = np.tril_indices(nao)
     packed = matrices[:, rows, columns] * np.where(rows == columns, 1.0, 2.0)
     with using_torch():
-        dense = provider.pull_back(coordinates, {"three_center": packed.T @ vectors[0]})
-        metric = provider.pull_back(coordinates, {"metric": vectors[1].T @ vectors[2]})
+        factored = provider.pull_back(coordinates, {"three_center": packed.T @ vectors[0]})
+        dense = provider.pull_back(coordinates, {"three_center": cotangent})
+        metric = provider.pull_back(coordinates, {"metric": weights})
         core = provider.pull_back(coordinates, {"core_hamiltonian": matrices[0]})
-    assert_same(three, dense, 1e-12)
+    assert_same(three, factored, 1e-12)
+    assert_same(any_array, dense, 1e-12)
     assert_same(two, metric, 1e-12)
     compiled = provider.pull_back(coordinates, {"core_hamiltonian": matrices[0]})
     assert_same(compiled, core, 1e-12)
@@ -107,11 +115,13 @@ def test_an_atom_has_no_gradient(level):
     for name in ("three_center", "metric"):
         assert_same(found[name], expected[name], 2e-12)
     ones, matrix = np.ones((1, len(expected["metric"]))), np.ones((1, *expected["overlap"].shape))
+    dense = np.ones(expected["three_center"].shape)
     kernels = provider._kernels
     three = kernels.three_center_gradient(coordinates, matrix, ones)
-    two = kernels.metric_gradient(coordinates, ones, ones)
+    every = kernels.three_center_dense_gradient(coordinates, dense)
+    two = kernels.metric_gradient(coordinates, ones.T @ ones)
     one = kernels.nuclear_gradient(coordinates, matrix[0])
-    assert max(np.abs(gradient).max() for gradient in (three, two, one)) < 1e-11
+    assert max(np.abs(gradient).max() for gradient in (three, every, two, one)) < 1e-11
 
 
 @pytest.mark.parametrize("name", ODD_PLACES)
@@ -137,7 +147,9 @@ def test_no_digit_depends_on_the_threads(nthreads):
 
     def everything():
         gradient = compiled._kernels.three_center_gradient(coordinates, matrices, vectors)
-        return compiled._kernels.three_center(coordinates), gradient
+        values = compiled._kernels.three_center(coordinates)
+        dense = compiled._kernels.three_center_dense_gradient(coordinates, values)
+        return values, gradient, dense
 
     alone = everything()
     with threads(nthreads):
@@ -150,12 +162,15 @@ def test_no_digit_depends_on_the_threads(nthreads):
 
 
 def energy_of(molecule, positions, matrix):
-    """Something of two Coulomb matrices and a Coulomb energy of one set of integrals."""
+    """Something of Coulomb and exchange, matrices and energies, of one set of integrals."""
     integrals = evaluate_integrals(positions, molecule.provider)
     first = coulomb_matrix(integrals, matrix)
     second = coulomb_matrix(integrals, matrix + 0.01 * first @ first)
     energy, _ = coulomb_energy(integrals, second / 10.0)
-    return energy.sum() + (first * second).sum() + integrals.overlap.square().sum()
+    other = exchange_matrix(integrals, matrix - 0.02 * first)
+    exchange, _ = exchange_energy(integrals, other / 20.0)
+    both = energy.sum() - exchange.sum()
+    return both + (first * second).sum() + (matrix * other).sum() + integrals.overlap.square().sum()
 
 
 def batch_of_two():
@@ -187,6 +202,38 @@ def test_gradients_by_slots_are_those_by_arrays():
     torch.autograd.grad(energy, leaves[1], retain_graph=True)
     (by_nuclei,) = torch.autograd.grad(energy, leaves[0])
     torch.testing.assert_close(by_nuclei, expected[0])
+
+
+@pytest.mark.parametrize("name", ["H2", "H2O"])
+def test_forces_with_exact_exchange_are_torchs(name):
+    geometry = prepared(name, basis="6-31g", xc="B3LYP", guess="minao")
+    state = random_state(geometry)
+
+    def forces():
+        start = geometry.positions.clone().requires_grad_()
+        energies, _ = kohn_sham(prepare(geometry.molecule, start), state)
+        assert abs(energies.exact_exchange.item()) > 0.1
+        return torch.autograd.grad(energies.total.sum(), start)[0]
+
+    found = forces()
+    with using_torch():
+        expected = forces()
+    assert float(expected.abs().max()) > 1e-2
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+def test_a_small_cotangent_of_exchange_counts():
+    molecule, both, _ = batch_of_two()
+    start = both.clone().requires_grad_()
+    matrix = symmetric(2, molecule.nao, molecule.nao).requires_grad_()
+    exchange = exchange_matrix(evaluate_integrals(start, molecule.provider), matrix)
+    weights = symmetric(2, molecule.nao, molecule.nao, seed=1)
+    leaves = (start, matrix)
+    whole = torch.autograd.grad(exchange, leaves, weights, retain_graph=True)
+    small = torch.autograd.grad(exchange, leaves, 1e-14 * weights)
+    for one, other in zip(small, whole, strict=True):
+        assert float(other.abs().max()) > 1e-2
+        torch.testing.assert_close(1e14 * one, other)
 
 
 def test_a_node_left_out_of_a_pass_does_not_count():

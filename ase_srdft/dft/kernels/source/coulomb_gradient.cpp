@@ -1,6 +1,6 @@
-// Derivatives of three-centre and two-centre Coulomb integrals, contracted in one pass.
+// Derivatives of three-centre Coulomb integrals, contracted with a few products in one pass.
 //
-//   dX/dR,  X = sum_k sum_mn,Q D^k_mn h^k_Q (mn|Q)  or  X = sum_k sum_PQ g^k_P h^k_Q (P|Q),
+//   dX/dR,  X = sum_k sum_mn,Q D^k_mn h^k_Q (mn|Q),
 //
 // by Hermite densities (a "J engine": the sum over orbitals is taken before the integrals are).
 // The first side is H^k_t = sum_mn D^k_mn E^mn_t at P; with V^k_t = sum_Q h^k_Q [t|Q] its energy is
@@ -16,7 +16,7 @@
 namespace srdft {
 namespace {
 
-// Densities, or products, that are worked on together where there is more than one.
+// Densities that are worked on together where there is more than one.
 constexpr int TERMS = 5;
 
 // WIDTH first sides of one degree L.
@@ -148,45 +148,13 @@ void three_center_gradient(const Primitives& primitives, const double* D, const 
     for (std::size_t at = share; at < jobs.size(); at += SHARES) {
       const Job& job = jobs[at];
       const PrimitivePair* first = pairs[job.degree].data() + job.first;
-      switch (job.degree) {
-#define SRDFT_CASE(L) \
-  case L: pairs_gradient<L, K>(table, primitives, D, kets, positions, first, job.count, own); break;
-        SRDFT_CASE(0)
-        SRDFT_CASE(1)
-        SRDFT_CASE(2)
-        SRDFT_CASE(3)
-        SRDFT_CASE(4)
-        SRDFT_CASE(5)
-        SRDFT_CASE(6)
-#undef SRDFT_CASE
-      }
+      with_constant<2 * MAX_L>(job.degree, [&](auto L) {
+        pairs_gradient<L, K>(table, primitives, D, kets, positions, first, job.count, own);
+      });
     }
   });
   for (int share = 0; share < SHARES; ++share)
     for (int i = 0; i < size; ++i) gradient[i] += shares[static_cast<std::size_t>(share) * size + i];
-}
-
-// The first sides are auxiliary functions of degree L themselves.
-template <int L>
-void metric_gradient(const BoysTable& table, const KetDensities& bra, const int* members, int count,
-                     const int* atoms, const KetDensities& kets, const double* positions,
-                     double* gradient) {
-  auto bras = std::make_unique<Bras<L, TERMS>>();
-  bras->count = count;
-  for (int lane = 0; lane < WIDTH; ++lane) {
-    const int member = members[std::min(lane, count - 1)], atom = atoms[member];
-    bras->p[lane] = bra.exponents[member];
-    for (int c = 0; c < 3; ++c) bras->centre[c][lane] = positions[3 * atom + c];
-    if (lane >= count) continue;
-    bras->share[lane] = 1.0;
-    bras->first[lane] = bras->second[lane] = atom;
-    const double* g = bra.densities + bra.first_number[member];
-    const double sign = L % 2 ? -1.0 : 1.0;  // what was the second side's is the first side's here
-    for (int k = 0; k < TERMS; ++k)
-      for (int c = 0; c < ncartesian(L); ++c)
-        bras->H[k][nhermite(L - 1) + c][lane] = sign * g[k * ncartesian(L) + c];
-  }
-  add_gradient(table, *bras, kets, positions, gradient);
 }
 
 }  // namespace
@@ -207,37 +175,6 @@ SRDFT_EXPORT int srdft_three_center_gradient(
       three_center_gradient<1>(primitives, D, kets, positions, threads, gradient);
     else
       three_center_gradient<TERMS>(primitives, D, kets, positions, threads, gradient);
-  });
-}
-
-// Adds dX/dR (natoms, 3) of TERMS products g^k_P h^k_Q of auxiliary functions.
-SRDFT_EXPORT int srdft_metric_gradient(int natoms, int nprimitives, const int* atoms,
-                                        const int* first, const int* momenta,
-                                        const double* exponents, const int* first_number,
-                                        const double* left, const double* right,
-                                        const double* positions, double* gradient) {
-  return guarded([&] {
-    const KetDensities bra{natoms, first, momenta, exponents, first_number, left};
-    const KetDensities kets{natoms, first, momenta, exponents, first_number, right};
-    std::vector<int> members[MAX_KET_L + 1];
-    for (int i = 0; i < nprimitives; ++i) members[momenta[i]].push_back(i);
-    const BoysTable& table = BoysTable::get();
-    for (int l = 0; l <= MAX_KET_L; ++l)
-      for (int at = 0; at < static_cast<int>(members[l].size()); at += WIDTH) {
-        const int* own = members[l].data() + at;
-        const int count = std::min<int>(WIDTH, members[l].size() - at);
-        switch (l) {
-  #define SRDFT_CASE(L) \
-    case L: metric_gradient<L>(table, bra, own, count, atoms, kets, positions, gradient); break;
-          SRDFT_CASE(0)
-          SRDFT_CASE(1)
-          SRDFT_CASE(2)
-          SRDFT_CASE(3)
-          SRDFT_CASE(4)
-          SRDFT_CASE(5)
-  #undef SRDFT_CASE
-        }
-      }
   });
 }
 

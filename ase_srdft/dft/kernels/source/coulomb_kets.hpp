@@ -54,14 +54,9 @@ void potential_of_atom(const BoysTable& table, const KetDensities& kets, int ato
   for (int ket = kets.first[atom]; ket < kets.first[atom + 1]; ++ket) {
     const double q = kets.exponents[ket];
     const double* h = kets.densities + kets.first_number[ket];
-    switch (kets.momenta[ket]) {
-      case 0: add_ket<L, 0, K>(table, p, r, q, h, V); break;
-      case 1: add_ket<L, 1, K>(table, p, r, q, h, V); break;
-      case 2: add_ket<L, 2, K>(table, p, r, q, h, V); break;
-      case 3: add_ket<L, 3, K>(table, p, r, q, h, V); break;
-      case 4: add_ket<L, 4, K>(table, p, r, q, h, V); break;
-      default: add_ket<L, 5, K>(table, p, r, q, h, V);
-    }
+    with_constant<MAX_KET_L>(kets.momenta[ket], [&](auto l) {
+      add_ket<L, l, K>(table, p, r, q, h, V);
+    });
   }
 }
 

@@ -4,6 +4,8 @@
 // R^n_{t+1,u,v} = t R^{n+1}_{t-1,u,v} + x R^{n+1}_{tuv} with R^n_000 = (-2 alpha)^n F_n(alpha r^2).
 // L. E. McMurchie and E. R. Davidson, J. Comput. Phys. 26, 218 (1978), equations 4.5 to 4.8.
 #pragma once
+#include <type_traits>
+
 #include "boys.hpp"
 
 #define SRDFT_INLINE inline __attribute__((always_inline))
@@ -76,6 +78,14 @@ SRDFT_INLINE void each(Function function) {
   } else {
     for (int i = 0; i < COUNT; ++i) function(i);
   }
+}
+
+// function(n) with n known to the compiler, 0 <= n <= HIGHEST.
+template <int HIGHEST, class Function>
+SRDFT_INLINE void with_constant(int n, Function function) {
+  if constexpr (HIGHEST > 0)
+    if (n < HIGHEST) return with_constant<HIGHEST - 1>(n, function);
+  function(std::integral_constant<int, HIGHEST>{});
 }
 
 // All R_tuv up to degree N, times a prefactor.
