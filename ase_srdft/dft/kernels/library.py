@@ -21,6 +21,7 @@ from pathlib import Path
 from ase_srdft.common.errors import BadInput, KernelsUnavailable
 
 __all__ = [
+    "FOLDER",
     "INSTRUCTION_SETS",
     "VARIABLE",
     "Choice",
@@ -36,6 +37,8 @@ __all__ = [
 INSTRUCTION_SETS = ("portable", "avx2", "avx512")
 #: Environment variable that names one of them, or ``off``.
 VARIABLE = "ASE_SRDFT_KERNELS"
+#: Where the libraries are, unless a test has built others.
+FOLDER = Path(__file__).parent
 #: Set when it was warned of, so that child processes do not say it again.
 _WARNED = "ASE_SRDFT_KERNELS_WARNED"
 
@@ -126,7 +129,7 @@ def chosen() -> Choice:
     Raises:
         BadInput: the environment variable asks for what cannot be.
     """
-    return choose(os.environ.get(VARIABLE) or None, Path(__file__).parent)
+    return choose(os.environ.get(VARIABLE) or None, FOLDER)
 
 
 def loaded() -> ctypes.CDLL | None:
