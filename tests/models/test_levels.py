@@ -59,7 +59,7 @@ def test_weights_that_change_change_at_every_level():
     there = model.at_level(LEVELS[1])
     molecule = molecule_of(there, (8, 1, 1))
     geometry = prepare(molecule, WATER)
-    before = there([geometry])[0].density_matrix
+    before = there([geometry])[0].density_matrix.detach()
     torch.nn.init.normal_(model.writing.weight, std=0.1)
-    after = there([geometry])[0].density_matrix
+    after = there([geometry])[0].density_matrix.detach()
     assert float((after - before).abs().max()) > 1e-3
