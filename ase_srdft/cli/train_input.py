@@ -102,7 +102,7 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
 
 
 def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
-    """Settings of the family by their types, and its own learning rate if none is given.
+    """Settings of the family by their types.
 
     Raises:
         BadInput: an unknown family, or settings or a guess that it has no use for.
@@ -123,9 +123,6 @@ def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
         )
     if isinstance(plain.get("model_config"), dict):
         plain["model_config"] = convert_all(cls.Config, plain["model_config"], "model_config")
-    optimiser = plain.setdefault("optimiser", {})
-    if isinstance(optimiser, dict):
-        optimiser.setdefault("learning_rate", cls.learning_rate)
 
 
 def _set(plain: dict[str, Any], path: str, value: Any) -> None:

@@ -15,7 +15,7 @@ from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.torch_state import plain_state, undisturbed
 from ase_srdft.dynamics.background_trainer import InlineTrainer, TrainerProcess
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
-from ase_srdft.training.config import OptimiserConfig, TrainingConfig
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import StepRecord
 from ase_srdft.training.trainer import Trainer
@@ -23,6 +23,8 @@ from ase_srdft.training.trainer import Trainer
 __all__ = ["SelfRefiningLangevin"]
 
 _TRAINER_RUNS = ("beside", "in_turn")
+#: Of the family's learning rate, which is for a schedule that lowers it.
+_SHARE_OF_RATE = 0.5
 #: Values of the former argument ``engine``, and what they are called now.
 _OLD_ENGINES = {"local": "beside", "sync": "in_turn"}
 
@@ -59,8 +61,8 @@ class SelfRefiningLangevin(OverdampedLangevin):
         train_steps: training steps between new weights.
         trainer_device: where training runs; None for the calculator's device.
         config: further settings of training (level and sampling limits are set from the atoms,
-            the calculator and the temperature); None for the defaults, with a learning rate for
-            an open-ended run.
+            the calculator and the temperature); None for the defaults.  Where it names no
+            learning rate, it is half that of the model's family: there is no end to lower it for.
         **kwargs: of :class:`ase_srdft.OverdampedLangevin` and ASE's ``MolecularDynamics``.
 
     Attributes:
@@ -105,7 +107,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         self.train_interval, self.train_steps = train_interval, train_steps
         self.calculator = calculator
         base = replace(
-            config or TrainingConfig(optimiser=OptimiserConfig(learning_rate=5.0e-3)),
+            config or TrainingConfig(),
             device=trainer_device or calculator.parameters["device"],
         )
         # before ASE opens a trajectory: this may refuse
@@ -126,10 +128,13 @@ class SelfRefiningLangevin(OverdampedLangevin):
     ) -> InlineTrainer | TrainerProcess:
         nuclei = self.calculator.nuclei_for(atoms)
         model = copy.deepcopy(self.calculator.model_for(atoms))
+        rate = base.optimiser.learning_rate
+        rate = _SHARE_OF_RATE * model.learning_rate if rate is None else rate
         settings = replace(
             base,
             level=model.level,
             self_refine=True,
+            optimiser=replace(base.optimiser, learning_rate=rate),
             sampling=replace(base.sampling, temperature_K=float(temperature_K)),
             # the sampling is done here, by the dynamics
             engine=replace(base.engine, name="sync"),

@@ -60,8 +60,8 @@ class ElectronicStateModel(nn.Module):
         level: of theory, that it is asked at.
         default_level: that it is asked at where none is named; the one it was made for.
         guess: what :class:`ase_srdft.dft.molecule.Molecule` shall prepare for it.
-        learning_rate: the highest, that suits the family; `ase-srdft-train` takes it where none
-            is asked for (`OptimiserConfig.learning_rate`).
+        learning_rate: the highest, that suits the family; training takes it where none is asked
+            for (`OptimiserConfig.learning_rate`).
         potential_basis: auxiliary basis that it expands a potential in; None if it predicts none.
         level_free: whether its weights belong to no level of theory: it is trained at some, and
             can be asked at any.

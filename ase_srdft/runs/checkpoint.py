@@ -130,7 +130,9 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
     if not present:
         return False
     arrays, record = _read_first(present)
-    _check_identity(directory, record["identity"], run_identity(trainer))
+    identity = record["identity"]
+    trainer.updater.keep_rate(identity["settings"]["optimiser"]["learning_rate"])
+    _check_identity(directory, identity, run_identity(trainer))
     trainer.from_arrays(arrays, record)
     return True
 

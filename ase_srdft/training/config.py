@@ -30,9 +30,8 @@ class OptimiserConfig:
 
     Attributes:
         batch_size: geometries a training step.
-        learning_rate: highest learning rate, after the warm-up.  ``ase-srdft-train`` takes that of
-            the model's family where none is given; a configuration made in Python does not, and
-            its default is for ``fock``.
+        learning_rate: highest learning rate, after the warm-up.  Where none is given, it is that of
+            the model's family, or of the checkpoint that a run goes on from.
         final_learning_rate: lowest learning rate, at the end of the cosine.
         warmup_steps: training steps of the linear warm-up.
         weight_decay: weight decay of AdamW.
@@ -42,7 +41,7 @@ class OptimiserConfig:
     """
 
     batch_size: int = 8
-    learning_rate: float = 1.0e-2
+    learning_rate: float | None = None
     final_learning_rate: float = 1.0e-5
     warmup_steps: int = 100
     weight_decay: float = 1.0e-6
@@ -50,7 +49,9 @@ class OptimiserConfig:
     average_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        require_positive(self, "learning_rate", "gradient_clip")
+        require_positive(self, "gradient_clip")
+        if self.learning_rate is not None:
+            require_positive(self, "learning_rate")
         require_at_least(1, self, "batch_size", "warmup_steps")
         require_at_least(0, self, "final_learning_rate", "weight_decay")
         require(0 < self.average_decay < 1, "average_decay", self.average_decay, "0 to 1")

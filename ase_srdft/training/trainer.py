@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class Trainer:
         may_publish: Callable[[Trainer], bool] | None = None,
     ) -> None:
         self.parts = parts = build_parts(config, dataset, model, ranks)
-        self.config, self.dataset, self.ranks = parts.config, parts.dataset, parts.ranks
+        self.dataset, self.ranks = parts.dataset, parts.ranks
         self.device, self.threads, self.updater = parts.device, parts.threads, parts.updater
         self.molecules, self.names, self.notes = parts.molecules, parts.names, parts.notes
         self.cache, self.buffer, self.held_out = parts.cache, parts.buffer, parts.held_out
@@ -68,6 +68,13 @@ class Trainer:
         self._started = time.monotonic()
 
     @property
+    def config(self) -> TrainingConfig:
+        """The settings; where no learning rate was given, with the one that is used."""
+        config = self.parts.config
+        optimiser = replace(config.optimiser, learning_rate=self.updater.highest_rate)
+        return replace(config, optimiser=optimiser)
+
+    @property
     def elapsed(self) -> float:
         """Seconds of training, earlier sessions included."""
         return self.elapsed_before + time.monotonic() - self._started
@@ -75,7 +82,7 @@ class Trainer:
     @property
     def progress(self) -> float:
         """Share of the run that is done, by steps or by time, whichever is further."""
-        steps, minutes = self.updater.step / self.config.steps, self.config.minutes
+        steps, minutes = self.updater.step / self.parts.config.steps, self.parts.config.minutes
         time_share = 0.0 if minutes is None else self.elapsed / (60.0 * minutes)
         return min(1.0, max(steps, time_share))
 
@@ -183,7 +190,7 @@ class Trainer:
             "batch_rng": self.batch_rng.bit_generator.state,
             **self.sampling.to_plain(),
             **self.buffer.to_plain(),
-            "target_error_uEh": self.config.target_error_uEh,
+            "target_error_uEh": self.parts.config.target_error_uEh,
         }
 
     def from_arrays(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:

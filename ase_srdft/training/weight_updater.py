@@ -84,6 +84,9 @@ class WeightUpdater:
         ranks: that each get a share of every batch; None for this process alone.
         loss: None for the Kohn-Sham energy of the predicted states.
 
+    Attributes:
+        highest_rate: the highest learning rate: that of the configuration, or of the model.
+
     Raises:
         BadInput: a loss that the model's family has no prediction for.
     """
@@ -102,9 +105,11 @@ class WeightUpdater:
         self.model = model.float().requires_grad_(True)
         self._module = self.loss.predictor(self.model)
         self.config = config
+        rate = config.learning_rate
+        self.highest_rate = model.learning_rate if rate is None else rate
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            self.model.parameters(), lr=self.highest_rate, weight_decay=config.weight_decay
         )
         self.step = 0
         self.guard = DivergenceGuard()
@@ -120,10 +125,15 @@ class WeightUpdater:
 
         Half of that for every time that the weights diverged, with a warm-up after each.
         """
-        highest, lowest = self.config.learning_rate, self.config.final_learning_rate
+        highest, lowest = self.highest_rate, self.config.final_learning_rate
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
         warmup = min(1.0, (self.step - self.guard.since + 1) / self.config.warmup_steps)
         return self.guard.factor * warmup * (lowest + (highest - lowest) * cosine)
+
+    def keep_rate(self, rate: float) -> None:
+        """Go on with the highest learning rate of an earlier session, unless one is asked for."""
+        if self.config.learning_rate is None:
+            self.highest_rate = rate
 
     def update(self, batches: Sequence[Geometry], progress: float) -> StepRecord:
         """One step on a batch, given as one geometry batch for each molecule in it.

@@ -33,6 +33,7 @@ OTHER = {
     "minutes": 1.5,
     "target_error_uEh": 20.0,
     "device": "cpu:0",
+    "optimiser.learning_rate": 5.0e-3,
     "sampling.dynamics": "langevin",
     "selection.exponent": 0.25,
     "engine.name": "sync",

@@ -22,6 +22,8 @@ from ase_srdft.dynamics import background_trainer
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.training.build import initial_model
+from ase_srdft.training.trainer import Trainer
+from tests.tools.small_models import orbital_model
 from tests.tools.small_training import small_config, small_dataset
 
 
@@ -34,7 +36,7 @@ def untrained_water(**changes):
 
 def dynamics(atoms, **options):
     settings = {
-        "config": small_config(),
+        "config": small_config(optimiser={"learning_rate": 1e-2}),
         "rng": 0,
         "trainer_runs": "in_turn",
         "train_interval": 2,
@@ -164,8 +166,18 @@ def test_level_and_temperature_are_those_of_the_run():
     assert (config.level.xc, config.level.basis) == ("PBE", "sto-3g")
     assert config.sampling.temperature_K == 300.0
     assert config.sampling.walkers == odd.sampling.walkers
-    assert config.optimiser == odd.optimiser
+    assert config.optimiser == replace(odd.optimiser, learning_rate=5e-3)
     assert config.self_refine
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 1.5e-4), (2e-3, 2e-3)])
+def test_the_learning_rate_is_half_of_the_familys_unless_one_is_asked_for(asked, used):
+    atoms = molecule("H2O")
+    atoms.calc = SRDFTCalculator(orbital_model("qpt", level={"xc": "LDA"}).float())
+    dyn = dynamics(
+        atoms, config=small_config(safe_width_mEh=1e6, optimiser={"learning_rate": asked})
+    )
+    assert dyn.background_trainer.trainer.config.optimiser.learning_rate == used
 
 
 def test_a_calculator_without_a_model_makes_one():

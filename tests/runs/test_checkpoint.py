@@ -177,6 +177,16 @@ def test_time_adds_up(tmp_path):
     assert second.elapsed - 1000.0 < 500.0
 
 
+def test_the_learning_rate_of_a_checkpoint_stays(tmp_path):
+    save_checkpoint(tmp_path, small_trainer(optimiser={"learning_rate": 4e-3}))
+    second = small_trainer()
+    assert second.config.optimiser.learning_rate == 1e-2
+    assert load_checkpoint(tmp_path, second)
+    assert second.config.optimiser.learning_rate == 4e-3
+    second.begin()
+    assert second.train(0.0).learning_rate == pytest.approx(4e-3 / 5)
+
+
 # Whose checkpoint it is
 
 
@@ -188,6 +198,7 @@ def test_time_adds_up(tmp_path):
         ({"level": {"density_fitting": False}}, "level.density_fitting was True and is False"),
         ({"sampling": {"temperature_K": 300.0}}, "sampling.temperature_K was 500.0 and is 300.0"),
         ({"optimiser": {"batch_size": 3}}, "optimiser.batch_size was 4 and is 3"),
+        ({"optimiser": {"learning_rate": 0.5}}, "optimiser.learning_rate was 0.01 and is 0.5"),
         ({"model_config": {"features": 4}}, "model_config.features was 8 and is 4"),
         ({"model_config": {"guess": "sap"}}, "model_config.guess was None and is 'sap'"),
         ({"validate_every": 7, "seed": 1}, "seed was 0 and is 1; validate_every was 20 and is 7"),

@@ -26,7 +26,7 @@ from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation_set import is_held_out
 from ase_srdft.training.weight_updater import mean_bracket
-from tests.tools.small_models import small_model
+from tests.tools.small_models import ORBITAL_NETWORK, small_model
 from tests.tools.small_training import (
     HCN,
     HNC,
@@ -93,6 +93,19 @@ def test_training_lowers_the_energy_and_narrows_the_bracket():
     np.testing.assert_allclose(rates[0], 1e-2 / 5, rtol=1e-2)
     assert np.argmax(rates) == 4
     assert rates[-1] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "used"),
+    [("fock", None, 1e-2), ("qpt", None, 3e-4), ("coefficient", None, 3e-4), ("qpt", 2e-3, 2e-3)],
+)
+def test_the_learning_rate_is_the_familys_unless_one_is_asked_for(model, asked, used):
+    network = {} if model == "fock" else {"model_config": ORBITAL_NETWORK}
+    trainer = small_trainer(model=model, optimiser={"learning_rate": asked}, **network)
+    assert trainer.config.optimiser.learning_rate == used
+    assert trainer.updater.learning_rate(0.0) == pytest.approx(used / 5)  # the warm-up's first
+    trainer.begin()
+    assert trainer.train(0.0).learning_rate == pytest.approx(used / 5)
 
 
 @pytest.mark.slow
