@@ -44,6 +44,10 @@ def pretrain(
 ) -> StepRecord | None:
     """Train on thermal copies until the bracket is safe; a good model needs none of it.
 
+    What follows has no end that the share of the coarse grid could be counted from.  So this is on
+    the coarse grid, and what comes after on the level's own, whose energy the dynamics sees and
+    whose bracket is to narrow: the minimum on the coarse one is another.
+
     Args:
         trainer: not yet begun.
         sign_of_life: called before every step.
@@ -68,6 +72,8 @@ def pretrain(
             sign_of_life()
             # the schedule of an open-ended run: warm-up, then constant
             record = trainer.train(progress=0.0)
+    if trainer.config.coarse_share < 1.0:
+        trainer.leave_coarse_grid()
     return record
 
 

@@ -36,8 +36,10 @@ class SelfRefiningLangevin(OverdampedLangevin):
     ``train_interval`` steps the geometry joins a replay buffer; a trainer lowers the Kohn-Sham
     energy of geometries from that buffer, and the calculator goes on with the averaged weights.
     Before the first step, a model whose bracket is too wide for dynamics is trained on thermal
-    copies of the structure.  The energy surface improves as the run goes, so the energies of early
-    and late frames do not compare; the calculator's bracket says how good each is.
+    copies of the structure, on the coarse grid; beside the dynamics, training is on the level's own
+    grid (with ``coarse_share`` 1 it stays on the coarse one, with 0 it never is). The energy
+    surface improves as the run goes, so the energies of early and late frames do not compare; the
+    calculator's bracket says how good each is.
 
     With ``trainer_runs="beside"`` the trainer is a process of its own, on ``trainer_device``, and
     works while the dynamics goes on; the calculator takes new weights as they come, between two

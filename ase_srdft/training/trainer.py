@@ -149,14 +149,19 @@ class Trainer:
     @undisturbed
     def train(self, progress: float) -> StepRecord:
         """One training step at this share of the schedule."""
-        if progress >= self.config.coarse_share and self.updater.loss.needs_grid:
-            self.cache.refine()
-        keys = self.buffer.draw(self.config.optimiser.batch_size, self.batch_rng)
+        if progress >= self.parts.config.coarse_share:
+            self.leave_coarse_grid()
+        keys = self.buffer.draw(self.parts.config.optimiser.batch_size, self.batch_rng)
         shares = self.ranks.shares(keys, self.cache.positions_of)
         record = self.updater.update(self.cache.batches(shares[self.ranks.rank]), progress)
         groups = [group for share in shares for group in self.cache.by_molecule(share)]
         self.buffer.note_widths([key for group in groups for key in group], record.widths)
         return record
+
+    def leave_coarse_grid(self) -> None:
+        """Train on the level's own grid from here on; nothing where no grid is needed."""
+        if self.updater.loss.needs_grid:
+            self.cache.refine()
 
     def _sample(self) -> Iterator[Event]:
         for found in self.sampling.turn():

@@ -18,6 +18,7 @@ from ase.calculators.emt import EMT
 
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dynamics import background_trainer
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
 from ase_srdft.sampling.config import EngineConfig
@@ -97,6 +98,37 @@ def test_geometries_of_the_run_are_what_is_trained_on():
     assert dyn.background_trainer.trainer.counters.nsamples == len(keys) == 3
     # observers see the start and each step; every second step joined
     np.testing.assert_allclose([cache.positions_of(key) for key in keys], visited[2::2])
+
+
+@pytest.mark.parametrize(
+    ("coarse_share", "safe_width_mEh", "before", "after"),
+    [
+        (0.7, 5.0, COARSE_GRID, 0),
+        (0.7, 1e3, None, 0),  # nothing to pre-train
+        (1.0, 5.0, COARSE_GRID, COARSE_GRID),
+        (0.0, 5.0, 0, 0),
+    ],
+)
+def test_training_beside_dynamics_is_on_the_levels_own_grid(
+    coarse_share, safe_width_mEh, before, after, monkeypatch
+):
+    grids = []
+    train = Trainer.train
+
+    def watched(trainer, progress):
+        step = train(trainer, progress)
+        for batch in trainer.cache.batches(list(trainer.buffer.samples)):
+            grids.append(batch.grid.template.level)
+        return step
+
+    monkeypatch.setattr(Trainer, "train", watched)
+    settings = {"coarse_share": coarse_share, "safe_width_mEh": safe_width_mEh}
+    dyn = dynamics(untrained_water(), config=small_config(**settings), train_steps=2)
+    assert set(grids) == (set() if before is None else {before})
+    assert len(grids) == dyn.background_trainer.nsteps
+    grids.clear()
+    dyn.run(2)
+    assert grids == [after, after]
 
 
 def test_forces_are_those_of_the_new_weights():
