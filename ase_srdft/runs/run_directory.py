@@ -143,8 +143,9 @@ class RunDirectory:
         self.checkpoint()
         width = self.trainer.counters.best_width
         validated = math.isfinite(width)
-        told_otherwise = validated and width != self._saved_width
-        if told_otherwise or not (self.path / "model.srdft").exists():
+        # unvalidated weights have no width to tell whether an earlier session saved the same
+        is_saved = validated and width == self._saved_width
+        if not is_saved or not (self.path / "model.srdft").exists():
             self._save_model(validated)
         self._log(end_record(self.trainer, reason))
         write_report(self.path)

@@ -273,6 +273,23 @@ def test_interrupted_before_any_validation_the_model_is_that_of_now(tmp_path):
     assert (end["step"], end["reason"], end["best_bracket_width_uEh"]) == (6, "interrupted", None)
 
 
+def test_a_run_that_goes_on_and_ends_before_any_validation_leaves_the_model_of_its_end(tmp_path):
+    left = []
+    for nsteps in (3, 5):
+        trainer = small_trainer(validate_every=1000)
+        directory = RunDirectory(tmp_path, trainer)
+        trainer.begin()
+        while trainer.updater.step < nsteps:
+            trainer.train(0.0)
+        directory.finish("interrupted")
+        loaded = load_model(tmp_path / "model.srdft")
+        assert loaded.training["steps"] == nsteps
+        assert loaded.training["bracket_width_uEh"] is None
+        assert torch.equal(weights_of(loaded.model), weights_of(trainer.averaged_model()))
+        left.append(weights_of(loaded.model))
+    assert not torch.equal(*left)
+
+
 # Going on
 
 
