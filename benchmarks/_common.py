@@ -12,8 +12,8 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
+from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.structures import read_frames
-from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field
@@ -96,7 +96,7 @@ def numbers_of(atoms: Atoms) -> tuple[int, ...]:
 
 def bohr(atoms: Atoms) -> torch.Tensor:
     """Positions (1, natoms, 3) in Bohr."""
-    return torch.tensor(atoms.positions / ANGSTROM_PER_BOHR)[None]
+    return torch.tensor(nuclei_of(atoms).positions)[None]
 
 
 def as_numpy(positions: torch.Tensor) -> np.ndarray:

@@ -43,6 +43,7 @@ from ase.build import molecule as ase_molecule
 from ase.data import atomic_masses
 
 from ase_srdft.common.connectivity import bond_matrix, same_connectivity
+from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.units import (
     ANGSTROM_PER_BOHR,
     ELECTRON_MASSES_PER_DALTON,
@@ -400,7 +401,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model = chosen_model(options, atoms).requires_grad_(False)
     molecule = molecule_of(model, numbers_of(atoms))
     calls = surface(model, molecule, ThreadMap(options.threads))
-    reference = atoms.positions / ANGSTROM_PER_BOHR
+    reference = nuclei_of(atoms).positions
     rng = np.random.default_rng(options.seed)
     start = thermal_copies(molecule, reference, options.walkers, options.temperature, rng)
     nsteps = options.force_calls // options.walkers

@@ -30,8 +30,9 @@ import numpy as np
 from _common import FILES, HELD_OUT, benchmark_parser, use_threads
 from ase.build import molecule
 
+from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.structures import read_frames
-from ase_srdft.common.units import ANGSTROM_PER_BOHR, MICROHARTREE
+from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.training.config import SelectionConfig, TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
@@ -223,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     frames = read_frames(options.frames)[-HELD_OUT :: HELD_OUT // options.nframes][
         : options.nframes
     ]
-    positions = np.array([atoms.positions for atoms in frames]) / ANGSTROM_PER_BOHR
+    positions = np.array([nuclei_of(atoms).positions for atoms in frames])
     rows = read_rows(options.output, options)
     yardstick = None
     for seed in options.seeds:

@@ -26,8 +26,8 @@ from plots import COLOURS, LINES, figure, logarithmic
 from rows import HEADER, Row, finished, write_table
 from runs import SYSTEMS, TRAINING_FRAMES, Run, Settings, conduct, paper_parser
 
+from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.structures import read_frames
-from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field
@@ -69,9 +69,11 @@ def _timed_step(settings: Settings, molecule: str) -> float:
     moves = np.random.default_rng(0).normal(scale=_MOVE, size=(_TIMED + 1, len(frame), 3))
     density, times = None, []
     with lib.with_omp_threads(1):
-        for positions in frame.positions + np.cumsum(moves, axis=0):
+        for move in moves:
+            frame.positions += move
+            positions = nuclei_of(frame).positions
             start = time.perf_counter()
-            scf = mean_field(target, positions / ANGSTROM_PER_BOHR)
+            scf = mean_field(target, positions)
             scf.kernel(dm0=density)
             scf.nuc_grad_method().kernel()
             times.append(time.perf_counter() - start)

@@ -15,7 +15,8 @@ from ase.calculators.calculator import CalculationFailed
 
 from ase_srdft import OverdampedLangevin, SRDFTCalculator
 from ase_srdft.common.errors import ReferenceNotConverged
-from ase_srdft.common.units import ANGSTROM_PER_BOHR, EV_PER_HARTREE, MICROHARTREE
+from ase_srdft.common.nuclei import nuclei_of
+from ase_srdft.common.units import EV_PER_HARTREE, MICROHARTREE
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.single_point import molecule_of
@@ -57,8 +58,8 @@ def measured_errors(
         energy = atoms.get_potential_energy() / EV_PER_HARTREE
         lower = calculator.energy_bracket[0] / EV_PER_HARTREE
         density = calculator.electronic_state.density_matrix
-        bohr = atoms.positions / ANGSTROM_PER_BOHR
-        exact = reference_scf(molecule, bohr, density_matrix=density).energy
+        positions = nuclei_of(atoms).positions
+        exact = reference_scf(molecule, positions, density_matrix=density).energy
         yield step, MICROHARTREE * (energy - exact), MICROHARTREE * (energy - lower)
 
 

@@ -4,7 +4,11 @@ import ast
 import importlib
 from pathlib import Path
 
+import _common
+import numpy as np
 import pytest
+
+from ase_srdft.common.errors import BadGeometry
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 FILES = sorted(BENCHMARKS.rglob("*.py"))
@@ -34,3 +38,26 @@ def test_a_script_imports_from_its_own_folder_alone(path):
     imported |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
     elsewhere = {other.stem for other in FILES if other.parent != path.parent}
     assert imported & elsewhere == set()
+
+
+def test_nuclei_come_through_the_door_that_checks_them():
+    atoms = _common.rattled("H2O", seed=1)
+    positions = _common.bohr(atoms)
+    assert positions.shape == (1, 3, 3)
+    np.testing.assert_allclose(positions[0], atoms.positions / 0.529177210903, rtol=1e-9)
+    atoms.positions[1] = atoms.positions[0]
+    with pytest.raises(BadGeometry):
+        _common.bohr(atoms)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_script_has_a_door_of_its_own(path):
+    divided = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.BinOp)
+        and isinstance(node.op, ast.Div)
+        and ast.unparse(node.right) in ("ANGSTROM_PER_BOHR", "Bohr", "units.Bohr")
+        and "positions" in ast.unparse(node.left)
+    ]
+    assert divided == []
