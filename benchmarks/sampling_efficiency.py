@@ -70,7 +70,7 @@ from ase_srdft.sampling.integrators import (
     WalkerState,
 )
 from ase_srdft.sampling.lindh_mobility import mobility_square_root, model_hessian
-from ase_srdft.sampling.sampler import thermal_copies
+from ase_srdft.sampling.thermal_copies import thermal_copies
 
 DEFAULTS = SamplingConfig()
 #: Blocks, of all walkers together, that a scatter of block means is taken from.

@@ -8,6 +8,7 @@ from ase_srdft.common.checks import require, require_at_least, require_positive
 
 __all__ = ["DYNAMICS", "ENGINES", "EngineConfig", "SamplingConfig"]
 
+#: The names of `ase_srdft.sampling.schemes.SCHEMES`, which a command's help need not load.
 DYNAMICS = ("overdamped", "metropolis", "langevin")
 ENGINES = ("sync", "local", "ray")
 

@@ -3,173 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_masses
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
-from ase_srdft.common.connectivity import same_connectivity, too_close
-from ase_srdft.common.units import (
-    ANGSTROM_PER_BOHR,
-    ELECTRON_MASSES_PER_DALTON,
-    FS_PER_ATOMIC_TIME,
-    HARTREE_PER_KELVIN,
-)
+from ase_srdft.common.connectivity import same_connectivity
+from ase_srdft.common.units import ANGSTROM_PER_BOHR, HARTREE_PER_KELVIN
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import select
 from ase_srdft.models.single_point_result import SinglePointResult
 from ase_srdft.sampling.config import SamplingConfig
-from ase_srdft.sampling.integrators import (
-    BAOAB,
-    BAOABState,
-    LeimkuhlerMatthews,
-    LeimkuhlerMatthewsState,
-    MetropolisLangevin,
-    MetropolisState,
-    Mobility,
-    WalkerState,
-)
-from ase_srdft.sampling.lindh_mobility import mobility_square_root, rigid_motions
+from ase_srdft.sampling.integrators import WalkerState
 from ase_srdft.sampling.sample import Sample, SampleBatch
+from ase_srdft.sampling.schemes import SCHEMES
+from ase_srdft.sampling.walker_group import EnergySurface, GroupSurface, WalkerGroup
 
-__all__ = [
-    "EnergySurface",
-    "GroupSurface",
-    "Sampler",
-    "WalkerGroup",
-    "thermal_copies",
-]
-
-#: Evaluates (molecule index, positions (nwalkers, natoms, 3) in Bohr) with the current weights.
-EnergySurface = Callable[[int, np.ndarray], SinglePointResult]
-
-#: Steps that walkers stay with a structure where others wait for a walker.
-_TURN_STEPS = 64
-
-_STATES: dict[str, type[WalkerState]] = {
-    "overdamped": LeimkuhlerMatthewsState,
-    "metropolis": MetropolisState,
-    "langevin": BAOABState,
-}
-
-
-@dataclass(kw_only=True, eq=False)
-class WalkerGroup:
-    """The walkers of one molecule.
-
-    Attributes:
-        molecule: index of the molecule.
-        numbers: atomic numbers.
-        walkers: which walkers of the run they are.
-        structures: those given (Bohr), the reference first: its bonds, which all of them have,
-            are kept; failed walkers start again at one after the other.
-        state: where the walkers are.
-        lowest_energy: seen so far (Hartree).
-        nsteps: steps made.
-        next_structure: where the next failed walker starts again.
-    """
-
-    molecule: int
-    numbers: np.ndarray
-    walkers: np.ndarray
-    structures: Float[np.ndarray, "nstructures natoms 3"]
-    state: WalkerState
-    lowest_energy: float = np.inf
-    nsteps: int = 0
-    next_structure: int = 0
-
-    @property
-    def reference(self) -> Float[np.ndarray, "natoms 3"]:
-        """The first of the given structures (Bohr)."""
-        first: np.ndarray = self.structures[0]
-        return first
-
-    @property
-    def turn_is_over(self) -> bool:
-        """Whether the walkers have been with their structures for long, and others wait."""
-        waiting = len(self.structures) > len(self.walkers)
-        return waiting and self.nsteps % _TURN_STEPS == 0
-
-    def next_starts(self, count: int) -> Float[np.ndarray, "count natoms 3"]:
-        """Where so many walkers start again (Bohr): one structure after the other."""
-        places = (self.next_structure + np.arange(count)) % len(self.structures)
-        self.next_structure = (self.next_structure + count) % len(self.structures)
-        starts: np.ndarray = self.structures[places]
-        return starts
-
-    @property
-    def nmodes(self) -> int:
-        """Internal degrees of freedom."""
-        return int(3 * len(self.numbers) - rigid_motions(self.reference).shape[1])
-
-    def note_lowest_energy(self) -> None:
-        """Keep the lowest finite energy seen so far."""
-        energy = self.state.energy
-        lowest = np.min(energy, where=np.isfinite(energy), initial=np.inf)
-        self.lowest_energy = min(self.lowest_energy, float(lowest))
-
-
-class GroupSurface:
-    """Energy and forces of a group's positions, as an integrator asks for them.
-
-    An integrator's contract carries no more than these; samples need all of the single point.
-
-    Args:
-        group: whose walkers move.
-        surface: of all molecules.
-
-    Attributes:
-        latest: the whole answer to the latest call; None before the first.
-    """
-
-    def __init__(self, group: WalkerGroup, surface: EnergySurface) -> None:
-        self.group = group
-        self.surface = surface
-        self.latest: SinglePointResult | None = None
-
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energy (Hartree) and forces (Hartree/Bohr); infinite and NaN where atoms clash."""
-        group = self.group
-        hopeless = too_close(group.numbers, positions * ANGSTROM_PER_BOHR)
-        usable = np.where(hopeless[:, None, None], group.reference, positions)
-        self.latest = self.surface(group.molecule, usable)
-        assert self.latest.forces is not None
-        energy = self.latest.energy.cpu().numpy()
-        forces = self.latest.forces.cpu().numpy()
-        return (
-            np.where(hopeless, np.inf, energy),
-            np.where(hopeless[:, None, None], np.nan, forces),
-        )
-
-
-def thermal_copies(
-    molecule: Molecule,
-    reference: Float[np.ndarray, "natoms 3"],
-    count: int,
-    temperature_K: float,
-    rng: np.random.Generator,
-) -> Float[np.ndarray, "count natoms 3"]:
-    """Copies of a structure, rattled as its model Hessian vibrates: R0 + sqrt(kT) M^(1/2) xi.
-
-    Copies with other bonds than the structure are drawn again with half the amplitude.
-    """
-    numbers = np.array(molecule.numbers)
-    root = mobility_square_root(numbers, reference)
-    amplitude = np.full(count, sqrt(HARTREE_PER_KELVIN * temperature_K))
-    copies = np.repeat(reference[None], count, 0)
-    wanted = np.ones(count, dtype=bool)
-    while wanted.any():
-        noise = rng.standard_normal((int(wanted.sum()), reference.size))
-        moved = (amplitude[wanted, None] * (noise @ root)).reshape(-1, *reference.shape)
-        copies[wanted] = reference + moved
-        good = same_connectivity(numbers, reference * ANGSTROM_PER_BOHR, copies * ANGSTROM_PER_BOHR)
-        wanted = ~good & (amplitude > 1e-6)
-        amplitude[wanted] *= 0.5
-    return copies
+__all__ = ["Sampler"]
 
 
 class Sampler:
@@ -185,6 +37,7 @@ class Sampler:
         self, config: SamplingConfig, molecules: Sequence[Molecule], surface: EnergySurface
     ) -> None:
         self.config = config
+        self.scheme = SCHEMES[config.dynamics]
         self.molecules = tuple(molecules)
         self.surface = surface
         self.groups: list[WalkerGroup] = []
@@ -264,7 +117,7 @@ class Sampler:
                 evaluation = surface.latest
                 assert evaluation is not None  # a step ends where it has asked for the forces
                 good = self._guard(group, resets)
-                temperature += self._temperature(group, integrator, before)
+                temperature += self.scheme.temperature(integrator, before, group.state)
                 moved = getattr(group.state, "accepted", good)
                 accepted.append(float(np.mean(moved)))
                 samples += _collect(group, evaluation, good & moved, self.version)
@@ -277,21 +130,7 @@ class Sampler:
         )
 
     def _integrator(self, group: WalkerGroup) -> Any:
-        config = self.config
-        if config.dynamics == "langevin":
-            return BAOAB(
-                timestep=config.timestep_fs / FS_PER_ATOMIC_TIME,
-                thermal_energy=self._thermal_energy,
-                friction=config.friction_per_fs * FS_PER_ATOMIC_TIME,
-                masses=atomic_masses[group.numbers] * ELECTRON_MASSES_PER_DALTON,
-            )
-        roots = [mobility_square_root(group.numbers, p) for p in group.state.positions]
-        scheme = MetropolisLangevin if config.dynamics == "metropolis" else LeimkuhlerMatthews
-        return scheme(
-            step_size=config.step_size,
-            thermal_energy=self._thermal_energy,
-            mobility=Mobility(square_root=np.array(roots)),
-        )
+        return self.scheme.integrator(self.config, group.numbers, group.state.positions)
 
     def _guard(self, group: WalkerGroup, resets: Counter[str]) -> Bool[np.ndarray, " nwalkers"]:
         """Which walkers are where a sample may be; the reasons of the others are counted."""
@@ -321,34 +160,8 @@ class Sampler:
         if not chosen.any():
             return
         start = group.next_starts(int(chosen.sum()))
-        if isinstance(integrator, BAOAB):
-            own = integrator
-        else:
-            roots = integrator.mobility.square_root[chosen]
-            own = replace(integrator, mobility=Mobility(square_root=roots))
-        fresh = own.init(start, GroupSurface(group, self.surface), rng)
+        fresh = integrator.init(start, GroupSurface(group, self.surface), rng)
         group.state = group.state.replace_walkers(chosen, fresh)
-
-    def _temperature(self, group: WalkerGroup, integrator: Any, before: WalkerState) -> np.ndarray:
-        """Numerator and denominator of kT (Hartree), summed over walkers.
-
-        Kinetic for ``langevin``.  Configurational for the overdamped scheme: kT = <|g|^2> / <tr A>
-        with g = M^(1/2) f and A = M^(1/2) (Hessian) M^(1/2).  The step itself probes the Hessian:
-        its fresh noise moves x by (s/2) M^(1/2) xi, s = sqrt(2 kT h), so
-        <(g_new - g_old) . xi> = -(s/2) tr A.  ``metropolis`` has no estimator: 0 / 0.
-        """
-        state = group.state
-        finite = np.isfinite(state.forces).all((1, 2)) & np.isfinite(before.forces).all((1, 2))
-        if isinstance(state, BAOABState):
-            kinetic = (integrator.masses[:, None] * state.velocities[finite] ** 2).sum()
-            return np.array([kinetic, 3.0 * len(group.numbers) * finite.sum()])
-        if not isinstance(state, LeimkuhlerMatthewsState):
-            return np.zeros(2)
-        old = integrator.mobility.apply_square_root(before.forces)[finite]
-        new = integrator.mobility.apply_square_root(state.forces)[finite]
-        width = sqrt(2.0 * self._thermal_energy * integrator.step_size)
-        trace = -2.0 / width * ((new - old) * state.noise[finite]).sum()
-        return np.array([(old**2).sum(), trace])
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything a restart needs, by name."""
@@ -382,7 +195,7 @@ class Sampler:
                     walkers=own["walkers"],
                     structures=own.get("structures", own["reference"][None]),
                     next_structure=int(own.get("next_structure", np.zeros(1))[0]),
-                    state=_STATES[self.config.dynamics].from_arrays(states),
+                    state=self.scheme.state.from_arrays(states),
                     lowest_energy=float(own["lowest_energy"][0]),
                     nsteps=int(own["nsteps"][0]),
                 )

@@ -9,7 +9,7 @@ import torch
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.parallel.ranks import Ranks
 from ase_srdft.parallel.thread_map import ThreadMap
-from ase_srdft.sampling.sampler import EnergySurface
+from ase_srdft.sampling.walker_group import EnergySurface
 from ase_srdft.sampling.workers.resumable_sampler import ResumableSampler, model_energy_surface
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint
 from ase_srdft.training.config import TrainingConfig

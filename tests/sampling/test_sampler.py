@@ -21,9 +21,16 @@ from ase_srdft.models.electronic_state import ElectronicState
 from ase_srdft.models.single_point import single_point
 from ase_srdft.models.single_point_result import SinglePointResult
 from ase_srdft.sampling.config import DYNAMICS, SamplingConfig
-from ase_srdft.sampling.integrators import WalkerState
+from ase_srdft.sampling.integrators import (
+    BAOAB,
+    LeimkuhlerMatthews,
+    MetropolisLangevin,
+    WalkerState,
+)
 from ase_srdft.sampling.lindh_mobility import mobility, rigid_motions
-from ase_srdft.sampling.sampler import Sampler, thermal_copies
+from ase_srdft.sampling.sampler import Sampler
+from ase_srdft.sampling.schemes import SCHEMES
+from ase_srdft.sampling.thermal_copies import thermal_copies
 from tests.tools.small_models import small_model
 
 LEVEL = LevelOfTheory(xc="LDA", basis="sto-3g", grid_level=0)
@@ -172,6 +179,30 @@ def test_metropolis_refuses_some_and_keeps_those_that_moved():
 
 
 @pytest.mark.usefixtures("cheap_samples")
+def test_the_settings_know_every_scheme():
+    assert tuple(SCHEMES) == DYNAMICS
+
+
+def test_an_unknown_scheme_is_no_other_scheme():
+    config = SamplingConfig()
+    object.__setattr__(config, "dynamics", "verlet")  # past the check of the settings
+    with pytest.raises(KeyError, match="verlet"):
+        Sampler(config, [HYDROGEN], HarmonicSurface(HYDROGEN, HYDROGEN_AT, SPRING))
+
+
+@pytest.mark.parametrize(
+    ("dynamics", "integrator"),
+    [("overdamped", LeimkuhlerMatthews), ("metropolis", MetropolisLangevin), ("langevin", BAOAB)],
+)
+def test_schemes_have_the_integrators_of_their_names(dynamics, integrator):
+    scheme, config = SCHEMES[dynamics], SamplingConfig(dynamics=dynamics)
+    found = scheme.integrator(config, np.array([1, 1]), HYDROGEN_AT[None])
+    assert type(found) is integrator
+    assert found.thermal_energy == pytest.approx(KT)
+    state = found.init(HYDROGEN_AT[None], lambda x: (x[:, 0, 0], -x), np.random.default_rng(0))
+    assert type(state) is scheme.state
+
+
 def test_temperature_of_a_hotter_bath():
     sampler, rng = hydrogen_sampler(24, temperature_K=50.0)
     sampler.sample(20, rng)
@@ -439,7 +470,7 @@ def test_failed_walkers_go_round_the_structures():
 
 
 def test_walkers_take_turns_where_there_are_more_structures(monkeypatch):
-    monkeypatch.setattr("ase_srdft.sampling.sampler._TURN_STEPS", 3)
+    monkeypatch.setattr("ase_srdft.sampling.walker_group._TURN_STEPS", 3)
     sampler, rng, starts = three_structures(2)
     assert len(sampler.sample(9, rng).samples) == 18
     assert starts == [[2, 0], [1, 2], [0, 1]]

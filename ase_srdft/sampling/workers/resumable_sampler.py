@@ -20,7 +20,8 @@ from ase_srdft.models.single_point import molecule_of, single_point
 from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.sampling.config import SamplingConfig
-from ase_srdft.sampling.sampler import EnergySurface, Sampler
+from ase_srdft.sampling.sampler import Sampler
+from ase_srdft.sampling.walker_group import EnergySurface
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 
 __all__ = ["ResumableSampler", "SamplerBlueprint", "model_energy_surface", "starting_state"]

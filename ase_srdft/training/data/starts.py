@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.sampling.sampler import thermal_copies
+from ase_srdft.sampling.thermal_copies import thermal_copies
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ase_srdft.common.errors import BadInput, WorkerFailed
-from ase_srdft.sampling.sampler import thermal_copies
+from ase_srdft.sampling.thermal_copies import thermal_copies
 from ase_srdft.sampling.workers.ray_cluster import connect, device_kind, resources
 from ase_srdft.sampling.workers.ray_pool import _imported_ray
 from ase_srdft.sampling.workers.sampler_pool import SamplerPool
