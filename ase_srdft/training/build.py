@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -137,20 +138,39 @@ def new_pool(parts: TrainingParts) -> SamplerPool:
 
 
 def _own_pool(parts: TrainingParts) -> SamplerPool:
+    return _POOLS[parts.config.engine.name](parts)
+
+
+def _in_this_process(parts: TrainingParts) -> SamplerPool:
+    return InlinePool(parts.sampler_from)
+
+
+def _in_processes(parts: TrainingParts) -> SamplerPool:
     settings = parts.config.engine
-    if settings.name == "sync":
-        return InlinePool(parts.sampler_from)
-    blueprint = SamplerBlueprint.of(
+    for name in settings.sampler_devices:
+        torch_device(name)
+    return ProcessPool(settings, _blueprint(parts), parts.molecules, parts.device)
+
+
+def _on_ray(parts: TrainingParts) -> SamplerPool:
+    return RayPool(parts.config.engine, _blueprint(parts), parts.molecules, parts.device)
+
+
+def _blueprint(parts: TrainingParts) -> SamplerBlueprint:
+    return SamplerBlueprint.of(
         parts.updater.averaged,
         parts.molecules,
         parts.config.sampling,
         parts.config.coarse_sampling,
     )
-    if settings.name == "ray":
-        return RayPool(settings, blueprint, parts.molecules, parts.device)
-    for name in settings.sampler_devices:
-        torch_device(name)
-    return ProcessPool(settings, blueprint, parts.molecules, parts.device)
+
+
+#: The pool of each of ``ENGINES``.
+_POOLS: dict[str, Callable[[TrainingParts], SamplerPool]] = {
+    "sync": _in_this_process,
+    "local": _in_processes,
+    "ray": _on_ray,
+}
 
 
 def _given_frames(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -174,11 +174,16 @@ def loss_of(config: TrainingConfig, dataset: Dataset) -> Loss:
     Raises:
         BadInput: labels without use, none where they are needed, or of another level of theory.
     """
-    labels = dataset.labels
-    if config.loss == "energy":
-        if labels is not None:
-            raise BadInput("labels for the loss 'energy', which needs none: use 'hamiltonian'")
-        return EnergyLoss()
+    return _LOSSES[config.loss](config, dataset.labels)
+
+
+def _energy_loss(config: TrainingConfig, labels: Labels | None) -> Loss:
+    if labels is not None:
+        raise BadInput("labels for the loss 'energy', which needs none: use 'hamiltonian'")
+    return EnergyLoss()
+
+
+def _hamiltonian_loss(config: TrainingConfig, labels: Labels | None) -> Loss:
     if labels is None:
         raise BadInput(
             "the loss 'hamiltonian' learns from labels: make them with ase-srdft-label, and give "
@@ -186,3 +191,10 @@ def loss_of(config: TrainingConfig, dataset: Dataset) -> Loss:
         )
     labels.check_level(config.level)
     return HamiltonianLoss(labels)
+
+
+#: The loss of each of ``LOSSES``.
+_LOSSES: dict[str, Callable[[TrainingConfig, Labels | None], Loss]] = {
+    "energy": _energy_loss,
+    "hamiltonian": _hamiltonian_loss,
+}

@@ -1,5 +1,7 @@
 """Guess Fock matrices against PySCF's guesses, and their derivatives."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.basis.guess_tables import atomic_potential, minimal_basis
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.guess_fock import guess_fock, minimal_density_matrix
+from ase_srdft.dft.molecule import GUESSES
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.reference_scf import mean_field
 from tests.tools.molecules import assert_gradient, prepared, system
@@ -29,6 +32,12 @@ def on_the_levels_grid(geometry):
 
 def in_pyscf(geometry):
     return mean_field(geometry.molecule, geometry.positions[0].numpy())
+
+
+def test_no_guess_is_another_by_a_second_name():
+    focks = [prepared("H2O", guess=guess, grid_level=0).guess_fock for guess in GUESSES]
+    for first, second in itertools.combinations(focks, 2):
+        assert float((first - second).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)

@@ -17,9 +17,11 @@ from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.single_point import molecule_of, single_point
-from ase_srdft.training import sampling_schedule, training_parts
+from ase_srdft.sampling.config import ENGINES
+from ase_srdft.training import build, losses, sampling_schedule, training_parts
 from ase_srdft.training import trainer as trainer_module
 from ase_srdft.training.build import initial_model
+from ase_srdft.training.config import LOSSES
 from ase_srdft.training.data.dataset import Dataset, evenly_spaced
 from ase_srdft.training.data.starts import distances
 from ase_srdft.training.losses import EnergyLoss
@@ -106,6 +108,13 @@ def test_the_learning_rate_is_the_familys_unless_one_is_asked_for(model, asked, 
     assert trainer.updater.learning_rate(0.0) == pytest.approx(used / 5)  # the warm-up's first
     trainer.begin()
     assert trainer.train(0.0).learning_rate == pytest.approx(used / 5)
+
+
+def test_every_engine_and_every_loss_has_its_own_maker():
+    assert tuple(build._POOLS) == ENGINES
+    assert len(set(build._POOLS.values())) == len(ENGINES)
+    assert tuple(losses._LOSSES) == LOSSES
+    assert len(set(losses._LOSSES.values())) == len(LOSSES)
 
 
 @pytest.mark.slow

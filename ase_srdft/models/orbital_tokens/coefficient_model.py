@@ -18,7 +18,7 @@ on which the slope depends, a few hundred to a thousand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +38,6 @@ from ase_srdft.models.orbital_tokens.tokens import OrbitalNetworkConfig, Orbital
 
 __all__ = ["CoefficientConfig", "CoefficientModel"]
 
-START_DENSITIES = ("minao", "basis_order", "core")
 OCCUPIED = ("first", "dominant")
 
 
@@ -59,8 +58,31 @@ class CoefficientConfig(OrbitalNetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("start_density", self.start_density, START_DENSITIES)
+        check_choice("start_density", self.start_density, tuple(START_DENSITIES))
         check_choice("occupied", self.occupied, OCCUPIED)
+
+
+def _superposed_atoms(geometry: Geometry) -> Tensor:
+    return minimal_density_matrix(geometry.molecule, geometry.integrals)
+
+
+def _first_orbitals(geometry: Geometry) -> Tensor:
+    filled = torch.zeros_like(geometry.orthogonaliser[:, 0])
+    filled[:, : geometry.molecule.nocc] = 1.0
+    return geometry.density_matrix(torch.diag_embed(filled))
+
+
+def _core_aufbau(geometry: Geometry) -> Tensor:
+    core = geometry.orthogonal(geometry.integrals.core_hamiltonian)
+    return geometry.density_matrix(occupied_projector(core, geometry.molecule.nocc)[0])
+
+
+#: What makes each density of the first layer's bias.
+START_DENSITIES: dict[str, Callable[[Geometry], Tensor]] = {
+    "minao": _superposed_atoms,
+    "basis_order": _first_orbitals,
+    "core": _core_aufbau,
+}
 
 
 @register
@@ -85,15 +107,7 @@ class CoefficientModel(ElectronicStateModel):
 
     def start_density(self, geometry: Geometry) -> Float[Tensor, "batch nao nao"]:
         """P before the first layer."""
-        molecule, start = geometry.molecule, self.config.start_density
-        if start == "minao":
-            return minimal_density_matrix(molecule, geometry.integrals)
-        if start == "core":
-            core = geometry.orthogonal(geometry.integrals.core_hamiltonian)
-            return geometry.density_matrix(occupied_projector(core, molecule.nocc)[0])
-        filled = torch.zeros_like(geometry.orthogonaliser[:, 0])
-        filled[:, : molecule.nocc] = 1.0
-        return geometry.density_matrix(torch.diag_embed(filled))
+        return START_DENSITIES[self.config.start_density](geometry)
 
     def occupied_span(
         self, columns: Float[Tensor, "batch nao nao"], nocc: int

@@ -9,7 +9,7 @@ training (``frame``), unlike the Fock family.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -30,7 +30,6 @@ from ase_srdft.models.orbital_tokens.torchmd_net import AtomFeatures, Equivarian
 
 __all__ = ["OrbitalNetworkConfig", "OrbitalTokens"]
 
-BACKBONES = ("et", "painn")
 FRAMES = ("none", "random")
 
 
@@ -85,21 +84,22 @@ class OrbitalNetworkConfig:
             raise BadInput(
                 f"features {self.features!r} are no multiple of {self.heads} heads: use one that is"
             )
-        check_choice("backbone", self.backbone, BACKBONES)
+        check_choice("backbone", self.backbone, tuple(BACKBONES))
         check_choice("frame", self.frame, FRAMES)
 
 
 class _PaiNN(nn.Module):
     """schnetpack's PaiNN (arXiv:2102.03150) over complete graphs."""
 
-    def __init__(self, features: int, layers: int, cutoff_bohr: float, nradial: int) -> None:
+    def __init__(self, config: OrbitalNetworkConfig) -> None:
         super().__init__()
         snn, representation = schnetpack_modules()
+        cutoff_bohr = config.cutoff_bohr
         self.keys = representation.painn.properties
         self.net: Any = representation.PaiNN(
-            n_atom_basis=features,
-            n_interactions=layers,
-            radial_basis=snn.GaussianRBF(n_rbf=nradial, cutoff=cutoff_bohr, start=0.8),
+            n_atom_basis=config.features,
+            n_interactions=config.layers,
+            radial_basis=snn.GaussianRBF(n_rbf=config.nradial, cutoff=cutoff_bohr, start=0.8),
             cutoff_fn=SmoothCutoff(cutoff_bohr),
         )
 
@@ -113,6 +113,19 @@ class _PaiNN(nn.Module):
         }
         outputs = self.net(inputs)
         return outputs["scalar_representation"], outputs["vector_representation"]
+
+
+def _equivariant_transformer(config: OrbitalNetworkConfig) -> nn.Module:
+    return EquivariantTransformer(
+        config.features, config.layers, config.heads, config.cutoff_bohr, config.nradial
+    )
+
+
+#: What makes each backbone.
+BACKBONES: dict[str, Callable[[OrbitalNetworkConfig], nn.Module]] = {
+    "et": _equivariant_transformer,
+    "painn": _PaiNN,
+}
 
 
 class OrbitalTokens(nn.Module):
@@ -129,12 +142,8 @@ class OrbitalTokens(nn.Module):
     def __init__(self, basis: str, elements: tuple[int, ...], config: OrbitalNetworkConfig) -> None:
         super().__init__()
         self.basis, self.elements = basis, elements
-        width, sizes = config.features, (config.cutoff_bohr, config.nradial)
-        self.backbone: nn.Module = (
-            EquivariantTransformer(width, config.layers, config.heads, *sizes)
-            if config.backbone == "et"
-            else _PaiNN(width, config.layers, *sizes)
-        )
+        width = config.features
+        self.backbone = BACKBONES[config.backbone](config)
         self.mixing = nn.Linear(4 * width, width)
         self.shells = nn.Embedding(len(self._shell_index), width)
         highest = max(angular for _, _, angular in self._shell_index)
