@@ -21,8 +21,9 @@ class SamplingConfig:
         temperature_K: temperature of the sampled geometries in Kelvin.  Their distribution is
             exp(-E/kT).
         dynamics: ``overdamped``, ``metropolis`` or ``langevin``.  The first is the scheme of
-            Leimkuhler and Matthews; the second has the same proposal, accepted or refused; the
-            third is BAOAB.
+            Leimkuhler and Matthews; the second accepts or refuses proposals of Euler and Maruyama,
+            and each of its samples stands for the steps until its walker's next; the third is
+            BAOAB.
         walkers: independent walkers over all molecules.  Those of a molecule advance in one batch.
         step_size: dimensionless step of the overdamped schemes, in units of the relaxation
             time that the model Hessian gives to every mode; below 2.

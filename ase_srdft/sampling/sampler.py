@@ -99,8 +99,11 @@ class Sampler:
     def sample(self, nsteps: int, rng: np.random.Generator) -> SampleBatch:
         """Advance every walker; what passes the guards after each step is a sample.
 
-        With ``metropolis`` a proposal that is refused gives none: what was sampled before is not
-        counted again.
+        With ``metropolis`` a proposal that is refused gives none, though the chain counts the old
+        geometry again.  A copy would teach nothing new, take another's place in the buffer, and
+        could be held out while its twin is trained on.  So what is trained on is exp(-E/kT) times
+        the probability to move on.  Averages over exp(-E/kT) count a sample once for every step
+        (`Sample.step`) until its walker's next sample.
         """
         samples: list[Sample] = []
         resets: Counter[str] = Counter()

@@ -183,6 +183,25 @@ def test_the_settings_know_every_scheme():
     assert tuple(SCHEMES) == DYNAMICS
 
 
+@pytest.mark.usefixtures("cheap_samples")
+def test_metropolis_samples_stand_for_the_steps_until_the_next():
+    nwalkers, nsteps = 32, 200
+    sampler, rng = hydrogen_sampler(nwalkers, dynamics="metropolis", step_size=1.9)
+    samples = sampler.sample(nsteps, rng).samples
+    once, for_its_steps = [], []
+    for walker in range(nwalkers):
+        own = [s for s in samples if s.walker == walker and s.step > 20]
+        squares = bond_displacements(own) ** 2
+        stays = np.diff([s.step for s in own] + [nsteps + 1])
+        assert 20 < len(own) < stays.sum()
+        once.append(np.mean(squares))
+        for_its_steps.append(np.average(squares, weights=stays))
+    mean, error = mean_and_error(for_its_steps)
+    assert error < 0.06 * KT / SPRING
+    assert abs(mean - KT / SPRING) < 3 * error
+    assert np.mean(once) - KT / SPRING > 3 * error
+
+
 def test_an_unknown_scheme_is_no_other_scheme():
     config = SamplingConfig()
     object.__setattr__(config, "dynamics", "verlet")  # past the check of the settings
