@@ -96,7 +96,7 @@ class Recording:
     """A message as it is sent, and the seconds that a sampler needs for one."""
 
     tensors: dict[str, torch.Tensor]
-    record: dict[str, Any]
+    plain: dict[str, Any]
     interval: float
 
 
@@ -104,19 +104,19 @@ class ReplayedProcess(WorkerProcess):
     """In the place of a sampler process: a thread that sends the same message again and again."""
 
     def __init__(
-        self, mailbox: Mailbox, name: str, state: SamplerCheckpoint, sent: Recording
+        self, mailbox: Mailbox, name: str, checkpoint: SamplerCheckpoint, sent: Recording
     ) -> None:
         # without WorkerProcess's own part, which starts a process
         self.stopped = threading.Event()
 
         def replay() -> None:
-            number = state.nmessages
+            number = checkpoint.nmessages
             while not self.stopped.wait(sent.interval):
                 if len(mailbox.waiting(name)) >= 2:
                     continue
                 number += 1
-                own = sent.record["state"] | {"nchunks": number, "sampler": state.sampler}
-                mailbox.put(name, number, sent.tensors, sent.record | {"state": own})
+                own = sent.plain["checkpoint"] | {"nchunks": number, "sampler": checkpoint.sampler}
+                mailbox.put(name, number, sent.tensors, sent.plain | {"checkpoint": own})
 
         self.thread = threading.Thread(target=replay, daemon=True)
         self.thread.start()
@@ -145,16 +145,16 @@ class ReplayingPool(ProcessPool):
 
     def _launch(self, sampler: WorkerSampler[WorkerProcess]) -> WorkerProcess:
         assert self._mailbox is not None
-        return ReplayedProcess(self._mailbox, sampler.name, sampler.state, self.sent)
+        return ReplayedProcess(self._mailbox, sampler.name, sampler.checkpoint, self.sent)
 
 
 def recorded(trainer: Trainer) -> Recording:
     """The second message of the first sampler: the first takes longer, it places walkers."""
-    producer = trainer.parts.sampler_from(trainer.sampling.states[0])
+    producer = trainer.parts.sampler_from(trainer.sampling.checkpoints[0])
     producer.advance(0)
     begun = time.monotonic()
-    tensors, record = to_message(producer.advance(1))
-    return Recording(tensors=tensors, record=record, interval=time.monotonic() - begun)
+    tensors, plain = to_message(producer.advance(1))
+    return Recording(tensors=tensors, plain=plain, interval=time.monotonic() - begun)
 
 
 def simulate(options: argparse.Namespace) -> None:

@@ -43,10 +43,10 @@ from ase_srdft.training.losses import HamiltonianLoss
 from ase_srdft.training.weight_updater import WeightUpdater
 
 
-def filled_store(
+def filled_cache(
     molecule: Molecule, frames: list[torch.Tensor], workers: ThreadMap
 ) -> tuple[GeometryCache, list[int]]:
-    """A replay buffer's store with nothing prepared yet, and the keys of the frames."""
+    """A cache of geometries with nothing prepared yet, and the keys of the frames."""
     cpu = torch.device("cpu")
     cache = GeometryCache([molecule], 2**31, coarse_grid=True, device=cpu, threads=workers)
     return cache, [cache.add(0, as_numpy(positions)) for positions in frames]
@@ -74,7 +74,7 @@ def labels_of(molecule: Molecule, frames: list[torch.Tensor]) -> Labels:
 
 def split(updater: WeightUpdater, molecule: Molecule, frames: list[torch.Tensor]) -> Stopwatch:
     """One step on new geometries, in pieces, on the calling thread."""
-    cache, keys = filled_store(molecule, frames, ThreadMap())
+    cache, keys = filled_cache(molecule, frames, ThreadMap())
     watch = Stopwatch()
     (geometry,) = cache.batches(keys)
     watch.lap("integrals, grids, guesses (new geometries)")
@@ -108,10 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     updater = WeightUpdater(model, optimiser, workers)
     loss = HamiltonianLoss(labels_of(molecule, frames))
     supervised = WeightUpdater(copy.deepcopy(model), optimiser, workers, loss=loss)
-    buffer, known = filled_store(molecule, frames, workers)
+    buffer, known = filled_cache(molecule, frames, workers)
 
     def new() -> None:
-        cache, keys = filled_store(molecule, frames, workers)
+        cache, keys = filled_cache(molecule, frames, workers)
         updater.update(cache.batches(keys), 0.0)
 
     sides = {

@@ -145,7 +145,7 @@ def test_sampling_and_training_with_checkpoints(device, tmp_path):
 
 def test_samples_go_from_one_device_to_another(device, tmp_path):
     trainer = sampling_trainer(device=device)
-    producer = trainer.parts.sampler_from(trainer.sampling.states[0])
+    producer = trainer.parts.sampler_from(trainer.sampling.checkpoints[0])
     message = producer.advance(0)
     assert len(message.batch.samples) > 0
     geometry = message.batch.samples[0].geometry

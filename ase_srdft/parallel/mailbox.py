@@ -43,11 +43,11 @@ class Mailbox:
         """The directory is no longer needed."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    # small records
+    # plain values
 
-    def write(self, name: str, record: Any) -> None:
+    def write(self, name: str, values: Any) -> None:
         """Plain values under a name."""
-        self._appear(self.path / name, json.dumps(record).encode())
+        self._appear(self.path / name, json.dumps(values).encode())
 
     def read(self, name: str) -> Any:
         """What was written under a name; None if nothing was."""
@@ -74,8 +74,7 @@ class Mailbox:
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """Replace the weights."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        record = {"version": str(version)}
-        self._appear(self.path / _WEIGHTS, save(tensors, record))
+        self._appear(self.path / _WEIGHTS, save(tensors, {"version": str(version)}))
 
     def newest(self, known: int) -> tuple[int, dict[str, Tensor]] | None:
         """Version and weights, if there are others than the version that is known."""
@@ -91,12 +90,11 @@ class Mailbox:
     # messages
 
     def put(
-        self, sender: str, number: int, tensors: Mapping[str, Tensor], record: dict[str, Any]
+        self, sender: str, number: int, tensors: Mapping[str, Tensor], plain: dict[str, Any]
     ) -> None:
         """A message; the numbers of a sender rise."""
-        text = {"record": json.dumps(record)}
         path = self.path / f"{sender}.{number:09d}.message"
-        self._appear(path, save(dict(tensors), text))
+        self._appear(path, save(dict(tensors), {"plain": json.dumps(plain)}))
 
     def waiting(self, sender: str) -> list[Path]:
         """The messages of a sender that nobody has taken yet, in order."""
@@ -110,11 +108,11 @@ class Mailbox:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                record = json.loads(file.metadata()["record"])
+                plain = json.loads(file.metadata()["plain"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         finally:
             path.unlink(missing_ok=True)
-        return tensors, record
+        return tensors, plain
 
     def _appear(self, path: Path, content: bytes) -> None:
         """Whoever reads it has all of it.

@@ -16,7 +16,8 @@ from ase_srdft.sampling.lindh_mobility import rigid_motions
 
 __all__ = ["EnergySurface", "GroupSurface", "WalkerGroup"]
 
-#: Evaluates (molecule index, positions (nwalkers, natoms, 3) in Bohr) with the current weights.
+#: Evaluates positions (nwalkers, natoms, 3), in Bohr, of the molecule of an index with the
+#: current weights.
 EnergySurface = Callable[[int, np.ndarray], SinglePointResult]
 
 #: Steps that walkers stay with a structure where others wait for a walker.

@@ -12,7 +12,7 @@ import numpy as np
 from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.common.named_arrays import under
 from ase_srdft.sampling.sample import Sample, SampleBatch
-from ase_srdft.sampling.workers.resumable_sampler import starting_state
+from ase_srdft.sampling.workers.resumable_sampler import starting_checkpoint
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from ase_srdft.sampling.workers.worker_report import WorkerReport
@@ -44,7 +44,7 @@ class SamplingSchedule:
             be lost.
 
     Attributes:
-        states: of each sampler, after the last of its messages that was taken.
+        checkpoints: of each sampler, after the last of its messages that was taken.
         counters: what was sampled.
     """
 
@@ -59,7 +59,7 @@ class SamplingSchedule:
         self.rng = rng
         self.may_publish = may_publish
         self.pool = pool
-        self.states: list[SamplerCheckpoint] = []
+        self.checkpoints: list[SamplerCheckpoint] = []
         self.counters = SamplingCounters()
         self._pool_runs = False
 
@@ -101,8 +101,8 @@ class SamplingSchedule:
         if not config.sampling.allow_reactions:
             found = with_own_bonds(molecules, dataset.references, found)
         walkers, returns = placed(structures, found, config.sampling.walkers, self.rng)
-        self.states = [
-            starting_state(
+        self.checkpoints = [
+            starting_checkpoint(
                 sampler,
                 walkers[sampler :: config.nsamplers],
                 returns,
@@ -140,7 +140,7 @@ class SamplingSchedule:
         due = step % self.parts.config.train_steps_per_round == 0
         if not self._pool_runs:
             self.parts.threads.resize(self.parts.config.threads)
-            self.pool.start(self.states)
+            self.pool.start(self.checkpoints)
             self._pool_runs = True
             due = due or elsewhere
         if due and (not elsewhere or self.may_publish()):
@@ -155,7 +155,7 @@ class SamplingSchedule:
         Raises:
             SamplingFailed: there was none in many messages.
         """
-        self.states[message.checkpoint.sampler] = message.checkpoint
+        self.checkpoints[message.checkpoint.sampler] = message.checkpoint
         staleness = self.parts.updater.step - message.checkpoint.version
         accepted: list[Sample] = []
         refused: Counter[str] = Counter()
@@ -215,16 +215,16 @@ class SamplingSchedule:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The walkers, as a checkpoint names them."""
         return {
-            f"samplers/{state.sampler}/{name}": array
-            for state in self.states
-            for name, array in state.arrays.items()
+            f"samplers/{checkpoint.sampler}/{name}": array
+            for checkpoint in self.checkpoints
+            for name, array in checkpoint.arrays.items()
         }
 
     def to_plain(self) -> dict[str, Any]:
         """States of samplers and random numbers: plain values, as a checkpoint names them."""
         return {
             "sampler_rng": self.rng.bit_generator.state,
-            "samplers": [state.to_plain() for state in self.states],
+            "samplers": [checkpoint.to_plain() for checkpoint in self.checkpoints],
         }
 
     def from_arrays(
@@ -233,7 +233,7 @@ class SamplingSchedule:
         """Go on where :meth:`to_arrays` and :meth:`to_plain` left off."""
         self.rng.bit_generator.state = plain["sampler_rng"]
         self.counters = counters.of_sampling
-        self.states = [
+        self.checkpoints = [
             SamplerCheckpoint.from_plain(own, under(f"samplers/{own['sampler']}/", arrays))
             for own in plain["samplers"]
         ]

@@ -60,7 +60,7 @@ class TrainingParts:
         averaged = self.updater.averaged
         return model_energy_surface(averaged, self.molecules, coarse, self.device, self.threads)
 
-    def sampler_from(self, state: SamplerCheckpoint) -> ResumableSampler:
+    def sampler_from(self, checkpoint: SamplerCheckpoint) -> ResumableSampler:
         """A sampler in this process, on the averaged model."""
         sampling = self.config.sampling
-        return ResumableSampler(sampling, self.molecules, self.energy_surface(), state)
+        return ResumableSampler(sampling, self.molecules, self.energy_surface(), checkpoint)

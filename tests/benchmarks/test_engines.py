@@ -34,7 +34,7 @@ def test_replayed_samplers_send_message_after_message():
     sent = engines.recorded(trainer)
     assert sent.interval > 0
     pool = engines.ReplayingPool(trainer.sampling.pool, replace(sent, interval=0.01))
-    pool.start(trainer.sampling.states)
+    pool.start(trainer.sampling.checkpoints)
     numbers, end = {0: [], 1: []}, time.monotonic() + 60
     try:
         while min(len(own) for own in numbers.values()) < 3 and time.monotonic() < end:

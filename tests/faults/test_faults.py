@@ -121,8 +121,8 @@ def test_nan_from_a_sampler_is_refused_and_counted(run):
     mailbox = Mailbox(Path(Path(f"/proc/{sampler}/cmdline").read_text().split("\0")[-4]))
     time.sleep(1.0)  # what it had sent is taken
     number = one.metrics("sampling")[-1]["nsamples"]
-    broken, record = broken_message(mailbox, one)
-    mailbox.put("sampler-0", record["state"]["nchunks"], broken, record)
+    broken, plain = broken_message(mailbox, one)
+    mailbox.put("sampler-0", plain["checkpoint"]["nchunks"], broken, plain)
     wait_for(
         lambda: any("a number that is not finite" in r["resets"] for r in one.metrics("sampling")),
         PATIENCE,
@@ -146,15 +146,17 @@ def test_nan_from_a_sampler_is_refused_and_counted(run):
 def broken_message(mailbox, one):
     """A message of the same run with NaN in every number, next in the sampler's order."""
     trainer = sampling_trainer()
-    tensors, record = to_message(trainer.parts.sampler_from(trainer.sampling.states[0]).advance(0))
+    tensors, plain = to_message(
+        trainer.parts.sampler_from(trainer.sampling.checkpoints[0]).advance(0)
+    )
     taken = len(one.metrics("sampling"))
-    record["state"]["nchunks"] = taken + 1
-    record["state"]["version"] = one.last_step()
+    plain["checkpoint"]["nchunks"] = taken + 1
+    plain["checkpoint"]["version"] = one.last_step()
     nan = float("nan")
-    for sample in record["samples"][0]:
+    for sample in plain["samples"][0]:
         sample["energy"] = nan
     tensors = {n: t * nan if n.startswith("positions") else t for n, t in tensors.items()}
-    return tensors, record
+    return tensors, plain
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(run, folder):

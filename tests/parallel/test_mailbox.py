@@ -35,8 +35,8 @@ def test_messages_arrive_once_whole_and_in_order(mailbox):
     mailbox.put("b", 0, {"x": torch.zeros(1)}, {})
     numbers = []
     for path in mailbox.waiting("a"):
-        tensors, record = mailbox.take(path)
-        numbers.append(record["number"])
+        tensors, plain = mailbox.take(path)
+        numbers.append(plain["number"])
         assert tensors["x"].tolist() == list(range(numbers[-1], numbers[-1] + 3))
     assert numbers == [0, 1, 2, 10]
     assert mailbox.waiting("a") == []
@@ -50,8 +50,8 @@ def test_a_message_keeps_types_and_shapes(mailbox):
         "exact": torch.tensor([0.1], dtype=torch.float64),
     }
     mailbox.put("a", 0, sent, {"name": "µ", "values": [1.5, None]})
-    tensors, record = mailbox.take(*mailbox.waiting("a"))
-    assert record == {"name": "µ", "values": [1.5, None]}
+    tensors, plain = mailbox.take(*mailbox.waiting("a"))
+    assert plain == {"name": "µ", "values": [1.5, None]}
     for name, tensor in sent.items():
         assert tensors[name].dtype == tensor.dtype
         assert torch.equal(tensors[name], tensor)
@@ -121,8 +121,8 @@ def test_a_writer_killed_at_any_instant_leaves_whole_messages(mailbox):
     process.wait(10)
     numbers = []
     for path in mailbox.waiting("a"):
-        tensors, record = mailbox.take(path)
-        numbers.append(record["number"])
+        tensors, plain = mailbox.take(path)
+        numbers.append(plain["number"])
         assert tensors["x"].unique().tolist() == [numbers[-1]]
     assert len(numbers) >= 3
     assert numbers == list(range(len(numbers)))

@@ -44,7 +44,7 @@ def everything(trainer):
     arrays |= {f"kept.{n}": t for n, t in updater.rollback_weights.items()}
     for index, entries in updater.optimiser.state_dict()["state"].items():
         arrays |= {f"optimiser.{index}.{n}": t for n, t in entries.items()}
-    for state in trainer.sampling.states:
+    for state in trainer.sampling.checkpoints:
         arrays |= {f"{state.sampler}.{n}": array for n, array in state.arrays.items()}
     for i, key in enumerate(source.samples):
         arrays[f"sample.{i}"] = trainer.cache.positions_of(key)
@@ -60,7 +60,9 @@ def everything(trainer):
         "carried": source.carried,
         "molecules": [trainer.cache.molecule_of(key) for key in source.samples],
         "held": [trainer.held_out.cache.molecule_of(key) for key in trainer.held_out.keys],
-        "samplers": [(s.sampler, s.nmessages, s.version, s.rng) for s in trainer.sampling.states],
+        "samplers": [
+            (s.sampler, s.nmessages, s.version, s.rng) for s in trainer.sampling.checkpoints
+        ],
         "batch_rng": trainer.batch_rng.bit_generator.state,
         "sampler_rng": trainer.sampling.rng.bit_generator.state,
     }

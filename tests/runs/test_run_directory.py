@@ -559,7 +559,7 @@ class QuietPool:
         self.path = path
         self.published = []
 
-    def start(self, states):
+    def start(self, checkpoints):
         pass
 
     def publish(self, version, weights):

@@ -305,8 +305,8 @@ def test_bars_and_counters_of_events(sampled):
 
 
 def nwalkers(trainer):
-    (state,) = trainer.sampling.states
-    return [len(state.arrays[f"start.{index}.walkers"]) for index in (0, 1)]
+    (checkpoint,) = trainer.sampling.checkpoints
+    return [len(checkpoint.arrays[f"start.{index}.walkers"]) for index in (0, 1)]
 
 
 def test_walkers_are_spread_over_the_molecules():
@@ -414,9 +414,9 @@ def test_conformers_are_trained_on_held_out_and_have_a_walker_each():
     assert nearest(copies, conformers) == {0: 2, 1: 2, 2: 2}
     assert nearest(held_positions(trainer), conformers) == {0: 1, 1: 1, 2: 1}
     trainer.sampling.place_walkers()
-    (state,) = trainer.sampling.states
-    assert nearest([*state.arrays["start.0.positions"]], conformers) == {0: 1, 1: 1, 2: 1}
-    assert state.arrays["start.0.reference"].shape == (3, 4, 3)
+    (checkpoint,) = trainer.sampling.checkpoints
+    assert nearest([*checkpoint.arrays["start.0.positions"]], conformers) == {0: 1, 1: 1, 2: 1}
+    assert checkpoint.arrays["start.0.reference"].shape == (3, 4, 3)
 
 
 def test_many_structures_of_a_molecule_take_turns():
@@ -427,9 +427,9 @@ def test_many_structures_of_a_molecule_take_turns():
     assert len(trainer.buffer.samples) == 40  # each is trained on
     assert len(trainer.held_out) == 4
     trainer.sampling.place_walkers()
-    (state,) = trainer.sampling.states
-    assert state.arrays["start.0.positions"].shape == (2, 3, 3)
-    assert state.arrays["start.0.reference"].shape == (40, 3, 3)
+    (checkpoint,) = trainer.sampling.checkpoints
+    assert checkpoint.arrays["start.0.positions"].shape == (2, 3, 3)
+    assert checkpoint.arrays["start.0.reference"].shape == (40, 3, 3)
 
 
 def test_frames_of_one_isomer_and_a_structure_of_the_other():
@@ -481,13 +481,13 @@ def test_walkers_do_not_start_from_frames_with_other_bonds():
     assert "1 of 40 frames have other bonds than CHN" in trainer.notes[0]
     trainer.begin()
     trainer.sampling.place_walkers()
-    (state,) = trainer.sampling.states
-    starts = state.arrays["start.0.positions"]
+    (checkpoint,) = trainer.sampling.checkpoints
+    starts = checkpoint.arrays["start.0.positions"]
     assert len(starts) == 60
     assert bonded(HCN, starts).all()
     free = small_trainer(Dataset.of([], frames), sampling={"walkers": 300, "allow_reactions": True})
     free.sampling.place_walkers()
-    assert not bonded(HCN, free.sampling.states[0].arrays["start.0.positions"]).all()
+    assert not bonded(HCN, free.sampling.checkpoints[0].arrays["start.0.positions"]).all()
 
 
 # Given frames

@@ -34,7 +34,7 @@ def batch_of(model, frames):
         return prepare(molecule_of(model, tuple(int(n) for n in frames[0].numbers)), positions)
 
 
-def learner_on_water(nframes=3, nthreads=1, config=CONFIG, seed=0):
+def updater_on_water(nframes=3, nthreads=1, config=CONFIG, seed=0):
     model = model_for_water(seed)
     batches = [batch_of(model, rattled(nframes))]
     return WeightUpdater(model, config, ThreadMap(nthreads)), batches
@@ -60,7 +60,7 @@ def weights_of(model):
 @pytest.mark.parametrize("nthreads", [1, 2])
 def test_gradient_is_that_of_the_mean_energy(nthreads):
     unclipped = OptimiserConfig(gradient_clip=100.0)
-    updater, batches = learner_on_water(nthreads=nthreads, config=unclipped)
+    updater, batches = updater_on_water(nthreads=nthreads, config=unclipped)
     updater.model.double()  # single precision would drown the finite differences
     updater.averaged.double()
     before = copy.deepcopy(updater.model)
@@ -83,7 +83,7 @@ def test_gradient_is_that_of_the_mean_energy(nthreads):
 
 
 def test_record_is_of_the_state_before_the_step():
-    updater, batches = learner_on_water()
+    updater, batches = updater_on_water()
     energy, width = mean_bracket(updater.model, batches, updater.threads)
     assert energy == mean_energy(updater.model, batches)
     geometry = batches[0]
@@ -101,7 +101,7 @@ def test_record_is_of_the_state_before_the_step():
 
 
 def test_energy_goes_down_to_the_self_consistent_one():
-    updater, batches = learner_on_water()
+    updater, batches = updater_on_water()
     molecule, positions = batches[0].molecule, batches[0].positions.numpy()
     expected = np.mean([reference_scf(molecule, each).energy for each in positions])
     first = mean_bracket(updater.averaged, batches, updater.threads)
@@ -114,7 +114,7 @@ def test_energy_goes_down_to_the_self_consistent_one():
 
 def test_gradient_is_clipped():
     small = OptimiserConfig(gradient_clip=1e-3, warmup_steps=1)
-    updater, batches = learner_on_water(config=small)
+    updater, batches = updater_on_water(config=small)
     record = updater.update(batches, 0.0)
     clipped = torch.sqrt(sum((g**2).sum() for g in gradients_of(updater.model).values()))
     assert record.gradient_norm > 2e-3
@@ -129,7 +129,7 @@ def test_gradient_is_clipped():
     ],
 )
 def test_what_is_not_finite_stops_before_the_weights_are_spoilt(spoil, what):
-    updater, batches = learner_on_water()
+    updater, batches = updater_on_water()
     spoil(batches[0])
     before = weights_of(updater.model)
     with pytest.raises(FloatingPointError, match=f"the {what} of step 0 is not finite: lower the"):
@@ -139,7 +139,7 @@ def test_what_is_not_finite_stops_before_the_weights_are_spoilt(spoil, what):
 
 
 def test_learning_rate_warms_up_and_follows_a_cosine():
-    updater, _ = learner_on_water(nframes=1)
+    updater, _ = updater_on_water(nframes=1)
     highest, lowest = CONFIG.learning_rate, CONFIG.final_learning_rate
     rates = []
     for step in range(6):
@@ -161,7 +161,7 @@ def trained_on_water(trained_once):
 
 @pytest.fixture(scope="module")
 def trained_once():
-    updater, batches = learner_on_water()
+    updater, batches = updater_on_water()
     nsteps = 300
     for _ in range(nsteps):
         record = updater.update(batches, 0.0)
@@ -219,7 +219,7 @@ def test_what_is_usual_follows_slowly_and_what_is_fit_for_dynamics_is_not_diverg
 
 
 def test_learning_rate_is_used():
-    updater, batches = learner_on_water()
+    updater, batches = updater_on_water()
     updater.step = 10
     before = weights_of(updater.model)
     record = updater.update(batches, 0.5)
@@ -231,7 +231,7 @@ def test_learning_rate_is_used():
 
 def test_average_of_the_weights():
     config = OptimiserConfig(warmup_steps=1, average_decay=0.3)
-    updater, batches = learner_on_water(config=config)
+    updater, batches = updater_on_water(config=config)
     expected = weights_of(updater.averaged).double()
     assert torch.equal(weights_of(updater.averaged), weights_of(updater.model))
     decays = []
@@ -250,7 +250,7 @@ def test_average_of_the_weights():
 
 
 def test_buffers_do_not_drift_between_model_and_average():
-    updater, batches = learner_on_water()
+    updater, batches = updater_on_water()
     updater.update(batches, 0.0)
     for (name, own), (_, averaged) in zip(
         updater.model.named_buffers(), updater.averaged.named_buffers(), strict=True
@@ -284,7 +284,7 @@ def test_a_batch_of_two_molecules_is_their_weighted_mean():
 def test_threads_do_not_change_the_numbers():
     runs = []
     for nthreads in (1, 2):
-        updater, batches = learner_on_water(nframes=4, nthreads=nthreads)
+        updater, batches = updater_on_water(nframes=4, nthreads=nthreads)
         records = [updater.update(batches, step / 5) for step in range(5)]
         runs.append((weights_of(updater.model), records))
     (one, first), (two, second) = runs

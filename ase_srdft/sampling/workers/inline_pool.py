@@ -17,7 +17,7 @@ class InlinePool:
     """One message of one sampler for each version of the weights, made when it is collected.
 
     Args:
-        new_sampler: from the sampler's state; the trainer's weights are the surface it moves on.
+        new_sampler: from the sampler's checkpoint; it moves on the energy of the trainer's weights.
     """
 
     def __init__(self, new_sampler: Callable[[SamplerCheckpoint], ResumableSampler]) -> None:
@@ -25,10 +25,10 @@ class InlinePool:
         self._sampler: ResumableSampler | None = None
         self._version: int | None = None
 
-    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+    def start(self, checkpoints: Sequence[SamplerCheckpoint]) -> None:
         """See `SamplerPool`."""
-        (state,) = states
-        self._sampler, self._version = self._new_sampler(state), None
+        (checkpoint,) = checkpoints
+        self._sampler, self._version = self._new_sampler(checkpoint), None
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See `SamplerPool`; the weights are here already."""
@@ -37,7 +37,7 @@ class InlinePool:
     def collect(self) -> list[SamplerMessage]:
         """See `SamplerPool`; this is where the sampling is done."""
         sampler, version = self._sampler, self._version
-        if sampler is None or version is None or sampler.state.version == version:
+        if sampler is None or version is None or sampler.checkpoint.version == version:
             return []
         return [sampler.advance(version)]
 

@@ -33,10 +33,10 @@ class LeadRankPool:
         self.pool = new_pool() if ranks.is_lead else None
         self._reports: list[WorkerReport] = []
 
-    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+    def start(self, checkpoints: Sequence[SamplerCheckpoint]) -> None:
         """See `SamplerPool`."""
         if self.pool is not None:
-            self.pool.start(states)
+            self.pool.start(checkpoints)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See `SamplerPool`."""

@@ -40,5 +40,5 @@ def main() -> None:
             time.sleep(_PAUSE_SECONDS)
             continue
         tensors, plain = to_message(sampler.advance(version))
-        mailbox.put(name, sampler.state.nmessages, tensors, plain)
+        mailbox.put(name, sampler.checkpoint.nmessages, tensors, plain)
     mailbox.remove()

@@ -40,11 +40,11 @@ class ProcessPool(SupervisedPool[WorkerProcess]):
         """The sampler processes there are."""
         return [s.worker for s in self._samplers if s.worker is not None]
 
-    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+    def start(self, checkpoints: Sequence[SamplerCheckpoint]) -> None:
         """See `SamplerPool`."""
         self._mailbox = Mailbox.create()
         self._mailbox.write("blueprint", self.blueprint.to_plain())
-        super().start(states)
+        super().start(checkpoints)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See `SamplerPool`."""
@@ -78,8 +78,8 @@ class ProcessPool(SupervisedPool[WorkerProcess]):
         for name in (sampler.name, starting):
             for path in self._mailbox.waiting(name):
                 path.unlink()
-        tensors, plain = checkpoint_to_message(sampler.state)
-        self._mailbox.put(starting, sampler.state.nmessages, tensors, plain)
+        tensors, plain = checkpoint_to_message(sampler.checkpoint)
+        self._mailbox.put(starting, sampler.checkpoint.nmessages, tensors, plain)
         (start,) = self._mailbox.waiting(starting)
         orders = SamplerOrders(
             start=start.name, device=sampler.device, queue_size=self.config.queue_size

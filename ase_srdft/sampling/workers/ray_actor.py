@@ -18,19 +18,19 @@ class RaySampler:
 
     Args:
         blueprint: of the molecules and the model.
-        state: where to go on, as `checkpoint_to_message` gives it, its tensors as safetensors.
+        checkpoint: where to go on, as `checkpoint_to_message` gives it, its tensors as safetensors.
         device: where to compute.
     """
 
     def __init__(
-        self, blueprint: SamplerBlueprint, state: tuple[bytes, dict[str, Any]], device: str
+        self, blueprint: SamplerBlueprint, checkpoint: tuple[bytes, dict[str, Any]], device: str
     ) -> None:
         torch.set_num_threads(1)
         self._nheartbeats = 0
         self._version = -1
         self._newest: tuple[int, bytes] | None = None
-        tensors, record = state
-        start = checkpoint_from_message(load(tensors), record)
+        tensors, plain = checkpoint
+        start = checkpoint_from_message(load(tensors), plain)
         self._model, self._sampler = blueprint.build(start, device, self._alive)
 
     def _alive(self) -> None:
@@ -52,5 +52,5 @@ class RaySampler:
         if version != self._version:
             self._model.load_state_dict(load(weights))
             self._version = version
-        tensors, record = to_message(self._sampler.advance(version))
-        return save(tensors), record
+        tensors, plain = to_message(self._sampler.advance(version))
+        return save(tensors), plain

@@ -81,7 +81,7 @@ class RayPool(SupervisedPool[_Actor]):
 
     It joins the cluster of ``RAY_ADDRESS``, or that which ``ray start`` has started on this
     machine; where there is neither it starts one of this machine alone.  All that must last is
-    kept here: weights, the samplers' states and the messages.  Arguments and restarts: see
+    kept here: weights, the samplers' checkpoints and the messages.  Arguments and restarts: see
     `SupervisedPool`.
 
     Raises:
@@ -108,7 +108,7 @@ class RayPool(SupervisedPool[_Actor]):
         """Ray's handles of the actors there are."""
         return [s.worker.handle for s in self._samplers if s.worker is not None]
 
-    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+    def start(self, checkpoints: Sequence[SamplerCheckpoint]) -> None:
         """See `SamplerPool`.
 
         Raises:
@@ -118,9 +118,11 @@ class RayPool(SupervisedPool[_Actor]):
             connect(self._ray)
             self._connected_here = True
         devices = self.sampler_devices
-        kinds = [device_kind(devices[state.sampler % len(devices)]) for state in states]
+        kinds = [
+            device_kind(devices[checkpoint.sampler % len(devices)]) for checkpoint in checkpoints
+        ]
         self._options = resources(kinds, self._ray.cluster_resources())
-        super().start(states)
+        super().start(checkpoints)
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:
         """See `SamplerPool`."""
@@ -140,14 +142,14 @@ class RayPool(SupervisedPool[_Actor]):
             self._ray.shutdown()
 
     def _launch(self, sampler: WorkerSampler[_Actor]) -> _Actor:
-        tensors, record = checkpoint_to_message(sampler.state)
+        tensors, plain = checkpoint_to_message(sampler.checkpoint)
         kind = device_kind(sampler.device)
         actor_class = self._ray.remote(
             max_restarts=0, max_task_retries=0, concurrency_groups={_SIDE: 1}
         )(RaySampler)
         handle = actor_class.options(
             runtime_env={"env_vars": environment()}, **self._options[kind]
-        ).remote(self.blueprint, (save(tensors), record), kind)
+        ).remote(self.blueprint, (save(tensors), plain), kind)
         now = time.monotonic()
         actor = _Actor(handle=handle, asked=now, heard=now)
         self._ask(actor)
@@ -160,8 +162,8 @@ class RayPool(SupervisedPool[_Actor]):
             if actor.failure is not None:
                 return
             try:
-                tensors, record = sent
-                message = from_message(load(tensors), record, self.molecules, self.device)
+                tensors, plain = sent
+                message = from_message(load(tensors), plain, self.molecules, self.device)
             except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as err:
                 raise UnreadableMessage(f"{type(err).__name__}: {err}") from err
             actor.heard = time.monotonic()

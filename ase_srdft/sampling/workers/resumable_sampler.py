@@ -24,12 +24,12 @@ from ase_srdft.sampling.sampler import Sampler
 from ase_srdft.sampling.walker_group import EnergySurface
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 
-__all__ = ["ResumableSampler", "SamplerBlueprint", "model_energy_surface", "starting_state"]
+__all__ = ["ResumableSampler", "SamplerBlueprint", "model_energy_surface", "starting_checkpoint"]
 
 _START = "start."
 
 
-def starting_state(
+def starting_checkpoint(
     sampler: int,
     placed: Sequence[tuple[int, int, np.ndarray]],
     references: Sequence[np.ndarray],
@@ -63,7 +63,7 @@ class ResumableSampler:
         config: dynamics, temperature, guards, steps of a message.
         molecules: all molecules of the run.
         surface: energy, forces and bracket with the current weights.
-        state: where to go on.
+        checkpoint: where to go on.
     """
 
     def __init__(
@@ -71,37 +71,37 @@ class ResumableSampler:
         config: SamplingConfig,
         molecules: Sequence[Molecule],
         surface: EnergySurface,
-        state: SamplerCheckpoint,
+        checkpoint: SamplerCheckpoint,
     ) -> None:
         self.nsteps = config.steps_per_round
         self.sampler = Sampler(config, molecules, surface)
-        self.state = state
+        self.checkpoint = checkpoint
         self.rng = np.random.default_rng()
-        self.rng.bit_generator.state = state.rng
-        self._begun = not any(name.startswith(_START) for name in state.arrays)
+        self.rng.bit_generator.state = checkpoint.rng
+        self._begun = not any(name.startswith(_START) for name in checkpoint.arrays)
         if self._begun:
-            self.sampler.from_arrays(state.arrays)
-            self.sampler.version = state.version
+            self.sampler.from_arrays(checkpoint.arrays)
+            self.sampler.version = checkpoint.version
 
     def advance(self, version: int) -> SamplerMessage:
         """The next message, made with the weights the surface has now, whose version is given."""
         if not self._begun:
             self._begin()
             self.sampler.version = version
-        elif version != self.state.version:
+        elif version != self.checkpoint.version:
             self.sampler.update(version)
         result = self.sampler.sample(self.nsteps, self.rng)
-        self.state = SamplerCheckpoint(
-            sampler=self.state.sampler,
-            nmessages=self.state.nmessages + 1,
+        self.checkpoint = SamplerCheckpoint(
+            sampler=self.checkpoint.sampler,
+            nmessages=self.checkpoint.nmessages + 1,
             version=version,
             arrays=self.sampler.to_arrays(),
             rng=dict(self.rng.bit_generator.state),
         )
-        return SamplerMessage(batch=result, checkpoint=self.state)
+        return SamplerMessage(batch=result, checkpoint=self.checkpoint)
 
     def _begin(self) -> None:
-        arrays = self.state.arrays
+        arrays = self.checkpoint.arrays
         count = len(self.sampler.molecules)
         starts, references, walkers = (
             [arrays[f"{_START}{index}.{name}"] for index in range(count)]
@@ -213,7 +213,10 @@ class SamplerBlueprint:
         return build_model(self.family, level, self.elements, self.model_config).float()
 
     def build(
-        self, state: SamplerCheckpoint, device: str, sign_of_life: Callable[[], None] = lambda: None
+        self,
+        checkpoint: SamplerCheckpoint,
+        device: str,
+        sign_of_life: Callable[[], None] = lambda: None,
     ) -> tuple[ElectronicStateModel, ResumableSampler]:
         """A model that waits for weights, and the sampler that moves walkers on it."""
         place = torch_device(device)
@@ -224,4 +227,6 @@ class SamplerBlueprint:
         surface = model_energy_surface(
             model, molecules, self.coarse_grid, place, ThreadMap(), sign_of_life
         )
-        return model, ResumableSampler(SamplingConfig(**self.sampling), molecules, surface, state)
+        return model, ResumableSampler(
+            SamplingConfig(**self.sampling), molecules, surface, checkpoint
+        )

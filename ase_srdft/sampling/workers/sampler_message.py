@@ -39,7 +39,7 @@ class SamplerCheckpoint:
         sampler: which one of the run.
         nmessages: that it has sent so far.
         version: of the weights it used last (their training step); -1 before the first message.
-        arrays: its walkers: `Sampler.to_arrays`, or where they start (`starting_state`).
+        arrays: its walkers: `Sampler.to_arrays`, or where they start (`starting_checkpoint`).
         rng: state of its bit generator.
     """
 
@@ -81,9 +81,10 @@ _Packed = tuple[dict[str, Tensor], dict[str, Any]]
 _PLAIN = ("molecule", "walker", "step", "weights_version", "energy", "bracket_width")
 
 
-def checkpoint_to_message(state: SamplerCheckpoint) -> _Packed:
+def checkpoint_to_message(checkpoint: SamplerCheckpoint) -> _Packed:
     """As named tensors and plain values."""
-    return {name: torch.as_tensor(array) for name, array in state.arrays.items()}, state.to_plain()
+    tensors = {name: torch.as_tensor(array) for name, array in checkpoint.arrays.items()}
+    return tensors, checkpoint.to_plain()
 
 
 def checkpoint_from_message(
@@ -96,8 +97,8 @@ def checkpoint_from_message(
 
 def to_message(message: SamplerMessage) -> _Packed:
     """As named tensors (on the CPU) and plain values, to be sent to another process."""
-    tensors, state = checkpoint_to_message(message.checkpoint)
-    tensors = {f"state.{name}": tensor for name, tensor in tensors.items()}
+    tensors, checkpoint = checkpoint_to_message(message.checkpoint)
+    tensors = {f"checkpoint.{name}": tensor for name, tensor in tensors.items()}
     result = message.batch
     grid_levels = []
     groups = _consecutive(result.samples)
@@ -108,20 +109,20 @@ def to_message(message: SamplerMessage) -> _Packed:
         positions = np.stack([sample.positions for sample in samples])
         tensors[f"positions.{index}"] = torch.as_tensor(positions)
         tensors[f"forces.{index}"] = torch.as_tensor(np.stack([s.forces for s in samples]))
-    record = {
-        "state": state,
+    plain = {
+        "checkpoint": checkpoint,
         "grid_levels": grid_levels,
         "samples": [[{n: getattr(s, n) for n in _PLAIN} for s in group] for group in groups],
         "acceptance": result.acceptance,
         "temperature_K": result.temperature_K,
         "resets": dict(result.resets),
     }
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}, record
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}, plain
 
 
 def from_message(
     tensors: Mapping[str, Tensor],
-    record: dict[str, Any],
+    plain: dict[str, Any],
     molecules: Sequence[Molecule],
     device: torch.device,
 ) -> SamplerMessage:
@@ -131,9 +132,9 @@ def from_message(
         KeyError, TypeError, ValueError, IndexError: something is missing or does not fit.
     """
     samples: list[Sample] = []
-    for index, plain in enumerate(record["samples"]):
+    for index, group in enumerate(plain["samples"]):
         own = {n: t.to(device) for n, t in under(f"geometry.{index}.", tensors).items()}
-        geometry = from_tensors(molecules[plain[0]["molecule"]], own, record["grid_levels"][index])
+        geometry = from_tensors(molecules[group[0]["molecule"]], own, plain["grid_levels"][index])
         positions = tensors[f"positions.{index}"].numpy()
         forces = tensors[f"forces.{index}"].numpy()
         samples += [
@@ -143,17 +144,19 @@ def from_message(
                 forces=forces[place],
                 geometry=select(geometry, slice(place, place + 1)),
             )
-            for place, values in enumerate(plain)
+            for place, values in enumerate(group)
         ]
     result = SampleBatch(
         samples=samples,
-        acceptance=record["acceptance"],
-        temperature_K=record["temperature_K"],
-        resets=Counter(record["resets"]),
+        acceptance=plain["acceptance"],
+        temperature_K=plain["temperature_K"],
+        resets=Counter(plain["resets"]),
     )
     return SamplerMessage(
         batch=result,
-        checkpoint=checkpoint_from_message(under("state.", tensors), dict(record["state"])),
+        checkpoint=checkpoint_from_message(
+            under("checkpoint.", tensors), dict(plain["checkpoint"])
+        ),
     )
 
 

@@ -22,8 +22,8 @@ __all__ = ["SamplerPool"]
 class SamplerPool(Protocol):
     """Where sampling runs."""
 
-    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
-        """Get the samplers ready to go on from these states."""
+    def start(self, checkpoints: Sequence[SamplerCheckpoint]) -> None:
+        """Get the samplers ready to go on from these checkpoints."""
         ...
 
     def publish(self, version: int, weights: Mapping[str, Tensor]) -> None:

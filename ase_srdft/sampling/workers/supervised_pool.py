@@ -39,13 +39,13 @@ class WorkerSampler(Generic[WorkerT]):
     Attributes:
         name: for reports.
         device: where it computes.
-        state: where its worker would be started again.
+        checkpoint: where its worker would be started again.
         worker: that samples for it.
     """
 
     name: str
     device: str
-    state: SamplerCheckpoint
+    checkpoint: SamplerCheckpoint
     worker: WorkerT | None = None
 
 
@@ -82,13 +82,13 @@ class SupervisedPool(ABC, Generic[WorkerT]):
         """Where samplers compute, in turn."""
         return self.config.sampler_devices or (str(self.device),)
 
-    def start(self, states: Sequence[SamplerCheckpoint]) -> None:
+    def start(self, checkpoints: Sequence[SamplerCheckpoint]) -> None:
         """See `SamplerPool`."""
         devices = self.sampler_devices
-        for state in states:
-            device = devices[state.sampler % len(devices)]
-            name = f"sampler-{state.sampler}"
-            self._samplers.append(WorkerSampler(name=name, device=device, state=state))
+        for checkpoint in checkpoints:
+            device = devices[checkpoint.sampler % len(devices)]
+            name = f"sampler-{checkpoint.sampler}"
+            self._samplers.append(WorkerSampler(name=name, device=device, checkpoint=checkpoint))
         for sampler in self._samplers:
             sampler.worker = self._launch(sampler)
 
@@ -112,10 +112,10 @@ class SupervisedPool(ABC, Generic[WorkerT]):
         """Take in what a sampler has sent; returns what was wrong with it."""
         try:
             for message in self._sent(sampler):
-                number, last = message.checkpoint.nmessages, sampler.state.nmessages
+                number, last = message.checkpoint.nmessages, sampler.checkpoint.nmessages
                 if number != last + 1:
                     return f"sent message {number} after {last}"
-                sampler.state = message.checkpoint
+                sampler.checkpoint = message.checkpoint
                 messages.append(message)
         except UnreadableMessage as err:
             return f"sent what cannot be read ({err})"
@@ -139,7 +139,7 @@ class SupervisedPool(ABC, Generic[WorkerT]):
 
     @abstractmethod
     def _launch(self, sampler: WorkerSampler[WorkerT]) -> WorkerT:
-        """A worker that goes on from the sampler's state; what the last one sent is void."""
+        """A worker that goes on from the sampler's checkpoint; what the last one sent is void."""
 
     @abstractmethod
     def _sent(self, sampler: WorkerSampler[WorkerT]) -> Iterator[SamplerMessage]:

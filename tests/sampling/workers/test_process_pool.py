@@ -39,7 +39,7 @@ def started():
 
     def start(trainer):
         trainers.append(trainer)
-        trainer.sampling.pool.start(trainer.sampling.states)
+        trainer.sampling.pool.start(trainer.sampling.checkpoints)
         trainer.sampling.pool.publish(0, trainer.updater.averaged.state_dict())
         return trainer.sampling.pool
 
@@ -71,7 +71,7 @@ def test_pools_keep_the_protocol():
 def test_a_process_samples_what_this_process_would(started):
     trainer = local_trainer(samplers=1)
     (message,) = collect(started(trainer), 1)[:1]
-    expected = trainer.parts.sampler_from(trainer.sampling.states[0]).advance(0)
+    expected = trainer.parts.sampler_from(trainer.sampling.checkpoints[0]).advance(0)
     assert message.checkpoint.nmessages == expected.checkpoint.nmessages == 1
     assert message.checkpoint.rng == expected.checkpoint.rng
     assert len(message.batch.samples) == len(expected.batch.samples) == 8
@@ -265,14 +265,14 @@ def test_a_pool_can_be_started_again(started):
 
 
 def a_message(trainer, version=0):
-    return trainer.parts.sampler_from(trainer.sampling.states[0]).advance(version)
+    return trainer.parts.sampler_from(trainer.sampling.checkpoints[0]).advance(version)
 
 
 def test_messages_survive_the_way():
     trainer = sampling_trainer(small_dataset("H2O", "H2"))
     message = a_message(trainer)
-    tensors, record = to_message(message)
-    again = from_message(tensors, record, trainer.molecules, torch.device("cpu"))
+    tensors, plain = to_message(message)
+    again = from_message(tensors, plain, trainer.molecules, torch.device("cpu"))
     assert again.batch.resets == message.batch.resets
     assert [s.molecule for s in again.batch.samples] == [s.molecule for s in message.batch.samples]
     assert {s.molecule for s in again.batch.samples} == {0, 1}
@@ -292,7 +292,7 @@ def test_stale_samples_are_refused_but_the_walkers_go_on():
     assert (taken.samples, taken.staleness) == ([], 6)
     assert trainer.counters.nsamples == 0
     assert trainer.counters.resets["too stale"] == len(message.batch.samples) == 4
-    assert trainer.sampling.states[0] is message.checkpoint
+    assert trainer.sampling.checkpoints[0] is message.checkpoint
     trainer.updater.step = 5
     taken = trainer.sampling.take(a_message(trainer))
     assert (len(taken.samples), taken.staleness) == (4, 5)

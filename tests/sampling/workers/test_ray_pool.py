@@ -64,7 +64,7 @@ class Sampling:
         self.reports = []
 
     def start(self, version):
-        self.pool.start(self.trainer.sampling.states)
+        self.pool.start(self.trainer.sampling.checkpoints)
         self.pool.publish(version, self.weights)
 
     def until(self, condition):
@@ -226,7 +226,7 @@ def test_messages_that_wait_are_few(sampling):
 @slow
 def test_messages_are_those_of_the_same_sampler_here(sampling):
     run = sampling()
-    states = run.trainer.sampling.states
+    states = run.trainer.sampling.checkpoints
     run.start(version=1)
     run.until_both_have(2)
     for sampler in (0, 1):

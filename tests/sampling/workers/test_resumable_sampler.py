@@ -16,7 +16,7 @@ from ase_srdft.sampling.workers.resumable_sampler import (
     ResumableSampler,
     SamplerBlueprint,
     model_energy_surface,
-    starting_state,
+    starting_checkpoint,
 )
 from ase_srdft.sampling.workers.sampler_message import (
     checkpoint_from_message,
@@ -37,15 +37,15 @@ def model():
 
 def start(nwalkers=2):
     placed = [(walker, 0, AT + 0.01 * walker) for walker in range(nwalkers)]
-    return starting_state(0, placed, [AT], np.random.SeedSequence(5))
+    return starting_checkpoint(0, placed, [AT], np.random.SeedSequence(5))
 
 
-def resumable(state, dynamics="overdamped", nthreads=1):
+def resumable(checkpoint, dynamics="overdamped", nthreads=1):
     own = model()
     molecules = [molecule_of(own, NUMBERS)]
     surface = model_energy_surface(own, molecules, True, torch.device("cpu"), ThreadMap(nthreads))
     config = SamplingConfig(dynamics=dynamics, steps_per_round=2)
-    return ResumableSampler(config, molecules, surface, state), molecules
+    return ResumableSampler(config, molecules, surface, checkpoint), molecules
 
 
 def positions(messages):
@@ -54,8 +54,8 @@ def positions(messages):
 
 def sent_and_received(message, molecules):
     """Through JSON and tensors, as to another process."""
-    tensors, record = to_message(message)
-    return from_message(tensors, json.loads(json.dumps(record)), molecules, torch.device("cpu"))
+    tensors, plain = to_message(message)
+    return from_message(tensors, json.loads(json.dumps(plain)), molecules, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dynamics", ["overdamped", "metropolis", "langevin"])
@@ -64,11 +64,11 @@ def test_taken_up_elsewhere_it_gives_the_same_samples(dynamics):
     expected = [whole.advance(version) for version in (0, 0, 3)]
     moved = positions(expected)
     assert np.abs(moved - moved[0]).max() > 1e-3
-    state, found = start(), []
+    checkpoint, found = start(), []
     for version in (0, 0, 3):
-        again, _ = resumable(state, dynamics)
+        again, _ = resumable(checkpoint, dynamics)
         found.append(sent_and_received(again.advance(version), molecules))
-        state = found[-1].checkpoint
+        checkpoint = found[-1].checkpoint
     np.testing.assert_array_equal(positions(found), moved)
     assert [message.checkpoint.nmessages for message in found] == [1, 2, 3]
     assert found[-1].checkpoint.rng == expected[-1].checkpoint.rng
@@ -94,9 +94,9 @@ def test_a_message_arrives_with_its_integrals():
 
 
 def test_a_state_before_the_first_message_goes_through_a_file_too():
-    tensors, record = checkpoint_to_message(start())
-    again = checkpoint_from_message(tensors, json.loads(json.dumps(record)))
-    ours, theirs = (resumable(state)[0].advance(0) for state in (start(), again))
+    tensors, plain = checkpoint_to_message(start())
+    again = checkpoint_from_message(tensors, json.loads(json.dumps(plain)))
+    ours, theirs = (resumable(checkpoint)[0].advance(0) for checkpoint in (start(), again))
     np.testing.assert_array_equal(positions([ours]), positions([theirs]))
 
 

@@ -14,7 +14,7 @@ from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, Sample
 from ase_srdft.sampling.workers.supervised_pool import SupervisedPool, UnreadableMessage
 
 
-def state(sampler, nmessages=0):
+def checkpoint(sampler, nmessages=0):
     return SamplerCheckpoint(
         sampler=sampler, nmessages=nmessages, version=nmessages - 1, arrays={}, rng={}
     )
@@ -22,7 +22,7 @@ def state(sampler, nmessages=0):
 
 def message_of(sampler, nmessages):
     nothing = SampleBatch(samples=[], acceptance=1.0, temperature_K=0.0, resets=Counter())
-    return SamplerMessage(batch=nothing, checkpoint=state(sampler, nmessages))
+    return SamplerMessage(batch=nothing, checkpoint=checkpoint(sampler, nmessages))
 
 
 @dataclass(eq=False)
@@ -59,7 +59,7 @@ class Pool(SupervisedPool):
         raise NotImplementedError
 
     def _launch(self, sampler):
-        self.launched.append(Worker(start=sampler.state))
+        self.launched.append(Worker(start=sampler.checkpoint))
         return self.launched[-1]
 
     def _sent(self, sampler):
@@ -82,7 +82,7 @@ class Pool(SupervisedPool):
 @pytest.fixture
 def pool():
     pool = Pool(samplers=2, max_restarts=2)
-    pool.start([state(0), state(1)])
+    pool.start([checkpoint(0), checkpoint(1)])
     return pool
 
 
@@ -141,6 +141,6 @@ def test_restarts_are_counted_together_and_come_to_an_end(pool):
 
 def test_devices_are_given_out_in_turn():
     pool = Pool(samplers=3, sampler_devices=("cuda:0", "cuda:1"))
-    pool.start([state(i) for i in range(3)])
+    pool.start([checkpoint(i) for i in range(3)])
     assert [sampler.device for sampler in pool._samplers] == ["cuda:0", "cuda:1", "cuda:0"]
     assert Pool().sampler_devices == ("cpu",)

@@ -11,7 +11,7 @@ from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.parallel.thread_map import ThreadMap
-from ase_srdft.training.data import geometry_cache as store_module
+from ase_srdft.training.data import geometry_cache
 from ase_srdft.training.data.geometry_cache import GeometryCache
 from tests.tools.molecules import system
 from tests.tools.small_training import rattled
@@ -49,7 +49,7 @@ def assert_equal(first, second):
 ONE = fresh(WATER, POSITIONS[0]).nbytes
 
 
-def store_for(ngeometries=100.0, molecules=(WATER,), coarse_grid=True, nthreads=1):
+def cache_for(ngeometries=100.0, molecules=(WATER,), coarse_grid=True, nthreads=1):
     return GeometryCache(
         molecules,
         int(ngeometries * ONE),
@@ -61,7 +61,7 @@ def store_for(ngeometries=100.0, molecules=(WATER,), coarse_grid=True, nthreads=
 
 @pytest.fixture
 def prepared_keys(monkeypatch):
-    """The keys whose integrals a store makes, in order."""
+    """The keys whose integrals a cache makes, in order."""
     made = []
     original = GeometryCache._prepare
 
@@ -69,14 +69,14 @@ def prepared_keys(monkeypatch):
         made.append(key)
         return original(self, key)
 
-    monkeypatch.setattr(store_module.GeometryCache, "_prepare", counting)
+    monkeypatch.setattr(geometry_cache.GeometryCache, "_prepare", counting)
     return made
 
 
 @pytest.mark.parametrize("nthreads", [1, 2])
 @pytest.mark.parametrize("ngeometries", [0.5, 2.0, 100.0])
 def test_results_equal_fresh_ones_whatever_the_budget(ngeometries, nthreads):
-    cache = store_for(ngeometries, nthreads=nthreads)
+    cache = cache_for(ngeometries, nthreads=nthreads)
     keys = [cache.add(0, positions) for positions in POSITIONS]
     for chosen in ([0, 1], [1, 2, 3], [3, 3, 0], [5, 4, 0]):
         (found,) = cache.batches([keys[index] for index in chosen])
@@ -86,7 +86,7 @@ def test_results_equal_fresh_ones_whatever_the_budget(ngeometries, nthreads):
 
 
 def test_memory_budget_holds_and_is_used(prepared_keys):
-    cache = store_for(3.5)
+    cache = cache_for(3.5)
     keys = [cache.add(0, positions) for positions in POSITIONS]
     cache.batches(keys)
     assert cache.nbytes == 3 * ONE
@@ -96,7 +96,7 @@ def test_memory_budget_holds_and_is_used(prepared_keys):
 
 
 def test_least_recently_used_goes(prepared_keys):
-    cache = store_for(2.5)
+    cache = cache_for(2.5)
     keys = [cache.add(0, positions) for positions in POSITIONS[:3]]
     cache.batches(keys[:1])
     cache.batches(keys[1:2])
@@ -110,7 +110,7 @@ def test_least_recently_used_goes(prepared_keys):
 
 
 def test_a_geometry_larger_than_the_budget_is_not_kept(prepared_keys):
-    cache = store_for(0.9)
+    cache = cache_for(0.9)
     key = cache.add(0, POSITIONS[0])
     cache.batches([key])
     cache.batches([key])
@@ -119,7 +119,7 @@ def test_a_geometry_larger_than_the_budget_is_not_kept(prepared_keys):
 
 
 def test_integrals_at_hand_are_used_and_are_a_copy(prepared_keys):
-    cache = store_for()
+    cache = cache_for()
     batch = fresh(WATER, POSITIONS[:2])
     key = cache.add(0, POSITIONS[1], fresh(WATER, POSITIONS[1]))
     given = fresh(WATER, POSITIONS[0])
@@ -134,7 +134,7 @@ def test_integrals_at_hand_are_used_and_are_a_copy(prepared_keys):
 
 
 def test_removed_geometries_are_forgotten_with_their_memory():
-    cache = store_for()
+    cache = cache_for()
     keys = [cache.add(0, positions) for positions in POSITIONS[:2]]
     cache.batches(keys)
     assert cache.nbytes == 2 * ONE
@@ -148,7 +148,7 @@ def test_removed_geometries_are_forgotten_with_their_memory():
 
 
 def test_positions_are_the_stores_own():
-    cache = store_for()
+    cache = cache_for()
     positions = POSITIONS[0].copy()
     key = cache.add(0, positions)
     positions += 1.0
@@ -156,7 +156,7 @@ def test_positions_are_the_stores_own():
 
 
 def test_several_molecules_one_batch_each():
-    cache = store_for(molecules=(WATER, HYDROGEN))
+    cache = cache_for(molecules=(WATER, HYDROGEN))
     bond = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
     water = [cache.add(0, positions) for positions in POSITIONS[:2]]
     hydrogen = [cache.add(1, bond * scale) for scale in (1.0, 1.1)]
@@ -168,8 +168,8 @@ def test_several_molecules_one_batch_each():
 
 def test_grid_is_the_coarse_one_or_the_levels_own():
     finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
-    coarse = store_for(molecules=(finer,))
-    own = store_for(molecules=(finer,), coarse_grid=False)
+    coarse = cache_for(molecules=(finer,))
+    own = cache_for(molecules=(finer,), coarse_grid=False)
     (few,) = coarse.batches([coarse.add(0, POSITIONS[0])])
     (many,) = own.batches([own.add(0, POSITIONS[0])])
     assert_equal(few, fresh(finer, POSITIONS[0], COARSE_GRID))
@@ -179,7 +179,7 @@ def test_grid_is_the_coarse_one_or_the_levels_own():
 
 def test_a_refined_store_is_on_the_levels_own_grid_and_keeps_its_integrals(prepared_keys):
     finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
-    cache = store_for(molecules=(finer,))
+    cache = cache_for(molecules=(finer,))
     known = cache.add(0, POSITIONS[0])
     cache.batches([known])
     coarse = cache.nbytes
@@ -196,7 +196,7 @@ def test_a_refined_store_is_on_the_levels_own_grid_and_keeps_its_integrals(prepa
 def test_refining_stays_within_the_memory():
     finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
     size = fresh(finer, POSITIONS[0], 1).nbytes
-    cache = store_for(1.5 * size / ONE, molecules=(finer,))
+    cache = cache_for(1.5 * size / ONE, molecules=(finer,))
     keys = [cache.add(0, positions) for positions in POSITIONS[:2]]
     cache.batches(keys)
     assert cache.nbytes > size  # both, on the coarse grid
@@ -206,7 +206,7 @@ def test_refining_stays_within_the_memory():
 
 def test_a_refined_store_refines_what_it_is_given(prepared_keys):
     finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
-    cache = store_for(molecules=(finer,))
+    cache = cache_for(molecules=(finer,))
     cache.refine()
     key = cache.add(0, POSITIONS[0], fresh(finer, POSITIONS[0], COARSE_GRID))
     assert_equal(cache.batches([key])[0], fresh(finer, POSITIONS[0], 1))
@@ -215,7 +215,7 @@ def test_a_refined_store_refines_what_it_is_given(prepared_keys):
 
 def test_a_store_on_the_levels_own_grid_has_nothing_to_refine():
     finer = system("H2O", **(LEVEL | {"grid_level": 1}))[0]
-    cache = store_for(molecules=(finer,), coarse_grid=False)
+    cache = cache_for(molecules=(finer,), coarse_grid=False)
     key = cache.add(0, POSITIONS[0], fresh(finer, POSITIONS[0], 1))
     kept = cache.nbytes
     cache.refine()
@@ -224,13 +224,13 @@ def test_a_store_on_the_levels_own_grid_has_nothing_to_refine():
 
 
 def test_no_gradients_are_recorded():
-    cache = store_for()
+    cache = cache_for()
     (found,) = cache.batches([cache.add(0, POSITIONS[0])])
     assert not any(tensor.requires_grad for tensor in numbers_of(found))
 
 
 def test_keys_are_grouped_as_the_batches_are():
-    cache = store_for(molecules=(WATER, HYDROGEN))
+    cache = cache_for(molecules=(WATER, HYDROGEN))
     bond = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
     waters = [cache.add(0, positions) for positions in POSITIONS[:3]]
     hydrogens = [cache.add(1, bond * stretch) for stretch in (1.0, 1.1)]
