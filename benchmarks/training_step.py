@@ -36,7 +36,7 @@ from ase_srdft.dft.molecule import GUESSES, Molecule
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.thread_map import ThreadMap
 from ase_srdft.reference.label_file import Label, LabelOrigin, Labels, frames_fingerprint
-from ase_srdft.reference.label_run import FrameTask, label_frame
+from ase_srdft.reference.label_workers import FrameTask, label_frame
 from ase_srdft.training.config import OptimiserConfig
 from ase_srdft.training.data.geometry_cache import GeometryCache
 from ase_srdft.training.losses import HamiltonianLoss

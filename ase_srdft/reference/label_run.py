@@ -1,4 +1,4 @@
-"""Labelling frames by the reference SCF: in processes side by side, and never twice.
+"""Labelling frames by the reference SCF: a run that goes on where it was, no frame twice.
 
 While it goes on, finished frames are in whole files of labels ("pieces") in a directory beside the
 one that is wanted; that one appears at the end, at once and complete.  Whatever kills the run, the
@@ -9,19 +9,11 @@ a time into it; what that one finds and writes is what it goes by, never what it
 from __future__ import annotations
 
 import glob
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -35,11 +27,8 @@ from ase_srdft.common.atomic_files import (
     replace_atomically,
     writable_directory,
 )
-from ase_srdft.common.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
+from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.parallel.launch import ignore_folder
 from ase_srdft.reference.label_file import (
     Failure,
     Label,
@@ -50,8 +39,9 @@ from ase_srdft.reference.label_file import (
     read_origin,
     write_labels,
 )
+from ase_srdft.reference.label_workers import FrameTask, label_frames, molecule_at
 
-__all__ = ["FrameTask", "Labelling", "label_frame"]
+__all__ = ["Labelling"]
 
 #: A new file of finished frames is written after so many seconds, or after this share of the
 #: time that the session has taken: what a kill can cost, and what keeps their number low.
@@ -60,56 +50,8 @@ _PIECE_SECONDS, _PIECE_SHARE = 2.0, 0.01
 _PATIENCE_SECONDS = 5.0
 #: Directories of pieces that may be removed under our hands before that is an error.
 _ROUNDS = 3
-#: No single frame takes a day.
-_LONGEST_SECONDS = 86_400.0
 #: Bytes of a file's name that any disk takes, and characters that fit in any case.
 _LONGEST_NAME, _SHORT_NAME = 255, 60
-#: Frames that wait for each worker, so that none waits for us.
-_AHEAD = 2
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FrameTask:
-    """A frame to be labelled.
-
-    Attributes:
-        frame: its place among the others.
-        numbers: atomic numbers.
-        positions: nuclei (Bohr).
-        level: level of theory.
-        forces: whether they are wanted.
-    """
-
-    frame: int
-    numbers: tuple[int, ...]
-    positions: Float[np.ndarray, "natoms 3"]
-    level: LevelOfTheory
-    forces: bool
-
-
-@lru_cache(maxsize=64)
-def _molecule(numbers: tuple[int, ...], level: LevelOfTheory) -> Molecule:
-    return Molecule(numbers=numbers, level=level)
-
-
-def label_frame(task: FrameTask) -> Label | Failure:
-    """The converged state of one frame, or why there is none."""
-    started = time.perf_counter()
-    molecule = _molecule(task.numbers, task.level)
-    try:
-        reference = reference_scf(molecule, task.positions, task.forces)
-    except (ReferenceNotConverged, np.linalg.LinAlgError) as err:
-        return Failure(frame=task.frame, reason=str(err))
-    return Label(
-        frame=task.frame,
-        numbers=task.numbers,
-        positions=task.positions,
-        energy=reference.energy,
-        fock=reference.fock,
-        mo_energy=reference.mo_energy,
-        forces=reference.forces,
-        seconds=time.perf_counter() - started,
-    )
 
 
 class Labelling:
@@ -140,7 +82,7 @@ class Labelling:
         nworkers: int = 1,
     ) -> None:
         for numbers in dict.fromkeys(numbers for numbers, _ in frames):
-            _ = _molecule(numbers, level).provider  # an unknown auxiliary basis shows here
+            _ = molecule_at(numbers, level).provider  # an unknown auxiliary basis shows here
         self.path = path
         # beside a pipe or a device there may be no room for files
         beside = Path(path.name) if is_stream(path) else path
@@ -297,7 +239,7 @@ class Labelling:
     def _label_the_rest(self) -> Iterator[Label | Failure]:
         began = last = time.monotonic()
         fresh: list[Label | Failure] = []
-        results = _results(self._tasks(), self.nworkers)
+        results = label_frames(self._tasks(), self.nworkers)
         try:
             for result in results:
                 fresh.append(result)
@@ -386,53 +328,3 @@ def _difference(found: LabelOrigin, wanted: LabelOrigin) -> str:
     else:
         what = "of other frames"
     return f"{what}: use the same frames and settings, or give another file"
-
-
-def _results(tasks: Iterable[FrameTask], nworkers: int) -> Generator[Label | Failure, None, None]:
-    """The results in the order of the tasks, of which a few are taken ahead."""
-    if nworkers == 1:
-        yield from map(label_frame, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ignore_folder():  # a process that keeps count of semaphores is started here
-        pool = ProcessPoolExecutor(nworkers, mp_context=context, initializer=_end_with_parent)
-    waiting: deque[Future[Label | Failure]] = deque()
-    try:
-        for task in tasks:
-            waiting.append(_submitted(pool, task))
-            if len(waiting) >= _AHEAD * nworkers:
-                yield waiting.popleft().result(_LONGEST_SECONDS)
-        while waiting:
-            yield waiting.popleft().result(_LONGEST_SECONDS)
-    except BrokenProcessPool as err:
-        raise WorkerFailed(
-            "a labelling process was killed: check the memory, or use fewer workers; the same "
-            "command goes on from the last frames that were written"
-        ) from err
-    except TimeoutError as err:
-        raise WorkerFailed(f"a frame took more than {_LONGEST_SECONDS:g} s: leave it out") from err
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _submitted(pool: ProcessPoolExecutor, task: FrameTask) -> Future[Label | Failure]:
-    """Hand a task over; the processes that this starts leave signals to us."""
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        with ignore_folder():
-            return pool.submit(label_frame, task)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _end_with_parent() -> None:
-    """In a worker: go when the process that started it is gone, which no pipe tells it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

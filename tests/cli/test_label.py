@@ -18,7 +18,7 @@ from ase.build import molecule
 
 from ase_srdft.cli.label import main
 from ase_srdft.common.errors import ReferenceNotConverged
-from ase_srdft.reference import label_run
+from ase_srdft.reference import label_run, label_workers
 from ase_srdft.reference.label_file import read_labels, write_labels
 from tests.tools.small_training import rattled
 
@@ -73,7 +73,7 @@ def test_options_reach_the_level_and_choose_frames(folder):
 
 
 def test_a_frame_without_convergence_is_named_and_the_others_are_done(folder, monkeypatch, capsys):
-    original = label_run.reference_scf
+    original = label_workers.reference_scf
 
     def fail(molecule, positions, forces):
         if len(asked := [*seen, positions]) == 3:
@@ -83,7 +83,7 @@ def test_a_frame_without_convergence_is_named_and_the_others_are_done(folder, mo
         return original(molecule, positions, forces)
 
     seen = []
-    monkeypatch.setattr(label_run, "reference_scf", fail)
+    monkeypatch.setattr(label_workers, "reference_scf", fail)
     for _ in range(2):  # and the second time it is told again
         assert label() == 1
         printed = capsys.readouterr()
@@ -94,7 +94,7 @@ def test_a_frame_without_convergence_is_named_and_the_others_are_done(folder, mo
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_signal_stops_and_the_same_command_goes_on(number, folder, monkeypatch, capsys):
-    original = label_run.label_frame
+    original = label_workers.label_frame
 
     def interrupt(task):
         asked.append(task.frame)
@@ -103,7 +103,7 @@ def test_a_signal_stops_and_the_same_command_goes_on(number, folder, monkeypatch
         return original(task)
 
     asked = []
-    monkeypatch.setattr(label_run, "label_frame", interrupt)
+    monkeypatch.setattr(label_workers, "label_frame", interrupt)
     assert label() == 75
     printed = capsys.readouterr()
     assert printed.err == "stopping after the frames in hand; Ctrl-C once more to stop at once\n"
@@ -197,7 +197,7 @@ def test_a_comment_line_that_contradicts(info, message, folder, capsys):
 
 def test_the_last_frame_is_refused_before_the_first_scf(folder, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(label_run, "reference_scf", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(label_workers, "reference_scf", lambda *arguments: asked.append(arguments))
     spinning = molecule("H2O")
     spinning.set_initial_magnetic_moments([2.0, 0.0, 0.0])
     for last, message in ((spinning, "moments sum to 2"), (molecule("OH"), "moments sum to 1")):

@@ -14,7 +14,7 @@ from pyscf import dft, gto
 from ase_srdft.common.atomic_files import locked_directory
 from ase_srdft.common.errors import BadInput, DamagedFile, ReferenceNotConverged, WorkerFailed
 from ase_srdft.dft.level_of_theory import LevelOfTheory
-from ase_srdft.reference import label_run
+from ase_srdft.reference import label_run, label_workers
 from ase_srdft.reference.label_file import Failure, read_labels, write_labels
 from ase_srdft.reference.label_run import Labelling
 from tests.tools.small_labels import LEVEL, plain_frames, small_labels
@@ -41,13 +41,13 @@ def stop_after(run, nframes):
 
 def count_frames(monkeypatch):
     """The frames that are labelled from now on."""
-    asked, original = [], label_run.label_frame
+    asked, original = [], label_workers.label_frame
 
     def count(task):
         asked.append(task.frame)
         return original(task)
 
-    monkeypatch.setattr(label_run, "label_frame", count)
+    monkeypatch.setattr(label_workers, "label_frame", count)
     return asked
 
 
@@ -122,14 +122,14 @@ def test_several_molecules(tmp_path):
 
 
 def test_a_frame_without_convergence_is_left_out(tmp_path, monkeypatch):
-    original = label_run.reference_scf
+    original = label_workers.reference_scf
 
     def fail(molecule, positions, forces):
         if np.array_equal(positions, plain_frames(3)[1][1]):
             raise ReferenceNotConverged("it did not converge")
         return original(molecule, positions, forces)
 
-    monkeypatch.setattr(label_run, "reference_scf", fail)
+    monkeypatch.setattr(label_workers, "reference_scf", fail)
     run = small_run(tmp_path, 3)
     found = finish(run)
     assert [label.frame for label in found.labels] == [0, 2]
@@ -431,13 +431,13 @@ def test_processes_give_the_same_labels(tmp_path):
 @pytest.mark.slow
 def test_a_dead_process_is_an_error_and_what_was_done_is_kept(tmp_path, monkeypatch):
     run = small_run(tmp_path, 40, nworkers=2)
-    pools, original = [], label_run._submitted
+    pools, original = [], label_workers._submitted
 
     def remember(pool, task):
         pools.append(pool)
         return original(pool, task)
 
-    monkeypatch.setattr(label_run, "_submitted", remember)
+    monkeypatch.setattr(label_workers, "_submitted", remember)
     results = run.run()
     next(results)
     for process in list(pools[0]._processes.values()):

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.reference.label_file import LabelOrigin, Labels, frames_fingerprint
-from ase_srdft.reference.label_run import FrameTask, label_frame
+from ase_srdft.reference.label_workers import FrameTask, label_frame
 from ase_srdft.training.data.dataset import plain_frame
 from tests.tools.small_training import PLAIN, rattled
 
