@@ -49,7 +49,7 @@ def few_frames(name: str, guess: str) -> Geometry:
     """Some held-out frames of a molecule, prepared."""
     level = LevelOfTheory(basis=BASES[name])
     dataset = Dataset.of([], frames_of(name)[-HELD_OUT :: HELD_OUT // FEW])
-    (molecule,) = dataset.molecules(level, guess)
+    (molecule,) = dataset.molecules([level], guess)
     return prepare(molecule, torch.as_tensor(np.array([each for _, each in dataset.frames])))
 
 
