@@ -182,15 +182,11 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _write_json(path: Path, outcome: _Outcome) -> bool:
     """Whether the numbers could be written; if not, it is said why."""
-    from ase_srdft.common.atomic_files import replace_atomically
+    from ase_srdft.common.atomic_files import write_atomically
 
     text = json.dumps(outcome.to_dict(), indent=2, allow_nan=False) + "\n"
-
-    def write(beside: Path) -> None:
-        beside.write_text(text, encoding="utf-8")
-
     try:
-        replace_atomically(path, write)
+        write_atomically(path, text)
     except OSError as err:
         reason = err.strerror or str(err)
         print(f"{_PROGRAM}: error: cannot write {path}: {reason}; make room", file=sys.stderr)

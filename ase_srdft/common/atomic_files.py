@@ -30,6 +30,7 @@ __all__ = [
     "what_went_wrong",
     "writable_directory",
     "writable_file",
+    "write_atomically",
 ]
 
 #: For somebody to read from a pipe by name.
@@ -63,6 +64,16 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
         if err.errno is None or not _is_temporary(err.filename):
             raise
         raise OSError(err.errno, os.strerror(err.errno), str(path)) from err
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a file by text in UTF-8, or by bytes; see `replace_atomically`."""
+    whole = content.encode() if isinstance(content, str) else content
+
+    def write(beside: Path) -> None:
+        beside.write_bytes(whole)
+
+    replace_atomically(path, write)
 
 
 def _replace(target: Path, write: Callable[[Path], None]) -> None:

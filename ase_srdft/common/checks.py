@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isfinite
 
 from ase_srdft.common.errors import BadInput
 
-__all__ = ["require", "require_at_least", "require_positive"]
+__all__ = ["require", "require_at_least", "require_choice", "require_positive"]
 
 
 def require(condition: bool, name: str, value: object, what: str) -> None:
@@ -17,6 +18,16 @@ def require(condition: bool, name: str, value: object, what: str) -> None:
     """
     if not condition:
         raise BadInput(f"{name} is {value!r}: use {what}")
+
+
+def require_choice(config: object, name: str, choices: Iterable[str]) -> None:
+    """This attribute is one of the choices.
+
+    Raises:
+        BadInput: it is not; naming them.
+    """
+    value = getattr(config, name)
+    require(value in choices, name, value, " or ".join(choices))
 
 
 def require_positive(config: object, *names: str) -> None:

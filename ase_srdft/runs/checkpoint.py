@@ -23,7 +23,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ase_srdft.common.atomic_files import destination, replace_atomically
+from ase_srdft.common.atomic_files import destination, write_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.training.trainer import Trainer
 
@@ -104,7 +104,7 @@ def save_checkpoint(directory: Path, trainer: Trainer) -> None:
     path, previous = _paths(directory)
     if path.is_file():
         path.replace(previous)
-    replace_atomically(path, lambda beside: _write(beside, content))
+    write_atomically(path, content)
     if path.read_bytes() != content:
         raise OSError(f"{path} does not read as it was written")
     previous.unlink(missing_ok=True)
@@ -135,10 +135,6 @@ def load_checkpoint(directory: Path, trainer: Trainer) -> bool:
     _check_identity(directory, identity, run_identity(trainer))
     trainer.from_arrays(arrays, record)
     return True
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _to_bytes(arrays: _Arrays, record: str) -> bytes:

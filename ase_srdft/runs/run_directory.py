@@ -22,6 +22,7 @@ from ase_srdft.common.atomic_files import (
     remove_file,
     replace_atomically,
     writable_directory,
+    write_atomically,
 )
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.common.units import (
@@ -92,7 +93,7 @@ class RunDirectory:
             self._refuse_files_of_others(settings)
         self._trim()
         # a run that goes on may have other limits
-        replace_atomically(self.path / "config.yaml", lambda p: _write_text(p, settings))
+        write_atomically(self.path / "config.yaml", settings)
         self._log(self._start_record())
         if self.resumed:
             self._saved_width = self._width_of_saved_model()
@@ -274,8 +275,7 @@ class RunDirectory:
             lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines()
             step, nsamples = self.trainer.updater.step, self.trainer.counters.nsamples
             kept = [line for line in lines if _up_to(line, step, nsamples)]
-            text = "".join(line + "\n" for line in kept)
-            replace_atomically(metrics, lambda p: _write_text(p, text))
+            write_atomically(metrics, "".join(line + "\n" for line in kept))
         if samples.exists():
             _trim_trajectory(samples, self.trainer.counters.nsamples)
 
@@ -382,7 +382,3 @@ def _trim_trajectory(path: Path, nframes: int) -> None:
         raise DamagedFile(
             f"{path} is damaged ({err}): the run can go on without it, so move it away"
         ) from err
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

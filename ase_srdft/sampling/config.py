@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ase_srdft.common.checks import require, require_at_least, require_positive
+from ase_srdft.common.checks import require, require_at_least, require_choice, require_positive
 
 __all__ = ["DYNAMICS", "ENGINES", "EngineConfig", "SamplingConfig"]
 
@@ -47,7 +47,7 @@ class SamplingConfig:
     energy_spike: float = 8.0
 
     def __post_init__(self) -> None:
-        require(self.dynamics in DYNAMICS, "dynamics", self.dynamics, " or ".join(DYNAMICS))
+        require_choice(self, "dynamics", DYNAMICS)
         require_positive(self, "temperature_K", "step_size", "timestep_fs", "friction_per_fs")
         require_positive(self, "energy_spike")
         require_at_least(1, self, "walkers", "steps_per_round")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ase_srdft.common.checks import require, require_at_least, require_positive
+from ase_srdft.common.checks import require, require_at_least, require_choice, require_positive
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.sampling.config import EngineConfig, SamplingConfig
 
@@ -166,7 +166,7 @@ class TrainingConfig:
             require(bool(xc and basis), "levels", name, "functional/basis, such as PBE/def2-svp")
         distinct = len(set(self.all_levels)) == len(self.all_levels)
         require(distinct, "levels", list(self.levels), "each level once")
-        require(self.loss in LOSSES, "loss", self.loss, " or ".join(LOSSES))
+        require_choice(self, "loss", LOSSES)
         alone = self.loss == "energy" or not self.self_refine
         require(
             alone, "self_refine", True, "False with the loss 'hamiltonian': samples have no label"

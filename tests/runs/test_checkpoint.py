@@ -377,7 +377,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(
     def fail(*arguments):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("ase_srdft.runs.checkpoint._write", fail)
+    monkeypatch.setattr("ase_srdft.runs.checkpoint.write_atomically", fail)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(tmp_path, checkpointed)
     trainer = small_trainer()

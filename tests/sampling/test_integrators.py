@@ -462,9 +462,9 @@ def test_impossible_mobilities_are_refused(matrix, message):
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
 def test_impossible_parameters_are_refused(value):
-    with pytest.raises(ValueError, match=r"step_size is .*; it must be positive"):
+    with pytest.raises(ValueError, match=r"step_size is .*: use a positive number"):
         LeimkuhlerMatthews(step_size=value, thermal_energy=1.0)
-    with pytest.raises(ValueError, match=r"thermal_energy is .*; it must be positive"):
+    with pytest.raises(ValueError, match=r"thermal_energy is .*: use a positive number"):
         MetropolisLangevin(step_size=1.0, thermal_energy=value)
-    with pytest.raises(ValueError, match=r"mass is .*; it must be positive"):
+    with pytest.raises(ValueError, match=r"mass is .*: use a positive number"):
         BAOAB(timestep=1.0, thermal_energy=1.0, friction=1.0, masses=np.array([1.0, value])[1:])

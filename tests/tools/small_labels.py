@@ -2,10 +2,10 @@
 
 from functools import lru_cache
 
+from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.reference.label_file import LabelOrigin, Labels, frames_fingerprint
 from ase_srdft.reference.label_workers import FrameTask, label_frame
-from ase_srdft.training.data.dataset import plain_frame
 from tests.tools.small_training import PLAIN, rattled
 
 LEVEL = LevelOfTheory(**PLAIN["level"])
@@ -13,7 +13,8 @@ LEVEL = LevelOfTheory(**PLAIN["level"])
 
 def plain_frames(nframes, name="H2O"):
     """Atomic numbers and positions (Bohr) of rattled frames."""
-    return [plain_frame(atoms) for atoms in rattled(nframes, name, stdev=0.05)]
+    nuclei = [nuclei_of(atoms) for atoms in rattled(nframes, name, stdev=0.05)]
+    return [(each.numbers, each.positions) for each in nuclei]
 
 
 @lru_cache

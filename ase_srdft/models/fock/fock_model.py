@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ase_srdft.common.errors import BadInput
+from ase_srdft.common.checks import require_at_least, require_choice, require_positive
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import check_guess
 from ase_srdft.dft.prepared_geometry import Geometry
@@ -62,15 +62,9 @@ class FockConfig:
 
     def __post_init__(self) -> None:
         check_guess(self.guess)
-        if self.correction_basis not in ("orthonormal", "atomic"):
-            raise BadInput(
-                f"correction_basis {self.correction_basis!r}: use 'orthonormal' or 'atomic'"
-            )
-        for name in ("features", "layers", "cutoff_bohr", "nradial"):
-            if getattr(self, name) <= 0:
-                raise BadInput(f"{name} {getattr(self, name)!r}: use a positive number")
-        if self.nradial < 2:
-            raise BadInput(f"nradial {self.nradial!r}: use at least 2, which have a width")
+        require_choice(self, "correction_basis", ("orthonormal", "atomic"))
+        require_positive(self, "features", "layers", "cutoff_bohr")
+        require_at_least(2, self, "nradial")  # which have a width
 
 
 class PairHead(nn.Module):

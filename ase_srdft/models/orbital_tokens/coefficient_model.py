@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ase_srdft.common.checks import require_choice
 from ase_srdft.dft.coulomb import coulomb_matrix
 from ase_srdft.dft.exact_exchange import exchange_matrix
 from ase_srdft.dft.guess_fock import minimal_density_matrix
@@ -34,7 +35,7 @@ from ase_srdft.dft.projector import occupied_projector, span_projector
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel, register
 from ase_srdft.models.orbital_tokens.biased_attention import PairProduct, QuantumLayer
 from ase_srdft.models.orbital_tokens.rotated_axes import Frame
-from ase_srdft.models.orbital_tokens.tokens import OrbitalNetworkConfig, OrbitalTokens, check_choice
+from ase_srdft.models.orbital_tokens.tokens import OrbitalNetworkConfig, OrbitalTokens
 
 __all__ = ["CoefficientConfig", "CoefficientModel"]
 
@@ -58,8 +59,8 @@ class CoefficientConfig(OrbitalNetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("start_density", self.start_density, tuple(START_DENSITIES))
-        check_choice("occupied", self.occupied, OCCUPIED)
+        require_choice(self, "start_density", START_DENSITIES)
+        require_choice(self, "occupied", OCCUPIED)
 
 
 def _superposed_atoms(geometry: Geometry) -> Tensor:

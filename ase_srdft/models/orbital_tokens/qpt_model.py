@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ase_srdft.common.errors import BadInput
+from ase_srdft.common.checks import require, require_at_least, require_choice
 from ase_srdft.dft.fock_matrix import fock_matrix
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.prepared_geometry import Geometry
@@ -29,7 +29,7 @@ from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel, register
 from ase_srdft.models.orbital_tokens.biased_attention import PairProduct, QuantumLayer
 from ase_srdft.models.orbital_tokens.rotated_axes import Frame
-from ase_srdft.models.orbital_tokens.tokens import OrbitalNetworkConfig, OrbitalTokens, check_choice
+from ase_srdft.models.orbital_tokens.tokens import OrbitalNetworkConfig, OrbitalTokens
 
 __all__ = ["QptConfig", "QptModel"]
 
@@ -56,11 +56,9 @@ class QptConfig(OrbitalNetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.iterations < 0:
-            raise BadInput(f"iterations {self.iterations!r}: use 0 or more")
-        if not 0 < self.mixing <= 1:
-            raise BadInput(f"mixing {self.mixing!r}: use a number above 0, and 1 at most")
-        check_choice("mixed", self.mixed, MIXED)
+        require_at_least(0, self, "iterations")
+        require(0 < self.mixing <= 1, "mixing", self.mixing, "a number above 0, and 1 at most")
+        require_choice(self, "mixed", MIXED)
 
 
 @register

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ase_srdft.common.errors import BadInput
+from ase_srdft.common.checks import require, require_at_least, require_choice, require_positive
 from ase_srdft.dft.basis.element_basis import element_basis
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry
@@ -31,16 +31,6 @@ from ase_srdft.models.orbital_tokens.torchmd_net import AtomFeatures, Equivarian
 __all__ = ["OrbitalNetworkConfig", "OrbitalTokens"]
 
 FRAMES = ("none", "random")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse what is not among the choices.
-
-    Raises:
-        BadInput: naming them.
-    """
-    if value not in choices:
-        raise BadInput(f"{name} {value!r}: use {' or '.join(repr(choice) for choice in choices)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +64,13 @@ class OrbitalNetworkConfig:
     frame: str = "none"
 
     def __post_init__(self) -> None:
-        positive = ("features", "layers", "orbital_layers", "heads", "mlp_features", "cutoff_bohr")
-        for name in positive:
-            if getattr(self, name) <= 0:
-                raise BadInput(f"{name} {getattr(self, name)!r}: use a positive number")
-        if self.nradial < 2:
-            raise BadInput(f"nradial {self.nradial!r}: use at least 2, which have a width")
-        if self.features % self.heads:
-            raise BadInput(
-                f"features {self.features!r} are no multiple of {self.heads} heads: use one that is"
-            )
-        check_choice("backbone", self.backbone, tuple(BACKBONES))
-        check_choice("frame", self.frame, FRAMES)
+        require_positive(self, "features", "layers", "orbital_layers", "heads", "mlp_features")
+        require_positive(self, "cutoff_bohr")
+        require_at_least(2, self, "nradial")  # which have a width
+        multiple = self.features % self.heads == 0
+        require(multiple, "features", self.features, f"a multiple of the {self.heads} heads")
+        require_choice(self, "backbone", BACKBONES)
+        require_choice(self, "frame", FRAMES)
 
 
 class _PaiNN(nn.Module):

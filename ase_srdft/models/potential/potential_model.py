@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ase_srdft.common.checks import require_at_least, require_positive
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.fitted_density import potential_matrix
 from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -64,11 +65,8 @@ class PotentialConfig:
             raise BadInput(
                 f"guess {self.guess!r}: the family 'potential' starts from {' or '.join(_NCHANGES)}"
             )
-        for name in ("features", "layers", "cutoff_bohr", "nradial"):
-            if getattr(self, name) <= 0:
-                raise BadInput(f"{name} {getattr(self, name)!r}: use a positive number")
-        if self.nradial < 2:
-            raise BadInput(f"nradial {self.nradial!r}: use at least 2, which have a width")
+        require_positive(self, "features", "layers", "cutoff_bohr")
+        require_at_least(2, self, "nradial")  # which have a width
 
 
 class ElementLinear(nn.Module):

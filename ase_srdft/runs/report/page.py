@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from ase_srdft.common.atomic_files import replace_atomically
+from ase_srdft.common.atomic_files import write_atomically
 from ase_srdft.runs.report.drawing import colour_variables, inline_svg
 from ase_srdft.runs.report.formula import with_subscripts
 from ase_srdft.runs.report.history import History, Validation, read_history
@@ -53,12 +53,8 @@ def write_report(directory: Path) -> Path:
     """
     page = _page(read_history(directory), directory)
     path = directory / "report.html"
-    replace_atomically(path, lambda beside: _write(beside, page))
+    write_atomically(path, page)
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _page(history: History, directory: Path) -> str:

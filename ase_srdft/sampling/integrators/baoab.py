@@ -8,11 +8,8 @@ from math import exp, sqrt
 import numpy as np
 from jaxtyping import Float
 
-from ase_srdft.sampling.integrators.walker_state import (
-    EnergyAndForces,
-    WalkerState,
-    require_positive,
-)
+from ase_srdft.common.checks import require, require_positive
+from ase_srdft.sampling.integrators.walker_state import EnergyAndForces, WalkerState
 
 __all__ = ["BAOAB", "BAOABState"]
 
@@ -59,12 +56,9 @@ class BAOAB:
     masses: Float[np.ndarray, " natoms"]
 
     def __post_init__(self) -> None:
-        require_positive(
-            timestep=self.timestep,
-            thermal_energy=self.thermal_energy,
-            friction=self.friction,
-            mass=float(self.masses.min()),
-        )
+        require_positive(self, "timestep", "thermal_energy", "friction")
+        lightest = float(self.masses.min())
+        require(0 < lightest < float("inf"), "mass", lightest, "a positive number")
 
     def init(
         self,

@@ -8,12 +8,9 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Bool, Float
 
+from ase_srdft.common.checks import require_positive
 from ase_srdft.sampling.integrators.mobility import Mobility
-from ase_srdft.sampling.integrators.walker_state import (
-    EnergyAndForces,
-    WalkerState,
-    require_positive,
-)
+from ase_srdft.sampling.integrators.walker_state import EnergyAndForces, WalkerState
 
 __all__ = [
     "LeimkuhlerMatthews",
@@ -32,7 +29,7 @@ class _Overdamped:
     mobility: Mobility = field(default_factory=Mobility.identity)
 
     def __post_init__(self) -> None:
-        require_positive(step_size=self.step_size, thermal_energy=self.thermal_energy)
+        require_positive(self, "step_size", "thermal_energy")
 
     def displacement(
         self,

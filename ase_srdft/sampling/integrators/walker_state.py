@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Bool, Float
 
-__all__ = ["EnergyAndForces", "WalkerState", "require_positive"]
+__all__ = ["EnergyAndForces", "WalkerState"]
 
 #: positions (nwalkers, natoms, 3) -> energy (nwalkers,), forces (nwalkers, natoms, 3)
 EnergyAndForces = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -77,14 +77,3 @@ class WalkerState:
         for name, array in fresh.to_arrays().items():
             arrays[name][mask] = array
         return type(self)(**arrays)
-
-
-def require_positive(**values: float) -> None:
-    """Refuse a parameter that is not a positive, finite number.
-
-    Raises:
-        ValueError: naming it and its value.
-    """
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise ValueError(f"{name} is {value!r}; it must be positive and finite")

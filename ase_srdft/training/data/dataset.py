@@ -17,7 +17,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.reference.label_file import Labels
 from ase_srdft.training.data.isomers import Frame, sort_by_molecule
 
-__all__ = ["Dataset", "evenly_spaced", "plain_frame"]
+__all__ = ["Dataset", "evenly_spaced"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,14 +195,6 @@ def _as_bytes(index: int) -> bytes:
 def _frame(atoms: Atoms | Nuclei, what: str) -> Frame:
     nuclei = nuclei_of(atoms, what=what)
     return nuclei.numbers, nuclei.positions, nuclei.charge
-
-
-def plain_frame(
-    atoms: Atoms | Nuclei, what: str = "the structure"
-) -> tuple[tuple[int, ...], np.ndarray]:
-    """Atomic numbers and positions (Bohr) of a structure; see `nuclei_of` for errors."""
-    nuclei = nuclei_of(atoms, what=what)
-    return nuclei.numbers, nuclei.positions
 
 
 def evenly_spaced(indices: Sequence[int], fraction: float) -> list[int]:

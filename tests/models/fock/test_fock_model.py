@@ -105,11 +105,11 @@ def test_a_new_model_can_learn():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"correction_basis": "plane waves"}, "correction_basis 'plane waves': use 'orthonormal'"),
-        ({"features": 0}, "features 0"),
-        ({"layers": -1}, "layers -1"),
-        ({"cutoff_bohr": 0.0}, "cutoff_bohr 0.0"),
-        ({"nradial": 0}, "nradial 0"),
+        ({"correction_basis": "plane waves"}, "correction_basis is 'plane waves': use orthonormal"),
+        ({"features": 0}, "features is 0"),
+        ({"layers": -1}, "layers is -1"),
+        ({"cutoff_bohr": 0.0}, "cutoff_bohr is 0.0"),
+        ({"nradial": 0}, "nradial is 0"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(options, message):
@@ -411,5 +411,5 @@ def test_casting_to_single_precision_and_back_leaves_the_tables_exact():
 
 
 def test_a_single_radial_function_is_refused():
-    with pytest.raises(BadInput, match="nradial 1: use at least 2"):
+    with pytest.raises(BadInput, match="nradial is 1: use at least 2"):
         FockConfig(nradial=1)

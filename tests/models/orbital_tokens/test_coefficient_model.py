@@ -42,9 +42,9 @@ def test_the_default_has_as_many_weights_as_the_published_model():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"start_density": "sap"}, "start_density 'sap': use 'minao' or 'basis_order' or 'core'"),
-        ({"occupied": "last"}, "occupied 'last': use 'first' or 'dominant'"),
-        ({"heads": 0}, "heads 0"),
+        ({"start_density": "sap"}, "start_density is 'sap': use minao or basis_order or core"),
+        ({"occupied": "last"}, "occupied is 'last': use first or dominant"),
+        ({"heads": 0}, "heads is 0"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(options, message):

@@ -31,10 +31,10 @@ def energy_of(model, geometry):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"iterations": -1}, "iterations -1: use 0 or more"),
-        ({"mixing": 0.0}, "mixing 0.0: use a number above 0"),
-        ({"mixing": 1.5}, "mixing 1.5"),
-        ({"mixed": "potential"}, "mixed 'potential': use 'fock' or 'density'"),
+        ({"iterations": -1}, "iterations is -1: use at least 0"),
+        ({"mixing": 0.0}, "mixing is 0.0: use a number above 0"),
+        ({"mixing": 1.5}, "mixing is 1.5"),
+        ({"mixed": "potential"}, "mixed is 'potential': use fock or density"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(options, message):

@@ -26,11 +26,11 @@ def geometry_of(name, basis="sto-3g"):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"features": 0}, "features 0: use a positive number"),
-        ({"features": 20, "heads": 8}, "features 20 are no multiple of 8 heads"),
-        ({"nradial": 1}, "nradial 1: use at least 2"),
-        ({"backbone": "gcn"}, "backbone 'gcn': use 'et' or 'painn'"),
-        ({"frame": "canonical"}, "frame 'canonical': use 'none' or 'random'"),
+        ({"features": 0}, "features is 0: use a positive number"),
+        ({"features": 20, "heads": 8}, "features is 20: use a multiple of the 8 heads"),
+        ({"nradial": 1}, "nradial is 1: use at least 2"),
+        ({"backbone": "gcn"}, "backbone is 'gcn': use et or painn"),
+        ({"frame": "canonical"}, "frame is 'canonical': use none or random"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(options, message):
