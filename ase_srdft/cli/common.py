@@ -10,18 +10,17 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from ase_srdft.cli.words import careful_words
-from ase_srdft.common.errors import BadInput
+from ase_srdft.common.atomic_files import what_went_wrong
+from ase_srdft.common.errors import BadInput, ReferenceNotConverged
 from ase_srdft.common.settings import nearest
 from ase_srdft.dft.kernels.library import chosen, description
 from ase_srdft.version import __version__
 
 __all__ = [
     "Parser",
-    "check_writable",
     "command_parser",
     "positive",
     "run_command",
@@ -77,17 +76,6 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return number
-
-
-def check_writable(path: Path) -> Path:
-    """Make sure, before the work, that a file can be written after it.
-
-    Raises:
-        BadInput: it cannot.
-    """
-    from ase_srdft.common.atomic_files import writable_file
-
-    return writable_file(path)
 
 
 def run_command(
@@ -146,8 +134,6 @@ def _run(
 ) -> int:
     from ase.calculators.calculator import InputError
 
-    from ase_srdft.common.atomic_files import what_went_wrong
-    from ase_srdft.common.errors import BadInput, ReferenceNotConverged
     from ase_srdft.parallel.launch import ignore_folder_settings
 
     ignore_folder_settings()
@@ -176,8 +162,6 @@ def _check_folder() -> None:
     Raises:
         BadInput: the current folder was removed.
     """
-    from ase_srdft.common.errors import BadInput
-
     try:
         os.getcwd()
     except OSError as err:

@@ -16,10 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ase_srdft.cli.common import Parser, check_writable, command_parser, positive, run_command
+from ase_srdft.cli.common import Parser, command_parser, positive, run_command
 from ase_srdft.cli.frames import add_frames, chosen_frames, frame_nuclei, with_progress
 from ase_srdft.cli.level_input import add_level, level_values
 from ase_srdft.cli.words import words_apart_from
+from ase_srdft.common.atomic_files import writable_file, write_atomically
+from ase_srdft.common.errors import BadInput
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -121,7 +123,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ase_srdft.reference.label_file import Failure
 
     if options.json is not None:
-        check_writable(options.json)
+        writable_file(options.json)
     device = torch_device(options.device)
     path = model_path(options.model)
     _check_not_overwritten(options.json, (Path(path), Path(options.frames)))
@@ -154,8 +156,6 @@ def _check_not_overwritten(output: Path | None, inputs: Sequence[Path]) -> None:
     Raises:
         BadInput: they would.
     """
-    from ase_srdft.common.errors import BadInput
-
     for path in inputs:
         if output is not None and output.exists() and path.exists() and output.samefile(path):
             raise BadInput(
@@ -182,8 +182,6 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _write_json(path: Path, outcome: _Outcome) -> bool:
     """Whether the numbers could be written; if not, it is said why."""
-    from ase_srdft.common.atomic_files import write_atomically
-
     text = json.dumps(outcome.to_dict(), indent=2, allow_nan=False) + "\n"
     try:
         write_atomically(path, text)

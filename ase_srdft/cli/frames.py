@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ase_srdft.cli.common import Parser, positive
 from ase_srdft.cli.progress_line import shows_bars
+from ase_srdft.common.errors import StructuresLeftOut
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -62,7 +63,6 @@ def read_structures(source: str, limit: int | None = None) -> list[Atoms]:
     Raises:
         BadInput: the file or the name cannot be used.
     """
-    from ase_srdft.common.errors import StructuresLeftOut
     from ase_srdft.common.structures import read_frames
 
     with warnings.catch_warnings(record=True) as caught:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ase_srdft.cli.common import Parser, check_writable, command_parser, positive, run_command
+from ase_srdft.cli.common import Parser, command_parser, positive, run_command
 from ase_srdft.cli.frames import add_frames, chosen_frames, frame_nuclei, with_progress
 from ase_srdft.cli.level_input import add_level, level_values
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.words import words_apart_from
+from ase_srdft.common.atomic_files import what_went_wrong, writable_file
+from ase_srdft.common.errors import WorkerFailed
 
 if TYPE_CHECKING:
     from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -62,11 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(options: argparse.Namespace, stop: StopRequest) -> int:
-    from ase_srdft.common.atomic_files import what_went_wrong
-    from ase_srdft.common.errors import WorkerFailed
     from ase_srdft.reference.label_run import Labelling
 
-    check_writable(options.output)
+    writable_file(options.output)
     level = _level(options)
     nuclei = frame_nuclei(chosen_frames(options), options.frames, level.charge)
     labelling = Labelling(

@@ -14,6 +14,8 @@ from ase_srdft.cli.common import Parser, command_parser, run_command, speaking
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.supervisor import supervise
 from ase_srdft.cli.train_input import add_training_settings, configuration, dataset
+from ase_srdft.common.atomic_files import what_went_wrong
+from ase_srdft.common.errors import BadInput, RankLost, SamplingFailed, WorkerFailed
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.training.presets import PRESETS
 
@@ -150,7 +152,6 @@ def main(arguments: Sequence[str] | None = None, supervisor: int | None = None) 
 def _train(options: argparse.Namespace, stop: StopRequest) -> int:
     import torch
 
-    from ase_srdft.common.errors import RankLost
     from ase_srdft.parallel.ranks import Ranks
 
     torch.set_num_threads(1)
@@ -164,9 +165,6 @@ def _train(options: argparse.Namespace, stop: StopRequest) -> int:
 
 def _train_with(ranks: Ranks, options: argparse.Namespace, stop: StopRequest) -> int:
     """The part of one rank, which may be all there is; the lead rank alone writes and prints."""
-    from ase_srdft.common.atomic_files import what_went_wrong
-    from ase_srdft.common.errors import BadInput
-
     try:
         trainer, directory = _prepared(ranks, options, stop)
         code = _follow(trainer, stop) if directory is None else _lead(trainer, directory, stop)
@@ -189,7 +187,6 @@ def _prepared(
     ranks: Ranks, options: argparse.Namespace, stop: StopRequest
 ) -> tuple[Trainer, RunDirectory | None]:
     """A trainer where the last checkpoint left off, and the directory if this rank is to write."""
-    from ase_srdft.common.errors import BadInput
     from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint, run_identity
     from ase_srdft.runs.run_directory import RunDirectory
     from ase_srdft.training.trainer import Trainer
@@ -227,7 +224,6 @@ def _lead(trainer: Trainer, directory: RunDirectory, stop: StopRequest) -> int:
         OSError: a file cannot be written.
     """
     from ase_srdft.cli.progress import Status, progress_display
-    from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 
     first, config = trainer.updater.step, trainer.config
     for note in trainer.notes:
@@ -275,8 +271,6 @@ def _print_event(event: Event) -> None:
 
 def _follow(trainer: Trainer, stop: StopRequest) -> int:
     """Train along with the lead rank, whose exit code is the one that counts."""
-    from ase_srdft.common.errors import SamplingFailed, WorkerFailed
-
     try:
         for _ in trainer.run():
             stop.check_supervisor()

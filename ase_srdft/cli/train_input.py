@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.frames import frame_nuclei, read_structures
 from ase_srdft.cli.level_input import LEVEL_FLAGS
 from ase_srdft.cli.setting_flags import add_flags, given_settings
+from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import Setting, convert_all, from_plain, settings_of
 from ase_srdft.training.config import TrainingConfig
 
@@ -75,8 +77,6 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     Raises:
         BadInput: a file that cannot be used, or settings that are unknown or impossible.
     """
-    from dataclasses import replace
-
     from ase_srdft.cli.settings_file import read_settings
     from ase_srdft.common.devices import torch_device
     from ase_srdft.training.presets import overlaid, preset
@@ -107,9 +107,6 @@ def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
     Raises:
         BadInput: an unknown family, or settings or a guess that it has no use for.
     """
-    from dataclasses import fields
-
-    from ase_srdft.common.errors import BadInput
     from ase_srdft.models.electronic_state import family
 
     name = plain.get("model", TrainingConfig.model)
@@ -142,7 +139,6 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
     Raises:
         BadInput: nothing to train on, or files that cannot be used.
     """
-    from ase_srdft.common.errors import BadInput
     from ase_srdft.reference.label_file import read_labels
     from ase_srdft.training.data.dataset import Dataset
 

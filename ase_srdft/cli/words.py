@@ -14,6 +14,8 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from ase_srdft.common.atomic_files import leads_to_stdout
+
 __all__ = ["Words", "careful_words", "words_apart_from"]
 
 #: What stands for characters that an encoding lacks and that are not letters with accents.
@@ -107,8 +109,6 @@ def careful_words() -> Iterator[tuple[Words, Words]]:
 @contextmanager
 def words_apart_from(path: Path | None) -> Iterator[None]:
     """Words go to standard error where a result is to be written to standard output."""
-    from ase_srdft.common.atomic_files import leads_to_stdout
-
     if path is not None and leads_to_stdout(path):
         with redirect_stdout(sys.stderr):
             yield
