@@ -95,8 +95,8 @@ def _parser(everything: bool = False) -> Parser:
     parser.add_argument(
         "--guess",
         metavar="STR",
-        help="guess Fock matrix of fock and qpt: roothaan, minao, sap or core (default: that of "
-        "the model's family)",
+        help="guess Fock matrix: roothaan or minao, and for fock and qpt also sap or core "
+        "(default: that of the model's family)",
     )
     add_training_settings(parser, everything)
     return parser

@@ -1,4 +1,4 @@
-"""Energy, forces and certificate of a model at given nuclei."""
+"""A model at given nuclei, in one call; the forces themselves are in `open_single_point`."""
 
 from __future__ import annotations
 
