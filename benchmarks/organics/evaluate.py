@@ -1,0 +1,108 @@
+"""A level-free model on molecules that it has never seen, at levels that it may never have seen.
+
+Thermal copies of each molecule (850 K of the model Hessian, which is about 500 K of dynamics); for
+each level of theory the mean and the largest bracket in mEh, beside that of the guess alone, and
+with --scf the true error of the first copy.
+
+    python benchmarks/organics/evaluate.py MODEL --levels PBE/def2-svp B3LYP/6-31g*
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from ase_srdft.common.nuclei import nuclei_of
+from ase_srdft.common.structures import read_frames
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.preparation import prepare
+from ase_srdft.dft.projector import occupied_projector
+from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.model_file import load_model
+from ase_srdft.models.shipped_models import model_path
+from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.sampling.thermal_copies import thermal_copies
+
+#: Small molecules that no general model is trained on, by ASE's names.
+KEPT_OUT = ("CH3OH", "CH3CHO", "CH3CONH2", "CH3NH2", "CH3OCH3", "OCHCHO")
+UNSEEN = Path(__file__).with_name("unseen.smi")
+
+
+def unseen_molecules(elements: tuple[int, ...], largest: int) -> dict[str, Atoms]:
+    """Those kept out and those of ``unseen.smi`` whose elements the model knows, by name."""
+    atoms = {name: molecule(name) for name in KEPT_OUT}
+    for each in read_frames(UNSEEN):
+        atoms[each.info.get("name") or each.get_chemical_formula()] = each
+    return {
+        name: each
+        for name, each in atoms.items()
+        if set(each.numbers.tolist()) <= set(elements) and len(each) <= largest
+    }
+
+
+@torch.no_grad()
+def guess_width(system: Molecule, positions: torch.Tensor) -> float:
+    """Bracket (Hartree) of the guess alone."""
+    geometry = prepare(system, positions)
+    projector, *_ = occupied_projector(geometry.orthogonal(geometry.guess_fock), system.nocc)
+    matrix = geometry.density_matrix(projector)
+    terms, fock = kohn_sham(geometry, matrix)
+    return float(energy_bracket(geometry, terms.total, matrix, fock).width)
+
+
+def row(
+    model: ElectronicStateModel, atoms: Atoms, level: LevelOfTheory, options: argparse.Namespace
+) -> str:
+    """One molecule at one level."""
+    nuclei = nuclei_of(atoms)
+    level = replace(level, charge=nuclei.charge)
+    system = molecule_of(model, nuclei.numbers, level)
+    rng = np.random.default_rng(0)  # the same copies at every level
+    copies = thermal_copies(system, nuclei.positions, options.copies, options.temperature, rng)
+    results = [
+        single_point(model, system, torch.as_tensor(one)[None], forces=False) for one in copies
+    ]
+    widths = 1e3 * np.array([float(result.bracket.width) for result in results])
+    guess = 1e3 * guess_width(system, torch.as_tensor(copies[0])[None])
+    paths = "/".join(sorted({path for result in results for path in result.paths}))
+    text = f"{system.natoms:5d} {widths.mean():9.3f} {widths.max():9.3f} {guess:9.2f} {paths:12}"
+    if options.scf:
+        reference = reference_scf(system, copies[0])
+        text += f" {1e3 * (float(results[0].energy) - reference.energy):9.3f}"
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="a .srdft file or a shipped model's name")
+    parser.add_argument("--levels", nargs="+", default=["PBE/def2-svp", "B3LYP/6-31g*"])
+    parser.add_argument("--copies", type=int, default=3)
+    parser.add_argument("--temperature", type=float, default=850.0, help="of the copies (K)")
+    parser.add_argument("--largest", type=int, default=40, help="atoms of a molecule at most")
+    parser.add_argument("--scf", action="store_true", help="the true error of the first copy too")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    model = load_model(model_path(options.model)).model
+    molecules = unseen_molecules(model.elements, options.largest)
+    for name in options.levels:
+        xc, _, basis = name.partition("/")
+        level = LevelOfTheory(xc=xc, basis=basis)
+        print(f"\n{level}\n{'':24} atoms  mean/mEh   largest     guess path", flush=True)
+        for label, atoms in molecules.items():
+            print(f"{label:24} {row(model, atoms, level, options)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
