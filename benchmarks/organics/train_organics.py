@@ -1,0 +1,80 @@
+"""One stage of the training of the general model, by the command that users have.
+
+Stage 1: the molecules of H, C, N and O in molecules.smi, four thermal copies each at every level
+(850 K of the model Hessian, which is about 500 K of dynamics), no dynamics.  Every further stage
+goes on from the weights of the one before, with a seed of its own.  What the stages gave is in
+organics.md beside this file.
+
+    python benchmarks/organics/train_organics.py -o stage-1 --minutes 36 --seed 1
+    python benchmarks/organics/train_organics.py -o stage-2 --minutes 150 --seed 2 \\
+        --start-from benchmarks/organics/organics.srdft
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ase_srdft.cli.train import main as train
+
+MOLECULES = Path(__file__).with_name("molecules.smi")
+#: Those of H, C, N and O, which come first in the file.
+NCHNO = 1206
+#: What no stage changes.
+SETTINGS = {
+    "--model": "potential",
+    "--temperature": "850",
+    "--pretraining-steps": "1000000",
+    "--pretraining-frames": "4",
+    "--buffer-size": "15000",
+    "--validation-frames": "96",
+    "--validate-every": "400",
+    "--coarse-share": "1.0",
+    "--memory-gb": "1.5",
+    "--steps": "30000",
+    "--engine": "sync",
+}
+
+
+def chosen_molecules(folder: Path, every: bool) -> Path:
+    """A file of SMILES beside the run: those of H, C, N and O, or all."""
+    lines = [
+        line
+        for line in MOLECULES.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    path = folder.with_suffix(".smi")
+    path.write_text("\n".join(lines if every else lines[:NCHNO]) + "\n", encoding="utf-8")
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train; returns the exit code of the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--start-from", help="weights of the stage before")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
+    parser.add_argument("--all-elements", action="store_true", help="with F, S and Cl")
+    parser.add_argument(
+        "--levels", nargs="+", default=["PBE/6-31g*", "PBE/def2-svp", "B3LYP/6-31g*"]
+    )
+    options = parser.parse_args(arguments)
+    words = [str(chosen_molecules(options.output, options.all_elements))]
+    words += ["-o", str(options.output), "--level", *options.levels]
+    words += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
+    words += ["--threads", str(options.threads), "--learning-rate", str(options.learning_rate)]
+    for flag, value in SETTINGS.items():
+        words += [flag, value]
+    if options.start_from is None:
+        words += ["--model-config", "features=96"]
+    else:
+        words += ["--start-from", options.start_from]
+    return train(words)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
