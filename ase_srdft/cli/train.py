@@ -16,6 +16,7 @@ from ase_srdft.cli.supervisor import supervise
 from ase_srdft.cli.train_input import add_training_settings, configuration, dataset
 from ase_srdft.common.atomic_files import what_went_wrong
 from ase_srdft.common.errors import BadInput, RankLost, SamplingFailed, WorkerFailed
+from ase_srdft.parallel.allocator import keep_freed_memory
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.training.presets import PRESETS
 
@@ -145,6 +146,8 @@ def main(arguments: Sequence[str] | None = None, supervisor: int | None = None) 
     # Threads each handle their own geometries; parallel loops inside operations would only
     # get in their way.  This must be said before torch and PySCF are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if supervisor is not None:  # this process is ours alone
+        keep_freed_memory()
     with StopRequest(supervisor, quiet=os.environ.get("RANK", "0") != "0") as stop:
         return run_command(_parser(), lambda options: _train(options, stop), arguments)
 

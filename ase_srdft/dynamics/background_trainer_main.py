@@ -14,6 +14,7 @@ from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.common.named_arrays import under
 from ase_srdft.dynamics.background_trainer import pretrain
 from ase_srdft.dynamics.trainer_orders import TrainerOrders
+from ase_srdft.parallel.allocator import keep_freed_memory
 from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.mailbox import Mailbox
 from ase_srdft.parallel.worker_process import worker_setup
@@ -33,6 +34,7 @@ def main() -> int:
     """Train and publish until the simulation has ended, or a signal ends this process."""
     mailbox, name, parent = worker_setup()
     torch.set_num_threads(1)
+    keep_freed_memory()
     orders = TrainerOrders.from_plain(mailbox.read("orders"))
     start, _ = mailbox.take(mailbox.waiting("start")[0])
     trainer = _new_trainer(orders, start)

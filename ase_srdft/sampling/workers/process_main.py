@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from ase_srdft.parallel.allocator import keep_freed_memory
 from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.worker_process import worker_setup
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
@@ -21,6 +22,7 @@ def main() -> None:
     """Sample with the newest weights until the parent has ended, or a signal ends this process."""
     mailbox, name, parent = worker_setup()
     torch.set_num_threads(1)
+    keep_freed_memory()
     orders = SamplerOrders.from_plain(mailbox.read(f"{name}.orders"))
     start = checkpoint_from_message(*mailbox.take(mailbox.path / orders.start))
     blueprint = SamplerBlueprint.from_plain(mailbox.read("blueprint"))
