@@ -18,7 +18,6 @@ from ase_srdft.dft.xc.quadrature import Quadrature
 __all__ = [
     "Geometry",
     "concatenate",
-    "copied",
     "detached",
     "from_tensors",
     "select",
@@ -119,11 +118,6 @@ def detached(geometry: Geometry) -> Geometry:
         f"{p}{name}": None for p in AUXILIARY_SETS for name in ("metric", "cotangent_slots")
     }
     return replace(plain, integrals=replace(plain.integrals, **dropped))
-
-
-def copied(geometry: Geometry) -> Geometry:
-    """The same numbers in memory of their own, not views of a larger batch."""
-    return _mapped(geometry, Tensor.clone)
 
 
 def concatenate(geometries: Sequence[Geometry]) -> Geometry:

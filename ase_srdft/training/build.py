@@ -102,12 +102,14 @@ def build_parts(
     loss = loss_of(config, dataset)
     updater = WeightUpdater(model.to(device), config.optimiser, threads, ranks, loss)
 
-    def new_cache(share: float, coarse: bool) -> GeometryCache:
+    def new_cache(share: float, coarse: bool, nworking: int) -> GeometryCache:
         memory_bytes = int(share * config.memory_gb * 1e9)
-        return GeometryCache(molecules, memory_bytes, coarse, device, threads)
+        return GeometryCache(molecules, memory_bytes, coarse, device, threads, nworking)
 
-    cache = new_cache(_TRAINED_SHARE, config.coarse_sampling)
-    held_out = ValidationSet(new_cache(_HELD_OUT_SHARE, False), ranks, dataset.labels)
+    share_of_batch = -(-config.optimiser.batch_size // ranks.size)
+    cache = new_cache(_TRAINED_SHARE, config.coarse_sampling, share_of_batch)
+    # validation works between training steps, in the same room
+    held_out = ValidationSet(new_cache(_HELD_OUT_SHARE, False, 0), ranks, dataset.labels)
     frames = _given_frames(config, dataset, cache, held_out)
     buffer = ReplayBuffer(cache, frames, config.frames_share, config.buffer_size, config.selection)
     return TrainingParts(

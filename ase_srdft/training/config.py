@@ -11,12 +11,16 @@ from ase_srdft.sampling.config import EngineConfig, SamplingConfig
 
 __all__ = [
     "LOSSES",
+    "MEMORY_OVERHEAD_GB",
     "OptimiserConfig",
     "SelectionConfig",
     "TrainingConfig",
 ]
 
 LOSSES = ("energy", "hamiltonian")
+
+#: The process of a run is larger than its ``memory_gb`` by so much at most, on the CPU.
+MEMORY_OVERHEAD_GB = 1.0
 
 #: What both numpy and torch take as a seed.
 _SEEDS = 2**63
@@ -116,7 +120,9 @@ class TrainingConfig:
         pretraining_frames: rattled copies to begin with, where no frames are given.
         safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
         buffer_size: sampled geometries kept; ``selection`` decides which one is dropped.
-        memory_gb: gigabytes of integrals kept with geometries.  A fifth is for those held out.
+        memory_gb: gigabytes for integrals: those kept with geometries, and what a batch takes while
+            it is at work.  A fifth is for those held out.  The trainer's process is larger than
+            that by 1 GB at most, half of it libraries; samplers have processes of their own.
         validation_frames: geometries held out.  They are the last frames given, or copies of the
             structures until samples take their places.
         validate_every: training steps between validations.
@@ -127,8 +133,8 @@ class TrainingConfig:
         seed: seed of everything random.
         device: where training runs: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads of the trainer.  They share the geometries of a batch, and each runs
-            torch's operations on its own; samplers of the engines ``local`` and ``ray`` have one
-            each.
+            torch's operations on its own; where there are fewer geometries, compiled kernels have
+            several each.  Samplers of the engines ``local`` and ``ray`` have one each.
     """
 
     level: LevelOfTheory = field(default_factory=LevelOfTheory)

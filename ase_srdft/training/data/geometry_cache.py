@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.kernels.library import threads as kernel_threads
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import on_grid, prepare
-from ase_srdft.dft.prepared_geometry import Geometry, concatenate, copied
+from ase_srdft.dft.prepared_geometry import Geometry, concatenate, from_tensors, to_tensors
 from ase_srdft.parallel.thread_map import ThreadMap
+from ase_srdft.training.data.own_pages import in_own_pages
 
 __all__ = ["GeometryCache", "geometries_from_arrays", "geometries_to_arrays"]
+
+
+_Item = TypeVar("_Item")
+
+#: What a geometry at work takes, in numbers of its own integrals: those in the batch, and the
+#: arrays that are made from them (measured: 2 to 5).
+_COPIES = 3
 
 
 class GeometryCache:
@@ -23,10 +33,13 @@ class GeometryCache:
 
     Args:
         molecules: those a key may refer to.
-        memory_bytes: of integrals, grids and guesses; the least recently used go first.
+        memory_bytes: of integrals, grids and guesses, kept ones and those at work; of those kept
+            the least recently used go first.
         coarse_grid: prepare on the coarse training grid, until :meth:`refine`.
         device: where the tensors are.
-        threads: threads over geometries to be prepared.
+        threads: threads over geometries to be prepared, and over the loops of each.
+        nworking: geometries at work together, for which room is left: `_COPIES` times the memory of
+            the largest.
     """
 
     def __init__(
@@ -36,13 +49,16 @@ class GeometryCache:
         coarse_grid: bool,
         device: torch.device,
         threads: ThreadMap,
+        nworking: int = 0,
     ) -> None:
         self.threads = threads
         self.molecules = tuple(molecules)
         self.memory_bytes = memory_bytes
         self.grid_level = COARSE_GRID if coarse_grid else None
         self.device = device
+        self.nworking = nworking
         self.nbytes = 0
+        self._largest = 0
         self._positions: dict[int, tuple[int, np.ndarray]] = {}
         self._prepared: OrderedDict[int, Geometry] = OrderedDict()
         self._next_key = 0
@@ -65,8 +81,7 @@ class GeometryCache:
         self._next_key += 1
         self._positions[key] = (molecule, np.array(positions, dtype=np.float64))
         if geometry is not None:
-            own = copied(geometry)
-            self._keep(key, self._refined(own) if self._is_refined else own)
+            self._keep(key, self._refined(geometry) if self._is_refined else geometry)
         return key
 
     def refine(self) -> None:
@@ -75,12 +90,18 @@ class GeometryCache:
             return
         self.grid_level = None
         self._is_refined = True
-        kept = list(self._prepared.items())
-        self._prepared.clear()
-        self.nbytes = 0
-        refined = self.threads.map(self._refined, [geometry for _, geometry in kept])
-        for (key, _), geometry in zip(kept, refined, strict=True):
-            self._keep(key, geometry)
+        waiting, self._prepared = self._prepared, OrderedDict()
+        while waiting:  # a few at a time and the latest first: old and new are never all there
+            some = [waiting.popitem() for _ in range(min(self.threads.nthreads, len(waiting)))]
+            refined = self._shared_out(self._refined, [geometry for _, geometry in some])
+            self.nbytes -= sum(geometry.nbytes for _, geometry in some)
+            for (key, _), geometry in zip(some, refined, strict=True):
+                room = self._room_beside(geometry)
+                while waiting and self.nbytes > room:
+                    self.nbytes -= waiting.popitem(last=False)[1].nbytes
+                if self.nbytes <= room:
+                    self._keep(key, geometry)
+                    self._prepared.move_to_end(key, last=False)
 
     def remove(self, key: int) -> None:
         """Forget a geometry."""
@@ -105,17 +126,26 @@ class GeometryCache:
     def batches(self, keys: Sequence[int]) -> list[Geometry]:
         """The geometries, one batch for each molecule among them; missing integrals are made."""
         missing = [key for key in dict.fromkeys(keys) if key not in self._prepared]
-        fresh = dict(zip(missing, self.threads.map(self._prepare, missing), strict=True))
-        grouped = [
-            [fresh.get(key) or self._prepared[key] for key in group]
-            for group in self.by_molecule(keys)
-        ]
-        for key in keys:
-            if key in self._prepared:
-                self._prepared.move_to_end(key)
-        for key, geometry in fresh.items():
-            self._keep(key, geometry)
+        at_hand = {key: self._prepared[key] for key in keys if key in self._prepared}
+        for key in at_hand:
+            self._prepared.move_to_end(key)
+        fresh = self._shared_out(self._prepare, missing)
+        fresh.reverse()
+        for key in missing:  # what was made goes as it is kept, before the batch is there as well
+            at_hand[key] = self._keep(key, fresh.pop())
+        grouped = ([at_hand[key] for key in group] for group in self.by_molecule(keys))
         return [concatenate(geometries) for geometries in grouped]
+
+    def _shared_out(
+        self, function: Callable[[_Item], Geometry], items: Sequence[_Item]
+    ) -> list[Geometry]:
+        """What the function makes of the items; kernels have the threads that items leave."""
+
+        def work(item: _Item) -> Geometry:
+            with kernel_threads(self.threads.share(len(items))):
+                return function(item)
+
+        return self.threads.map(work, items)
 
     def _prepare(self, key: int) -> Geometry:
         molecule, positions = self._positions[key]
@@ -127,13 +157,23 @@ class GeometryCache:
     def _refined(self, geometry: Geometry) -> Geometry:
         return on_grid(geometry, geometry.molecule.level.grid_level)
 
-    def _keep(self, key: int, geometry: Geometry) -> None:
-        if geometry.nbytes > self.memory_bytes:
-            return
-        self._prepared[key] = geometry
-        self.nbytes += geometry.nbytes
-        while self.nbytes > self.memory_bytes:
+    def _keep(self, key: int, geometry: Geometry) -> Geometry:
+        """Keep a geometry if there is room for it; returns what is kept, or it itself."""
+        room = self._room_beside(geometry)
+        if room < 0:
+            return geometry
+        while self.nbytes > room:
             self._drop(next(iter(self._prepared)))
+        own = in_own_pages(to_tensors(geometry))
+        level = geometry.grid.template.level
+        self._prepared[key] = from_tensors(geometry.molecule, own, level)
+        self.nbytes += geometry.nbytes
+        return self._prepared[key]
+
+    def _room_beside(self, geometry: Geometry) -> int:
+        """Bytes for all others, if this geometry is kept; below zero if it cannot be."""
+        self._largest = max(self._largest, geometry.nbytes)
+        return self.memory_bytes - _COPIES * self.nworking * self._largest - geometry.nbytes
 
     def _drop(self, key: int) -> None:
         geometry = self._prepared.pop(key, None)

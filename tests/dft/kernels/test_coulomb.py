@@ -19,7 +19,6 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.prepared_geometry import (
     concatenate,
-    copied,
     detached,
     from_tensors,
     to_tensors,
@@ -254,7 +253,7 @@ def test_gradients_pass_through_a_joined_batch():
     molecule, both, matrix = batch_of_two()
     start = both.clone().requires_grad_()
     apart = [prepare(molecule, start[i : i + 1]) for i in range(2)]
-    joined = copied(concatenate(apart))
+    joined = concatenate(apart)
     matrix = symmetric(2, molecule.nao, molecule.nao)
     energy, _ = coulomb_energy(joined.integrals, matrix)
     (found,) = torch.autograd.grad(energy.sum(), start)

@@ -8,6 +8,8 @@ import torch
 from ase.units import Bohr
 
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.kernels import becke
+from ase_srdft.dft.kernels.library import loaded, thread_count
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.prepared_geometry import concatenate
 from ase_srdft.parallel.thread_map import ThreadMap
@@ -49,13 +51,14 @@ def assert_equal(first, second):
 ONE = fresh(WATER, POSITIONS[0]).nbytes
 
 
-def cache_for(ngeometries=100.0, molecules=(WATER,), coarse_grid=True, nthreads=1):
+def cache_for(ngeometries=100.0, molecules=(WATER,), coarse_grid=True, nthreads=1, nworking=0):
     return GeometryCache(
         molecules,
         int(ngeometries * ONE),
         coarse_grid,
         torch.device("cpu"),
         ThreadMap(nthreads),
+        nworking,
     )
 
 
@@ -116,6 +119,36 @@ def test_a_geometry_larger_than_the_budget_is_not_kept(prepared_keys):
     cache.batches([key])
     assert prepared_keys == [key, key]
     assert cache.nbytes == 0
+
+
+@pytest.mark.parametrize(("ngeometries", "kept"), [(9.5, 3), (6.5, 0), (5.0, 0)])
+def test_room_is_left_for_geometries_at_work(ngeometries, kept, prepared_keys):
+    cache = cache_for(ngeometries, nworking=2)  # which take three times their memory
+    keys = [cache.add(0, positions) for positions in POSITIONS]
+    (found,) = cache.batches(keys)
+    assert cache.nbytes == kept * ONE
+    assert_equal(found, fresh(WATER, POSITIONS))
+    cache.batches(keys)
+    assert len(prepared_keys) == 12 if kept == 0 else 12 > len(prepared_keys) >= 9
+
+
+@pytest.mark.skipif(loaded() is None, reason="there are no compiled kernels")
+def test_kernels_have_the_threads_that_geometries_leave(monkeypatch):
+    seen = []
+
+    def counting():
+        seen.append(thread_count())
+        return seen[-1]
+
+    monkeypatch.setattr(becke, "thread_count", counting)
+    alone, cache = cache_for(), cache_for(nthreads=5)
+    for each, chosen in ((5, POSITIONS[:1]), (2, POSITIONS[1:3])):
+        seen.clear()
+        (found,) = cache.batches([cache.add(0, positions) for positions in chosen])
+        assert seen == [each] * len(chosen)
+        (expected,) = alone.batches([alone.add(0, positions) for positions in chosen])
+        for one, other in zip(numbers_of(found), numbers_of(expected), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_integrals_at_hand_are_used_and_are_a_copy(prepared_keys):
