@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.kernels.library import threads as kernel_threads
 from ase_srdft.dft.prepared_geometry import Geometry, select
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.thread_map import ThreadMap
@@ -77,16 +78,18 @@ class EnergyLoss:
         self, module: nn.Module, batches: Sequence[Geometry], threads: ThreadMap
     ) -> _PerGeometry:
         """E, differentiable by the weights, and bracket widths of all geometries, in order."""
+        with kernel_threads(threads.nthreads):  # for models that build fields from densities
+            states = module(batches)
         pieces = [
             (select(geometry, piece), state.density_matrix[piece])
-            for geometry, state in zip(batches, module(batches), strict=True)
+            for geometry, state in zip(batches, states, strict=True)
             for piece in threads.slices(len(geometry))
         ]
         grad = torch.is_grad_enabled()  # threads do not inherit it
 
         def work(piece: tuple[Geometry, Tensor]) -> tuple[Tensor, Tensor]:
             geometry, density_matrix = piece
-            with torch.set_grad_enabled(grad):
+            with torch.set_grad_enabled(grad), kernel_threads(threads.share(len(pieces))):
                 terms, fock = kohn_sham(geometry, density_matrix)
             energy = terms.total
             bracket = energy_bracket(geometry, energy.detach(), density_matrix.detach(), fock)

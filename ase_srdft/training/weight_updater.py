@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ase_srdft.common.named_arrays import tensors_from_arrays, tensors_to_arrays
+from ase_srdft.dft.kernels.library import threads as kernel_threads
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.parallel.ranks import Ranks
@@ -162,7 +163,7 @@ class WeightUpdater:
         # for each other's, wanted or not
         weight = self.ranks.size * len(own[0]) / len(losses)
         self.optimiser.zero_grad(set_to_none=True)
-        with self.ranks.waiting():
+        with self.ranks.waiting(), kernel_threads(self.threads.nthreads):
             (weight * own[0].mean()).backward()
         if diverged:
             norm = self._roll_back(rate)

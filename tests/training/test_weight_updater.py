@@ -10,6 +10,8 @@ from ase.units import Bohr
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.kernels import quadrature as grid_kernels
+from ase_srdft.dft.kernels.library import loaded, thread_count
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.prepared_geometry import select
 from ase_srdft.dft.reference_scf import reference_scf
@@ -279,6 +281,54 @@ def test_a_batch_of_two_molecules_is_their_weighted_mean():
         updater.update(batches, step / 30)
     after = [mean_energy(updater.model, [batch]) for batch in batches]
     assert after[0] < water - 0.01
+
+
+@pytest.fixture
+def threads_of_kernels(monkeypatch):
+    """How many threads each call of a grid kernel is given, in order."""
+    seen = []
+
+    def counting():
+        seen.append(thread_count())
+        return seen[-1]
+
+    monkeypatch.setattr(grid_kernels, "thread_count", counting)
+    return seen
+
+
+@pytest.mark.skipif(loaded() is None, reason="there are no compiled kernels")
+@pytest.mark.parametrize(
+    ("nframes", "nthreads", "each"), [(1, 3, 3), (2, 5, 2), (3, 3, 1), (4, 2, 1)]
+)
+def test_kernels_have_the_threads_that_geometries_leave(
+    nframes, nthreads, each, threads_of_kernels
+):
+    updater, batches = learner_on_water(nframes=nframes, nthreads=nthreads)
+    threads_of_kernels.clear()
+    record = updater.update(batches, 0.0)
+    assert threads_of_kernels == [each] * min(nframes, nthreads)
+    assert thread_count() == 1
+    alone, _ = learner_on_water(nframes=nframes)
+    expected = alone.update(batches, 0.0)
+    assert record.energy == pytest.approx(expected.energy, abs=1e-12)
+    if nframes == 1:  # the same arrays: kernels promise every digit
+        assert record.energy == expected.energy
+        assert torch.equal(weights_of(updater.model), weights_of(alone.model))
+
+
+def test_kernels_have_threads_in_the_backward_pass(monkeypatch):
+    seen = []
+    updater, batches = learner_on_water(nframes=2, nthreads=3)
+    energies = updater.loss.losses_of
+
+    def with_a_look(*arguments):
+        losses, errors = energies(*arguments)
+        losses.register_hook(lambda _: seen.append(thread_count()))
+        return losses, errors
+
+    monkeypatch.setattr(updater.loss, "losses_of", with_a_look)
+    updater.update(batches, 0.0)
+    assert seen == [3]
 
 
 def test_threads_do_not_change_the_numbers():
