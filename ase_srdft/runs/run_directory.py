@@ -31,6 +31,7 @@ from ase_srdft.common.units import (
     EV_PER_HARTREE,
     MICROHARTREE,
 )
+from ase_srdft.dft.kernels.library import description
 from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.report.page import write_report
@@ -170,6 +171,8 @@ class RunDirectory:
             "nparameters": sum(p.numel() for p in parameters),
             "nframes": len(trainer.buffer.frames),
             "nvalidation": len(trainer.held_out),
+            "computing": description(),
+            "threads": trainer.config.threads,
             "version": __version__,
         }
 

@@ -18,6 +18,7 @@ from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.settings import from_plain
 from ase_srdft.common.structures import read_frames
+from ase_srdft.dft.kernels.library import description
 from ase_srdft.models.model_file import load_model
 from ase_srdft.runs import checkpoint, run_directory
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
@@ -190,6 +191,7 @@ def test_molecules_are_told_apart(tmp_path):
     (start,) = metrics_of(tmp_path, "start")
     assert start["molecules"] == ["CHN (isomer 1)", "CHN (isomer 2)", "H2O2"]
     assert start["nstructures"] == [1, 1, 2]
+    assert (start["computing"], start["threads"]) == (description(), 1)
     assert start["notes"] == ["4 structures are given: 4 walkers instead of 2"]
     (validation,) = metrics_of(tmp_path, "validation")
     assert len(validation["molecule_widths_uEh"]) == 3
