@@ -303,12 +303,12 @@ def threads_of_kernels(monkeypatch):
 def test_kernels_have_the_threads_that_geometries_leave(
     nframes, nthreads, each, threads_of_kernels
 ):
-    updater, batches = learner_on_water(nframes=nframes, nthreads=nthreads)
+    updater, batches = updater_on_water(nframes=nframes, nthreads=nthreads)
     threads_of_kernels.clear()
     record = updater.update(batches, 0.0)
     assert threads_of_kernels == [each] * min(nframes, nthreads)
     assert thread_count() == 1
-    alone, _ = learner_on_water(nframes=nframes)
+    alone, _ = updater_on_water(nframes=nframes)
     expected = alone.update(batches, 0.0)
     assert record.energy == pytest.approx(expected.energy, abs=1e-12)
     if nframes == 1:  # the same arrays: kernels promise every digit
@@ -318,7 +318,7 @@ def test_kernels_have_the_threads_that_geometries_leave(
 
 def test_kernels_have_threads_in_the_backward_pass(monkeypatch):
     seen = []
-    updater, batches = learner_on_water(nframes=2, nthreads=3)
+    updater, batches = updater_on_water(nframes=2, nthreads=3)
     energies = updater.loss.losses_of
 
     def with_a_look(*arguments):
