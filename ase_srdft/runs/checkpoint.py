@@ -25,6 +25,7 @@ import numpy as np
 
 from ase_srdft.common.atomic_files import destination, write_atomically
 from ase_srdft.common.errors import BadInput, DamagedFile
+from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.trainer import Trainer
 
 __all__ = ["CHECKPOINT", "Checkpoints", "load_checkpoint", "run_identity", "save_checkpoint"]
@@ -188,7 +189,9 @@ def _check_identity(directory: Path, old: dict[str, Any], new: dict[str, Any]) -
         raise BadInput(
             f"{directory} holds a run on other structures or frames: choose another directory"
         )
-    was, now = _flat(old["settings"]), _flat(new["settings"])
+    # a run begun before there was a setting has had its default
+    was = _flat(TrainingConfig().to_plain()) | _flat(old["settings"])
+    now = _flat(TrainingConfig().to_plain()) | _flat(new["settings"])
     differing = [
         f"{name} was {was.get(name)!r} and is {now.get(name)!r}"
         for name in sorted({*was, *now})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ase_srdft.common.errors import BadInput, DamagedFile
+from ase_srdft.runs import checkpoint
 from ase_srdft.runs.checkpoint import CHECKPOINT, load_checkpoint, run_identity, save_checkpoint
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import ValidationCounters
@@ -217,6 +218,23 @@ def test_other_settings_are_refused_by_name(changes, message, tmp_path):
     )
     for name, array in everything(other)[0].items():  # and nothing is half-loaded
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_a_run_of_before_there_was_a_setting_goes_on(tmp_path, monkeypatch):
+    trainer = small_trainer()
+    trainer.begin()
+    trainer.train(0.0)
+    identity = run_identity(trainer)
+    for name in ("levels", "start_from", "coarse_share"):
+        del identity["settings"][name]
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "run_identity", lambda _: identity)
+        save_checkpoint(tmp_path, trainer)
+    again = small_trainer()
+    assert load_checkpoint(tmp_path, again)
+    assert again.updater.step == 1
+    with pytest.raises(BadInput, match=r"coarse_share was 0\.7 and is 0\.5"):
+        load_checkpoint(tmp_path, small_trainer(coarse_share=0.5))
 
 
 def test_other_data_are_refused(tmp_path):
