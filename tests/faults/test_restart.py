@@ -11,12 +11,12 @@ from tests.tools.processes import PATIENCE, Run, checkpoint, wait_for
 
 pytestmark = pytest.mark.slow
 
-STEPS = 140
-#: After the checkpoints of steps 64 and 128, which are made when new weights go out.
-KILL_AT = (70, 132)
+STEPS = 1200
+#: After checkpoints, which are made when new weights go out and take 2 % of the time at most.
+KILL_AT = (500, 1000)
 ARGUMENTS = ["water.xyz", "--engine", "sync", "--steps", str(STEPS), "--threads", "1"]
 #: Sampling from step 50 on.
-SETTINGS = "level: {basis: sto-3g}\nsafe_width_mEh: 50.0\nvalidate_every: 40\n"
+SETTINGS = "level: {basis: sto-3g}\nsafe_width_mEh: 50.0\nvalidate_every: 200\n"
 
 
 def killed_at(step, arguments, directory):
