@@ -132,7 +132,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     wanted = {name: value for name, value in given.items() if value is not None}
     model = model.at_level(replace(model.level, **wanted))
     frames = chosen_frames(options)
-    nuclei = frame_nuclei(frames, options.frames, given["charge"] or charge_of_frames(model))
+    charge = charge_of_frames(model) if given["charge"] is None else given["charge"]
+    nuclei = frame_nuclei(frames, options.frames, charge)
     outcome, written = _Outcome(nasked=len(frames)), True
     results = frame_results(model, nuclei, not options.no_forces, options.threads)
     try:

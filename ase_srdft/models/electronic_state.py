@@ -15,6 +15,7 @@ from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.prepared_geometry import Geometry
+from ase_srdft.dft.projector import occupied_projector
 
 __all__ = ["FAMILIES", "ElectronicState", "ElectronicStateModel", "family", "register"]
 
@@ -48,6 +49,13 @@ class ElectronicState:
             mo_coeff=geometry.orthogonaliser.detach() @ orbitals,
             mo_energy=mo_energy,
         )
+
+    @classmethod
+    def aufbau(cls, geometry: Geometry, fock: Float[Tensor, "batch nao nao"]) -> ElectronicState:
+        """The lowest eigenvectors of a Fock matrix (Hartree, atomic-orbital basis)."""
+        orthogonal, nocc = geometry.orthogonal(fock), geometry.molecule.nocc
+        projector, energies, vectors = occupied_projector(orthogonal, nocc)
+        return cls.of(geometry, projector, vectors, energies)
 
 
 class ElectronicStateModel(nn.Module):

@@ -14,9 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
 from ase_srdft.dft.prepared_geometry import Geometry
-from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
 
 __all__ = ["PATHS", "EvaluatedState", "lowest_state"]
@@ -39,18 +38,15 @@ class EvaluatedState:
         state: one for each geometry.
         energy: E (Hartree), differentiable.
         fock: F[P] (Hartree), detached.
+        bracket: around the SCF energy (Hartree).
         paths: of each geometry, one of ``PATHS``.
     """
 
     state: ElectronicState
     energy: Float[Tensor, " batch"]
     fock: Float[Tensor, "batch nao nao"]
+    bracket: EnergyBracket
     paths: tuple[str, ...]
-
-    def width(self, geometry: Geometry) -> Float[Tensor, " batch"]:
-        """Of the bracket around the SCF energy (Hartree)."""
-        energy, matrix = self.energy.detach(), self.state.density_matrix.detach()
-        return energy_bracket(geometry, energy, matrix, self.fock).width
 
 
 def lowest_state(model: ElectronicStateModel, geometry: Geometry) -> EvaluatedState:
@@ -64,7 +60,7 @@ def lowest_state(model: ElectronicStateModel, geometry: Geometry) -> EvaluatedSt
         geometry: with the guess that the model starts from.
     """
     best = _evaluated(geometry, model([geometry])[0], "model")
-    if not bool((best.width(geometry) > _SUSPICIOUS).any()):
+    if not bool((best.bracket.width > _SUSPICIOUS).any()):
         return best
     for path, make in _others(model, geometry).items():
         with torch.no_grad():
@@ -82,25 +78,23 @@ def _others(
 ) -> dict[str, Callable[[], ElectronicState]]:
     def damped() -> ElectronicState:
         guess, (hamiltonian,) = geometry.guess_fock, model.hamiltonian([geometry])
-        return _aufbau(geometry, guess + _DAMPED * (hamiltonian - guess))
+        return ElectronicState.aufbau(geometry, guess + _DAMPED * (hamiltonian - guess))
 
     others: dict[str, Callable[[], ElectronicState]] = {}
     if model.predicts_hamiltonian:
         others["damped"] = damped
-    return others | {"guess": lambda: _aufbau(geometry, geometry.guess_fock)}
-
-
-def _aufbau(geometry: Geometry, fock: Float[Tensor, "batch nao nao"]) -> ElectronicState:
-    projector, energies, vectors = occupied_projector(
-        geometry.orthogonal(fock), geometry.molecule.nocc
-    )
-    return ElectronicState.of(geometry, projector, vectors, energies)
+    return others | {"guess": lambda: ElectronicState.aufbau(geometry, geometry.guess_fock)}
 
 
 def _evaluated(geometry: Geometry, state: ElectronicState, path: str) -> EvaluatedState:
     energies, fock = kohn_sham(geometry, state.density_matrix)
+    total, matrix = energies.total, state.density_matrix.detach()
     return EvaluatedState(
-        state=state, energy=energies.total, fock=fock, paths=(path,) * len(geometry)
+        state=state,
+        energy=total,
+        fock=fock,
+        bracket=energy_bracket(geometry, total.detach(), matrix, fock),
+        paths=(path,) * len(geometry),
     )
 
 
@@ -124,5 +118,10 @@ def _merged(one: EvaluatedState, other: EvaluatedState, lower: Tensor) -> Evalua
         state=state,
         energy=chosen(one.energy, other.energy),
         fock=chosen(one.fock, other.fock),
+        bracket=EnergyBracket(
+            lower=chosen(one.bracket.lower, other.bracket.lower),
+            upper=chosen(one.bracket.upper, other.bracket.upper),
+            aufbau_gap=chosen(one.bracket.aufbau_gap, other.bracket.aufbau_gap),
+        ),
         paths=tuple(second if is_lower else first for first, second, is_lower in paths),
     )

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.common.torch_state import undisturbed
-from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.prepared_geometry import detached
@@ -88,7 +87,7 @@ def open_single_point(
     result = SinglePointResult(
         energy=energy,
         forces=None,
-        bracket=energy_bracket(geometry, energy, density_matrix, found.fock),
+        bracket=found.bracket,
         state=ElectronicState(
             density_matrix=density_matrix, mo_coeff=state.mo_coeff, mo_energy=state.mo_energy
         ),

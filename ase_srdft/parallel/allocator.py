@@ -18,8 +18,8 @@ def keep_freed_memory() -> bool:
     """Memory that is free stays with this process, for the arrays of its next step.
 
     Steps make the same arrays again and again.  By default each large one comes as fresh pages,
-    zeroed by the system, which is up to a quarter of the time of a training step of aspirin.  All
-    threads have one heap, so what one of them leaves is there for the others.
+    zeroed by the system, which takes time where molecules are large.  All threads have one heap, so
+    what one of them leaves is there for the others.
 
     This is for processes that are ours, and for their beginning: never in a user's own process.
     Where the environment says how to allocate (``MALLOC_...``, ``GLIBC_TUNABLES``), or where the C

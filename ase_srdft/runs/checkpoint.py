@@ -190,8 +190,8 @@ def _check_identity(directory: Path, old: dict[str, Any], new: dict[str, Any]) -
             f"{directory} holds a run on other structures or frames: choose another directory"
         )
     # a run begun before there was a setting has had its default
-    was = _flat(TrainingConfig().to_plain()) | _flat(old["settings"])
-    now = _flat(TrainingConfig().to_plain()) | _flat(new["settings"])
+    defaults = _flat(TrainingConfig().to_plain())
+    was, now = (defaults | _flat(identity["settings"]) for identity in (old, new))
     differing = [
         f"{name} was {was.get(name)!r} and is {now.get(name)!r}"
         for name in sorted({*was, *now})

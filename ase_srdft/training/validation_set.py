@@ -245,7 +245,8 @@ def which_are_held_out(molecules: Sequence[int], wanted: int) -> list[int]:
     if len(last) > wanted:
         several = [m for m, count in sorted(Counter(molecules).items()) if count > 1]
         drawn = np.random.default_rng(len(molecules)).permutation(several or sorted(last))
-        return sorted(last[int(molecule)] for molecule in drawn[:wanted])
+        count = min(wanted, len(molecules) // 2)
+        return sorted(last[int(molecule)] for molecule in drawn[:count])
     chosen = set(range(len(molecules) - min(wanted, len(molecules) // 2), len(molecules)))
     counts = Counter(molecules)
     for molecule, count in counts.items():

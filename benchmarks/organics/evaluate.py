@@ -1,10 +1,10 @@
 """A level-free model on molecules that it has never seen, at levels that it may never have seen.
 
-Thermal copies of each molecule (850 K of the model Hessian, which is about 500 K of dynamics); for
-each level of theory the mean and the largest bracket in mEh, beside that of the guess alone, and
-with --scf the true error of the first copy.
+Thermal copies of each molecule, asked for hotter than 500 K, since harmonic copies spread less than
+dynamics does; for each level of theory the mean and the largest bracket in mEh, beside that of the
+guess alone, and with --scf the true error of the first copy.
 
-    python benchmarks/organics/evaluate.py MODEL --levels PBE/def2-svp B3LYP/6-31g*
+    python benchmarks/organics/evaluate.py MODEL --levels PBE/def2-svp 'B3LYP/6-31g*'
 """
 
 import argparse
@@ -24,9 +24,8 @@ from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import prepare
-from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import reference_scf
-from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
 from ase_srdft.models.model_file import load_model
 from ase_srdft.models.shipped_models import model_path
 from ase_srdft.models.single_point import molecule_of, single_point
@@ -53,8 +52,7 @@ def unseen_molecules(elements: tuple[int, ...], largest: int) -> dict[str, Atoms
 def guess_width(system: Molecule, positions: torch.Tensor) -> float:
     """Bracket (Hartree) of the guess alone."""
     geometry = prepare(system, positions)
-    projector, *_ = occupied_projector(geometry.orthogonal(geometry.guess_fock), system.nocc)
-    matrix = geometry.density_matrix(projector)
+    matrix = ElectronicState.aufbau(geometry, geometry.guess_fock).density_matrix
     terms, fock = kohn_sham(geometry, matrix)
     return float(energy_bracket(geometry, terms.total, matrix, fock).width)
 

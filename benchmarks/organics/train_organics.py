@@ -1,9 +1,9 @@
 """One stage of the training of the general model, by the command that users have.
 
 Stage 1: the molecules of H, C, N and O in molecules.smi, four thermal copies each at every level
-(850 K of the model Hessian, which is about 500 K of dynamics), no dynamics.  Every further stage
-goes on from the weights of the one before, with a seed of its own.  What the stages gave is in
-organics.md beside this file.
+(asked for hotter than 500 K, since harmonic copies spread less than dynamics does), no dynamics.
+Every further stage goes on from the weights of the one before, with a seed of its own.  What the
+stages gave is in organics.md beside this file.
 
     python benchmarks/organics/train_organics.py -o stage-1 --minutes 36 --seed 1
     python benchmarks/organics/train_organics.py -o stage-2 --minutes 150 --seed 2 \\

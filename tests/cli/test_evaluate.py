@@ -13,6 +13,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from pyscf import lib
 
@@ -25,7 +26,7 @@ from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.reference import accuracy
 from ase_srdft.reference.accuracy import average, frame_errors
 from tests.reference.test_accuracy import COLUMNS
-from tests.tools.small_models import small_model, water
+from tests.tools.small_models import potential_model, small_model, water
 
 
 @pytest.fixture(scope="module")
@@ -434,3 +435,18 @@ def test_an_encoding_without_our_characters(folder, monkeypatch):
     shown = content.getvalue().decode("ascii")
     assert " uEh\n" in shown
     assert " meV/A\n" in shown
+
+
+def test_a_charge_of_zero_is_a_charge(tmp_path, capsys, monkeypatch):
+    """A level-free model takes each frame's own charge, unless one is named for all."""
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "free.srdft", potential_model((1, 8), scale=0.0), {})
+    ion = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+    ion.info["charge"] = -1
+    ase.io.write("ion.xyz", ion)
+    words = ["free.srdft", "ion.xyz", "--no-forces", "--grid-level", "0"]
+    assert main(words) == 0
+    assert "bracket holds the SCF energy" in capsys.readouterr().out
+    assert main([*words, "--charge", "-1"]) == 0
+    assert main([*words, "--charge", "0"]) == 2
+    assert "charge=0, but info['charge'] is -1" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from ase_srdft.models.model_file import save_model
 from ase_srdft.training.build import initial_model
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.trainer import Trainer
+from ase_srdft.training.validation_set import which_are_held_out
 from tests.tools.small_models import potential_model, small_model
 from tests.tools.small_training import events_of, small_config
 
@@ -116,3 +117,10 @@ def test_a_fock_model_does_not_learn_elements(tmp_path):
     config = without_model_config(start_from=str(path), model="fock", levels=())
     with pytest.raises(BadInput, match="does not know C"):
         initial_model(config, Dataset.of([molecule("CH4")]))
+
+
+def test_of_many_frames_of_many_molecules_no_more_than_half_are_held_out():
+    assert len(which_are_held_out(range(5), 4)) == 2
+    held = which_are_held_out([0, 0, 1, 1, 2, 2, 3, 3], 3)
+    assert len(held) == 3
+    assert set(held) < {1, 3, 5, 7}  # the last ones of their molecules

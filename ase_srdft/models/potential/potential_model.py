@@ -21,7 +21,6 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.fitted_density import potential_matrix
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.prepared_geometry import Geometry
-from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel, register
 from ase_srdft.models.layers.atom_graph import build_graph
 from ase_srdft.models.layers.atom_head import AtomHead
@@ -212,9 +211,5 @@ class PotentialModel(ElectronicStateModel):
 
     def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
         """States of several batches in one evaluation of the network."""
-        states = []
-        for geometry, fock in zip(geometries, self.hamiltonian(geometries), strict=True):
-            fock = geometry.orthogonal(fock)
-            projector, energies, vectors = occupied_projector(fock, geometry.molecule.nocc)
-            states.append(ElectronicState.of(geometry, projector, vectors, energies))
-        return states
+        every = zip(geometries, self.hamiltonian(geometries), strict=True)
+        return [ElectronicState.aufbau(geometry, fock) for geometry, fock in every]
