@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _LONGEST_SECONDS = 1e6
+#: For gloo's threads to drop what they hold, which takes them microseconds.
+_DROPPING_SECONDS = 0.1
 #: Set by torchrun for each of its processes.
 _VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -94,6 +97,9 @@ class Ranks:
         """Leave the others."""
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
+            # a thread of gloo's drops its last tensor after the others have been told that all is
+            # done, and needs Python's lock for it: at the end of the interpreter that would abort
+            time.sleep(_DROPPING_SECONDS)
 
     @property
     def is_lead(self) -> bool:
