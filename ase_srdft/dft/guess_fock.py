@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ase_srdft.dft.coulomb import coulomb_matrix
+from ase_srdft.dft.exact_exchange import exchange_matrix
 from ase_srdft.dft.fitted_density import fitted_densities
 from ase_srdft.dft.fock_matrix import fock_matrix
 from ase_srdft.dft.integrals.provider import Integrals
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.projector import occupied_projector
-from ase_srdft.dft.xc.quadrature import Quadrature
+from ase_srdft.dft.xc.quadrature import Quadrature, xc_potential
 
 __all__ = [
     "DAMPING",
@@ -24,8 +26,11 @@ __all__ = [
     "minimal_density_matrix",
 ]
 
-#: How far the guess ``roothaan`` goes (``benchmarks/guess_choice.py`` compares others).
+#: How far the guesses ``companion`` and ``roothaan`` go (``benchmarks/guess_choice.py`` compares
+#: others).
 DAMPING = 0.3
+#: Share of the change of J that is left when the change of V_xc, of other sign, is left out.
+_SCREENED = 0.75
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,9 +39,9 @@ class Guess:
 
     Attributes:
         fock: F_guess(R) (Hartree).
-        step: F[P0] - F0, the undamped Roothaan step (Hartree); None but for ``roothaan``.
-        density_matrices: what it was made of: the superposed atoms' (``minao`` and ``roothaan``),
-            then P0 (``roothaan``).
+        step: F[P0] - F0, the undamped Roothaan step (Hartree), or what takes its place
+            (``companion``); None where there is none.
+        density_matrices: what it was made of: the superposed atoms', then P0 (not ``minao``).
     """
 
     fock: Float[Tensor, "batch nao nao"]
@@ -72,6 +77,8 @@ def guess_fock(
 ) -> Guess:
     """F_guess(R).
 
+    ``companion``: the same as ``roothaan`` without exact exchange; with it see
+    :func:`_companion_guess`.
     ``roothaan``: one damped Roothaan step from ``minao``, F0 + 0.3 (F[P0] - F0).
     ``minao``: the Fock matrix F0 of the superposed atomic densities, at the level of theory.
     ``sap``: h plus superposed atomic potentials (Lehtola 2019), no quadrature.
@@ -80,7 +87,7 @@ def guess_fock(
     Args:
         molecule: names the guess.
         integrals: at the nuclei.
-        quadrature: for ``roothaan`` and ``minao``, otherwise not needed.
+        quadrature: not needed for ``sap`` and ``core``.
         orthogonaliser: X = S^(-1/2).
     """
     core = integrals.core_hamiltonian
@@ -91,6 +98,8 @@ def guess_fock(
         return Guess(fock=core + integrals.guess_potential)
     assert quadrature is not None
     atoms = minimal_density_matrix(molecule, integrals)
+    if molecule.guess == "companion" and quadrature.functional.exact_exchange > 0:
+        return _companion_guess(molecule, integrals, quadrature, orthogonaliser, atoms)
     fock = fock_matrix(integrals, quadrature, atoms)
     if molecule.guess == "minao":
         return Guess(fock=fock, density_matrices=(atoms,))
@@ -98,6 +107,39 @@ def guess_fock(
     # how the electrons answer to a Fock matrix
     step = fock_matrix(integrals, quadrature, aufbau) - fock
     return Guess(fock=fock + DAMPING * step, step=step, density_matrices=(atoms, aufbau))
+
+
+def _companion_guess(
+    molecule: Molecule,
+    integrals: Integrals,
+    quadrature: Quadrature,
+    orthogonaliser: Float[Tensor, "batch nao nao"],
+    atoms: Float[Tensor, "batch nao nao"],
+) -> Guess:
+    """A damped step with one matrix of exact exchange, and that of a good density.
+
+    What exact exchange is off by, no potential of a density can mend; and what another functional
+    is off by, one can.  So densities are made with the local companion of the functional
+    (`Functional.companion`), V_c, until there is one worth the exchange:
+
+        F0 = h + J[P_atoms] + V_c[P_atoms],  P0 = aufbau(F0),  P = P_atoms + 0.3 (P0 - P_atoms)
+        P1 = aufbau(F0 + 0.75 J[P - P_atoms])
+        F_guess = h + J[P] + V_xc[P] - a/2 K[P1]
+
+    ``benchmarks/guess_for_hybrids.py`` measures how near a potential comes from there.
+    """
+    core, functional = integrals.core_hamiltonian, quadrature.functional
+    companion = replace(quadrature, functional=functional.companion)
+    coulomb_of_atoms = coulomb_matrix(integrals, atoms)
+    fock = core + coulomb_of_atoms + xc_potential(companion, atoms)
+    aufbau = aufbau_density_matrix(molecule, orthogonaliser, fock)
+    damped = atoms + DAMPING * (aufbau - atoms)
+    coulomb = coulomb_matrix(integrals, damped)
+    screened = fock + _SCREENED * (coulomb - coulomb_of_atoms)
+    near = aufbau_density_matrix(molecule, orthogonaliser, screened)
+    guess = core + coulomb + xc_potential(quadrature, damped)
+    guess = guess - 0.5 * functional.exact_exchange * exchange_matrix(integrals, near)
+    return Guess(fock=guess, step=(guess - fock) / DAMPING, density_matrices=(atoms, aufbau))
 
 
 def guess_changes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ase_srdft.common.errors import BadInput
 
@@ -17,53 +17,71 @@ class Functional:
         terms: (name in `ase_srdft.dft.xc.functionals.TERMS`, weight) pairs.
         exact_exchange: fraction a of exact exchange.
         needs_gradient: whether any term depends on the density gradient.
-        pyscf_name: the same functional in PySCF's words, for the reference SCF.
     """
 
     terms: tuple[tuple[str, float], ...]
     exact_exchange: float
     needs_gradient: bool
-    pyscf_name: str
+
+    @property
+    def pyscf_name(self) -> str:
+        """The same functional in PySCF's words, for the reference SCF."""
+        parts: dict[bool, list[str]] = {True: [], False: []}  # whether it is exchange
+        for name, weight in self.terms:
+            word = name.removesuffix("_x").removesuffix("_c")
+            parts[name in _EXCHANGES].append(f"{weight}*{word}")
+        if self.exact_exchange > 0:
+            parts[True].append(f"{self.exact_exchange}*hf")
+        return ",".join("+".join(parts[of_exchange]) for of_exchange in (True, False))
+
+    @property
+    def companion(self) -> Functional:
+        """The functional with density-functional exchange in the place of exact exchange.
+
+        The exchange of its own that knows the gradient takes it over, or Slater's.
+        """
+        if self.exact_exchange == 0:
+            return self
+        names = [name for name, _ in self.terms]
+        heir = next(name for name in _EXCHANGES if name in names)
+        terms = tuple((n, w + self.exact_exchange * (n == heir)) for n, w in self.terms)
+        return replace(self, terms=terms, exact_exchange=0.0)
 
 
+#: Terms that are exchange alone, the better first.
+_EXCHANGES = ("pbe_x", "b88", "slater")
 FUNCTIONALS: dict[str, Functional] = {
     "LDA": Functional(
         terms=(("slater", 1.0), ("vwn5", 1.0)),
         exact_exchange=0.0,
         needs_gradient=False,
-        pyscf_name="slater,vwn5",
     ),
     "PBE": Functional(
         terms=(("pbe_x", 1.0), ("pbe_c", 1.0)),
         exact_exchange=0.0,
         needs_gradient=True,
-        pyscf_name="pbe,pbe",
     ),
     "BLYP": Functional(
         terms=(("b88", 1.0), ("lyp", 1.0)),
         exact_exchange=0.0,
         needs_gradient=True,
-        pyscf_name="b88,lyp",
     ),
     "PBE0": Functional(
         terms=(("pbe_x", 0.75), ("pbe_c", 1.0)),
         exact_exchange=0.25,
         needs_gradient=True,
-        pyscf_name="0.25*hf+0.75*pbe,pbe",
     ),
     # VWN fitted to the RPA ("VWN3" of Gaussian): what Gaussian, libxc and PySCF >= 2.3 call B3LYP.
     "B3LYP": Functional(
         terms=(("slater", 0.08), ("b88", 0.72), ("lyp", 0.81), ("vwn_rpa", 0.19)),
         exact_exchange=0.20,
         needs_gradient=True,
-        pyscf_name="0.2*hf+0.08*slater+0.72*b88,0.81*lyp+0.19*vwn_rpa",
     ),
     # VWN fitted to quantum Monte Carlo ("VWN5"): what ORCA and Turbomole call B3LYP.
     "B3LYP5": Functional(
         terms=(("slater", 0.08), ("b88", 0.72), ("lyp", 0.81), ("vwn5", 0.19)),
         exact_exchange=0.20,
         needs_gradient=True,
-        pyscf_name="0.2*hf+0.08*slater+0.72*b88,0.81*lyp+0.19*vwn5",
     ),
 }
 _ALIASES = {"SVWN": "LDA", "SVWN5": "LDA", "PBEPBE": "PBE", "PBE1PBE": "PBE0", "B3LYPG": "B3LYP"}

@@ -22,7 +22,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 __all__ = ["GUESSES", "HEAVIEST_ELEMENT", "Molecule", "check_guess"]
 
 #: The guesses of :mod:`ase_srdft.dft.guess_fock`.
-GUESSES = ("roothaan", "minao", "sap", "core")
+GUESSES = ("companion", "roothaan", "minao", "sap", "core")
 #: Krypton: all-electron bases reach so far.
 HEAVIEST_ELEMENT = 36
 
@@ -53,7 +53,7 @@ class Molecule:
 
     numbers: tuple[int, ...]
     level: LevelOfTheory
-    guess: str = "roothaan"
+    guess: str = "companion"
     potential_basis: str | None = None
 
     def __post_init__(self) -> None:

@@ -60,6 +60,8 @@ def _model_to_start_from(config: TrainingConfig, dataset: Dataset) -> Electronic
     assert config.start_from is not None
     model = load_model(model_path(Path(config.start_from).expanduser())).model
     wanted = config.model_config
+    if model.level_free and wanted.get("guess", model.guess) != model.guess:
+        model = _with_guess(model, wanted["guess"])
     own = {name: value for name, value in asdict(model.config).items() if name in wanted}
     if (config.model, wanted) != (model.family, own):
         raise BadInput(
@@ -72,6 +74,24 @@ def _model_to_start_from(config: TrainingConfig, dataset: Dataset) -> Electronic
         with seeded(config.seed):
             model = model.with_elements(tuple(unknown.union(model.elements)))
     return model
+
+
+def _with_guess(model: ElectronicStateModel, guess: str) -> ElectronicStateModel:
+    """The same weights, to go on from another guess.
+
+    Raises:
+        BadInput: no guess of the family's, or one that has other things to read.
+    """
+    settings = asdict(model.config) | {"guess": guess}
+    other = build_model(model.family, model.level, model.elements, settings)
+    try:
+        other.load_state_dict(model.state_dict())
+    except RuntimeError as err:
+        raise BadInput(
+            f"guess {guess!r} has other things to read than the {model.guess!r} that the weights "
+            f"were trained with: use {model.guess!r}, or train a fresh model"
+        ) from err
+    return other.double()
 
 
 def build_parts(

@@ -35,7 +35,7 @@ def in_pyscf(geometry):
 
 
 def test_no_guess_is_another_by_a_second_name():
-    focks = [prepared("H2O", guess=guess, grid_level=0).guess_fock for guess in GUESSES]
+    focks = [prepared("H2O", guess=guess, grid_level=0, xc="B3LYP").guess_fock for guess in GUESSES]
     for first, second in itertools.combinations(focks, 2):
         assert float((first - second).abs().max()) > 1e-3
 
@@ -70,6 +70,48 @@ def test_roothaan_is_a_damped_step_from_minao(level):
     np.testing.assert_allclose(guess.fock[0], start + 0.3 * step, rtol=0, atol=1e-8)
 
 
+def test_without_exact_exchange_the_companion_is_roothaan():
+    companion, roothaan = (
+        on_the_levels_grid(prepared("H2CO", guess=guess, grid_level=0))
+        for guess in ("companion", "roothaan")
+    )
+    assert torch.equal(companion.fock, roothaan.fock)
+    assert torch.equal(companion.step, roothaan.step)
+
+
+@pytest.mark.parametrize(
+    ("level", "companion"),
+    [
+        ({"xc": "B3LYP"}, "0.08*slater+0.92*b88,0.81*lyp+0.19*vwn_rpa"),
+        ({"xc": "PBE0", "density_fitting": False}, "pbe,pbe"),
+        ({"xc": "PBE0", "basis": "def2-tzvp"}, "pbe,pbe"),
+    ],
+    ids=["B3LYP", "exact PBE0", "f functions"],
+)
+def test_companion_takes_the_exchange_of_a_companions_density(level, companion):
+    geometry = prepared("H2CO", guess="companion", grid_level=0, **level)
+    scf, local = in_pyscf(geometry), in_pyscf(geometry)
+    local.xc = companion
+
+    def aufbau(fock):
+        levels, orbitals = scf.eig(fock, scf.get_ovlp())
+        return scf.make_rdm1(orbitals, scf.get_occ(levels, orbitals))
+
+    atoms = hf.init_guess_by_minao(scf.mol)
+    start = local.get_fock(dm=atoms)
+    first = aufbau(start)
+    damped = 0.7 * atoms + 0.3 * first
+    change = local.get_j(dm=damped) - local.get_j(dm=atoms)
+    near = aufbau(start + 0.75 * change)
+    fraction = scf._numint.rsh_and_hybrid_coeff(scf.xc)[2]
+    own = scf.get_fock(dm=damped) + 0.5 * fraction * (scf.get_k(dm=damped) - scf.get_k(dm=near))
+    guess = on_the_levels_grid(geometry)
+    np.testing.assert_allclose(guess.fock[0], own, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(guess.step[0], (own - start) / 0.3, rtol=0, atol=1e-7)
+    for found, expected in zip(guess.density_matrices, (atoms, first), strict=True):
+        np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-8)
+
+
 def test_the_guess_is_the_same_whatever_the_grid_of_the_energy():
     molecule, positions = system("H2CO", guess="roothaan", grid_level=0)
     coarse, zero, one = (prepare(molecule, positions, level) for level in (COARSE_GRID, None, 1))
@@ -98,7 +140,7 @@ def test_core_is_the_core():
     np.testing.assert_allclose(geometry.guess_fock[0], in_pyscf(geometry).get_hcore(), atol=1e-11)
 
 
-@pytest.mark.parametrize("guess", ["roothaan", "minao", "sap"])
+@pytest.mark.parametrize("guess", ["companion", "roothaan", "minao", "sap"])
 def test_guess_is_nearer_to_the_scf_than_the_core(guess):
     def error(name):
         geometry = prepared("H2O", guess=name, grid_level=0)
@@ -110,7 +152,7 @@ def test_guess_is_nearer_to_the_scf_than_the_core(guess):
 
 
 @pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
-@pytest.mark.parametrize("guess", ["roothaan", "minao", "sap", "core"])
+@pytest.mark.parametrize("guess", ["companion", "roothaan", "minao", "sap", "core"])
 def test_guess_by_the_nuclei(guess, level):
     molecule, positions = system("H2O", guess=guess, grid_level=0, **level)
     shape = (1, molecule.nao, molecule.nao)

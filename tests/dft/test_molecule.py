@@ -51,7 +51,7 @@ def test_minimal_atoms_are_neutral(symbols):
         (
             "H H",
             {"guess": "huckel"},
-            "unknown guess 'huckel': use one of roothaan, minao, sap, core",
+            "unknown guess 'huckel': use one of companion, roothaan, minao, sap, core",
         ),
         ("H H", {"basis": "6-31z"}, "no basis '6-31z' for H"),
         ("Br H", {"basis": "6-31g"}, "no basis '6-31g' for Br"),

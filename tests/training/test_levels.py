@@ -98,6 +98,23 @@ def test_it_goes_on_from_the_weights_of_another(tmp_path):
     assert len(events) == 3
 
 
+def test_weights_go_on_from_another_guess_that_reads_as_much(tmp_path):
+    path = tmp_path / "start.srdft"
+    start = potential_model((1, 8), features=8, layers=1, guess="roothaan")
+    save_model(path, start, {})
+    dataset = Dataset.of([molecule("H2O")])
+    config = replace(
+        without_model_config(start_from=str(path)), model_config={"guess": "companion"}
+    )
+    model = initial_model(config, dataset)
+    assert (model.guess, model.config.guess) == ("companion", "companion")
+    for name, weights in start.float().state_dict().items():
+        torch.testing.assert_close(model.float().state_dict()[name], weights)
+    config = replace(config, model_config={"guess": "minao"})
+    with pytest.raises(BadInput, match="'minao' has other things to read"):
+        initial_model(config, dataset)
+
+
 def test_weights_of_another_family_or_size_are_refused(tmp_path):
     path = tmp_path / "start.srdft"
     save_model(path, small_model((1, 8)), {})

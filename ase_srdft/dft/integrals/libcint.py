@@ -58,7 +58,7 @@ class LibcintProvider:
             "overlap": (self._overlap, self._pull_overlap),
             "core_hamiltonian": (self._core_hamiltonian, self._pull_core_hamiltonian),
         }
-        if guess in ("roothaan", "minao"):
+        if guess in ("companion", "roothaan", "minao"):
             shells = {n: minimal_basis(n).shells for n in kinds}
             self._minimal = Centres(numbers, shells)
             self._with_minimal = JointTables(self._orbitals, self._minimal)

@@ -45,7 +45,8 @@ class Integrals:
     Attributes:
         overlap: S.
         core_hamiltonian: h = T + V_ne (Hartree).
-        guess_overlap: S between the basis and the minimal basis (``minao``, ``roothaan``).
+        guess_overlap: S between the basis and the minimal basis (``companion``,
+            ``roothaan``, ``minao``).
         guess_potential: superposition of atomic potentials (guess ``sap``, Hartree).
         three_center: (mu nu | Q), mu >= nu packed by rows (Hartree).
         metric: (Q | Q'); None where nothing is to be differentiated.

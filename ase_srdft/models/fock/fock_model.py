@@ -47,7 +47,8 @@ class FockConfig:
         layers: interaction layers.
         cutoff_bohr: range of messages and blocks (Bohr).
         nradial: radial basis functions.
-        guess: guess Fock matrix (``roothaan``, ``minao``, ``sap``, ``core``).
+        guess: guess Fock matrix (``companion``, ``roothaan``, ``minao``, ``sap``,
+            ``core``).
         reads_guess: whether the guess's matrices are part of the network's input.
         correction_basis: ``orthonormal`` (Loewdin) or ``atomic``.
     """
@@ -56,7 +57,7 @@ class FockConfig:
     layers: int = 3
     cutoff_bohr: float = 12.0
     nradial: int = 24
-    guess: str = "roothaan"
+    guess: str = "companion"
     reads_guess: bool = True
     correction_basis: str = "orthonormal"
 

@@ -18,15 +18,15 @@ _FOCK_SCALE, _CHANGE_SCALE = 0.3, 3.0
 
 def nguess_matrices(guess: str) -> int:
     """How many matrices :func:`guess_matrices` gives."""
-    return {"roothaan": 4, "minao": 3, "sap": 2, "core": 2}[guess]
+    return {"companion": 4, "roothaan": 4, "minao": 3, "sap": 2, "core": 2}[guess]
 
 
 def guess_matrices(geometry: Geometry) -> Float[Tensor, "batch nmatrices nao nao"]:
     """Matrices of the guess, each of order one; differentiable in the nuclei.
 
     In this order: the guess Fock matrix; the occupied projector of its aufbau state; the
-    difference of that state's density matrix from the superposed atoms' (``minao`` and
-    ``roothaan``); the Roothaan step F[P0] - F0 (``roothaan``).
+    difference of that state's density matrix from the superposed atoms' (not ``sap`` and ``core``);
+    the Roothaan step F[P0] - F0, or what takes its place (``companion`` and ``roothaan``).
     """
     fock = geometry.orthogonal(geometry.guess_fock)
     projector, _, _ = occupied_projector(fock, geometry.molecule.nocc)

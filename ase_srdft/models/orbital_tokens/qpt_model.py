@@ -41,7 +41,8 @@ class QptConfig(OrbitalNetworkConfig):
     """Configuration of the QPT family.
 
     Attributes:
-        guess: guess Fock matrix (``roothaan``, ``minao``, ``sap``, ``core``).
+        guess: guess Fock matrix (``companion``, ``roothaan``, ``minao``, ``sap``,
+            ``core``).
         iterations: k, Fock builds after the transformer; not negative.
         mixing: m, the share of what is new, above 0 and 1 at most.  Some molecules bear more than
             0.3; from 0.35 on the iterations in malonaldehyde and uracil lead away

@@ -38,7 +38,7 @@ __all__ = ["PotentialConfig", "PotentialModel"]
 #: Brings what is read to order one.
 _READING_SCALE = 3.0
 #: Densities that each guess is made of, so many changes are read.
-_NCHANGES = {"minao": 1, "roothaan": 2}
+_NCHANGES = {"companion": 2, "roothaan": 2, "minao": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +50,19 @@ class PotentialConfig:
         layers: interaction layers.
         cutoff_bohr: range of messages (Bohr).
         nradial: radial basis functions.
-        guess: guess Fock matrix, ``roothaan`` or ``minao``.
+        guess: guess Fock matrix, ``companion``, ``roothaan`` or ``minao``.
     """
 
     features: int = 64
     layers: int = 3
     cutoff_bohr: float = 12.0
     nradial: int = 24
-    guess: str = "roothaan"
+    guess: str = "companion"
 
     def __post_init__(self) -> None:
         if self.guess not in _NCHANGES:
             raise BadInput(
-                f"guess {self.guess!r}: the family 'potential' starts from {' or '.join(_NCHANGES)}"
+                f"guess {self.guess!r}: the family 'potential' starts from {', '.join(_NCHANGES)}"
             )
         require_positive(self, "features", "layers", "cutoff_bohr")
         require_at_least(2, self, "nradial")  # which have a width
