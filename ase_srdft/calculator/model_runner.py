@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.calculator import CalculationFailed, InputError, SCFError
 from torch import Tensor
 
 from ase_srdft.calculator.answer_memory import Answer, AnswerMemory, Key
 from ase_srdft.calculator.parameters import as_ase_error, own_copy
 from ase_srdft.common.devices import torch_device
-from ase_srdft.common.errors import BadInput, DegenerateState
+from ase_srdft.common.errors import (
+    BadInput,
+    DegenerateState,
+    ReferenceNotConverged,
+    UncertainAnswer,
+)
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded, undisturbed
 from ase_srdft.common.units import (
@@ -30,10 +35,15 @@ from ase_srdft.dft.dipole_moment import dipole_moment
 from ase_srdft.dft.kernels.library import threads as kernel_threads
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.models.certified_single_point import (
+    Promise,
+    certified_single_point,
+    open_certified_single_point,
+)
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
 from ase_srdft.models.model_file import build_model
-from ase_srdft.models.open_single_point import open_single_point
+from ase_srdft.models.open_single_point import OpenSinglePoint, open_single_point
 from ase_srdft.models.single_point import molecule_of, single_point
 from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
 from ase_srdft.parallel.thread_map import ThreadMap
@@ -63,12 +73,20 @@ class ModelRunner:
         model: double precision.
         device: where it goes.
         nthreads: for geometries first, and for the kernels where there are fewer of those.
+        promise: what answers are to keep; None for the model's state as it is.
+        on_uncertain: of ``ON_UNCERTAIN``, what to do where the model's state does not keep it.
     """
 
     def __init__(
-        self, model: ElectronicStateModel, device: torch.device, nthreads: int = 1
+        self,
+        model: ElectronicStateModel,
+        device: torch.device,
+        nthreads: int = 1,
+        promise: Promise | None = None,
+        on_uncertain: str = "correct",
     ) -> None:
         self.model = model.to(device)
+        self.promise, self.on_uncertain = promise, on_uncertain
         self.device = device
         self.threads = ThreadMap(nthreads)
         self.memory = AnswerMemory()
@@ -81,7 +99,8 @@ class ModelRunner:
         own = self.model
         weights = {name: tensor.cpu().clone() for name, tensor in own.state_dict().items()}
         blueprint = (own.family, own.default_level, own.elements, asdict(own.config))
-        rest = (own.level, str(self.device), self.threads.nthreads)
+        kept = (self.promise, self.on_uncertain)
+        rest = (own.level, str(self.device), self.threads.nthreads, *kept)
         return _restored, (blueprint, weights, *rest)
 
     def fits(self, model: ElectronicStateModel) -> bool:
@@ -119,8 +138,9 @@ class ModelRunner:
         with self._failing(), kernel_threads(self.threads.share(1)):
             if kept is None:
                 graph = forces or self.memory.keeps_graphs
-                kept = open_single_point(*self._asked([nuclei]), graph)
+                kept = self._opened(*self._asked([nuclei]), graph)
             evaluation = kept.with_forces() if forces else kept.result
+        self._check(evaluation)
         (answer,) = _answers([atoms], evaluation)
         if evaluation.degeneracy(0) is None:
             self.memory.keep(key, answer, None if forces or not kept.has_graph else kept)
@@ -183,11 +203,44 @@ class ModelRunner:
 
         def work(piece: slice) -> SinglePointResult:
             with kernel_threads(self.threads.share(len(pieces))):
-                return single_point(model, molecule, positions[piece], forces)
+                if self._corrects is None:
+                    return single_point(model, molecule, positions[piece], forces)
+                return certified_single_point(
+                    model, molecule, positions[piece], self._corrects, forces
+                )
 
         with self._failing():
             evaluation = concatenate_single_points(self.threads.map(work, pieces))
+        self._check(evaluation)
         return _answers(images, evaluation)
+
+    @property
+    def _corrects(self) -> Promise | None:
+        """The promise that states are corrected to keep."""
+        return self.promise if self.on_uncertain == "correct" else None
+
+    def _opened(
+        self, model: ElectronicStateModel, molecule: Molecule, positions: Tensor, graph: bool
+    ) -> OpenSinglePoint:
+        if self._corrects is None:
+            return open_single_point(model, molecule, positions, graph)
+        return open_certified_single_point(model, molecule, positions, self._corrects, graph)
+
+    def _check(self, evaluation: SinglePointResult) -> None:
+        """Say, or refuse, that a state does not keep the promise."""
+        if self.promise is None or self.on_uncertain == "correct":
+            return
+        width = EV_PER_HARTREE * float(evaluation.bracket.width.max())
+        allowed = EV_PER_HARTREE * self.promise.error
+        if width <= allowed:
+            return
+        message = (
+            f"the energy of {evaluation.geometry.molecule.formula} may be {width:.2g} eV above the "
+            f"SCF, more than max_error={allowed:.2g} eV: on_uncertain='correct' corrects it"
+        )
+        if self.on_uncertain == "raise":
+            raise CalculationFailed(message)
+        warnings.warn(message, UncertainAnswer, stacklevel=2)
 
     def _asked(self, nuclei: Sequence[Nuclei]) -> tuple[ElectronicStateModel, Molecule, Tensor]:
         """Whom to ask, about which molecule, and where its nuclei are (Bohr)."""
@@ -201,6 +254,8 @@ class ModelRunner:
         """Turn what can go wrong in an evaluation into ASE's error."""
         try:
             yield
+        except ReferenceNotConverged as err:
+            raise SCFError(str(err)) from err
         except (BadInput, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
             raise CalculationFailed(str(err)) from err
 
@@ -223,12 +278,12 @@ def _restored(
     weights: dict[str, Tensor],
     level: LevelOfTheory,
     device: str,
-    nthreads: int,
+    *settings: Any,
 ) -> ModelRunner:
     with seeded():
         model = own_copy(build_model(*blueprint))
     model.load_state_dict(weights)
-    return ModelRunner(model.at_level(level), torch_device(device), nthreads)
+    return ModelRunner(model.at_level(level), torch_device(device), *settings)
 
 
 def _key(atoms: Atoms, nuclei: Nuclei) -> Key:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.calculator import CalculationFailed, InputError, SCFError
 
-from ase_srdft.common.errors import BadGeometry, BadInput
+from ase_srdft.common.errors import BadGeometry, BadInput, ReferenceNotConverged
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded
 from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -21,6 +21,7 @@ from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.shipped_models import model_path
 
 __all__ = [
+    "ON_UNCERTAIN",
     "as_ase_error",
     "at_requested_level",
     "check_nuclei",
@@ -31,6 +32,8 @@ __all__ = [
     "plain_parameters",
 ]
 
+#: What to do where a model's state is further from the SCF than it may be.
+ON_UNCERTAIN = ("correct", "warn", "raise")
 _LEVEL_PARAMETERS = ("xc", "basis", "density_fitting", "grid_level")
 _IN_MEMORY = " model in memory>"
 _AT_LEAST_ONE = "a whole number of at least 1"
@@ -41,6 +44,8 @@ def as_ase_error() -> Iterator[None]:
     """Turn our errors for bad geometries and other bad input into ASE's."""
     try:
         yield
+    except ReferenceNotConverged as err:
+        raise SCFError(str(err)) from err
     except BadGeometry as err:
         raise CalculationFailed(str(err)) from err
     except BadInput as err:
@@ -57,7 +62,7 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
 
     Raises:
         InputError: a name that is not known, a charge, a multiplicity or a number of threads
-            that is no whole number, no threads, or an open shell.
+            that is no whole number, no threads, an open shell, or a promise that is none.
     """
     unknown = sorted(set(parameters) - set(known))
     if unknown:
@@ -70,20 +75,49 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
         plain["model"] = str(model)
     if "device" in plain:
         plain["device"] = str(plain["device"])
+    _check_state(plain)
+    _check_work(plain)
+    _check_promise(plain)
+    return plain
+
+
+def _check_state(plain: dict[str, Any]) -> None:
     for name in ("charge", "multiplicity"):
         if plain.get(name) is not None:
             plain[name] = _whole(
                 name, plain[name], "a whole number, or None for what the atoms say"
             )
-    if "threads" in plain:
-        plain["threads"] = _whole("threads", plain["threads"], _AT_LEAST_ONE)
-        if plain["threads"] < 1:
-            raise InputError(f"threads {plain['threads']}: use {_AT_LEAST_ONE}")
     if plain.get("multiplicity") not in (None, 1):
         raise InputError(
             f"multiplicity {plain['multiplicity']}: closed shells only, so use 1 or None"
         )
-    return plain
+
+
+def _check_work(plain: dict[str, Any]) -> None:
+    if "threads" in plain:
+        plain["threads"] = _whole("threads", plain["threads"], _AT_LEAST_ONE)
+        if plain["threads"] < 1:
+            raise InputError(f"threads {plain['threads']}: use {_AT_LEAST_ONE}")
+
+
+def _check_promise(plain: dict[str, Any]) -> None:
+    for name in ("max_error", "max_force_error"):
+        if name in plain and (plain[name] is not None or name == "max_force_error"):
+            plain[name] = _positive(name, plain[name])
+    if plain.get("on_uncertain", ON_UNCERTAIN[0]) not in ON_UNCERTAIN:
+        raise InputError(
+            f"on_uncertain {plain['on_uncertain']!r}: use one of {', '.join(ON_UNCERTAIN)}"
+        )
+
+
+def _positive(name: str, value: Any) -> float:
+    try:
+        if 0.0 < float(value) < float("inf"):
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    unless = ", or None for the model's state as it is" if name == "max_error" else ""
+    raise InputError(f"{name} {value!r}: use a number above zero{unless}")
 
 
 def _whole(name: str, value: Any, instead: str) -> int:

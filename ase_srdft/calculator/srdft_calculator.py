@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
 
 from ase_srdft.calculator.answer_memory import Answer
+from ase_srdft.calculator.certificate import Certificate
 from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
 from ase_srdft.calculator.model_runner import ModelRunner, naming
 from ase_srdft.calculator.parameters import (
@@ -30,6 +31,8 @@ from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
+from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
+from ase_srdft.models.certified_single_point import Promise
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure
 
@@ -37,18 +40,24 @@ __all__ = ["SRDFTCalculator"]
 
 
 class SRDFTCalculator(ElectronicOutputs, Calculator):
-    """Kohn-Sham energies and forces from a model of the electronic state, without an SCF.
+    """Kohn-Sham energies and forces that begin with a model of the electronic state.
 
-    The model gives occupied orbitals for the nuclei, and the Kohn-Sham functional of the model's
-    level of theory gives their energy, which is never below the SCF energy.  Forces are the full
-    derivative of this energy, so they conserve it.
+    The model gives occupied orbitals for the nuclei, and the Kohn-Sham functional their energy,
+    which is never below the SCF energy, and a bracket around that.  The state is corrected until
+    the bracket is narrower than ``max_error`` and the forces' error below ``max_force_error``,
+    which takes two Fock matrices of the level's grid where the model is good, and some more where
+    it is not, or there is none; where that fails, PySCF's SCF takes over.  So the answers are
+    those of the SCF whatever the model; what it decides is how fast they come.  `certificate`
+    tells how each came about.
 
     >>> from ase.build import molecule
     >>> atoms = molecule("H2O")
-    >>> atoms.calc = SRDFTCalculator(xc="PBE", basis="sto-3g")  # untrained: see ``model``
+    >>> atoms.calc = SRDFTCalculator(xc="PBE", basis="sto-3g")
     >>> energy = atoms.get_potential_energy()  # eV
     >>> lower, upper = atoms.calc.energy_bracket
-    >>> lower < energy == upper
+    >>> lower <= energy == upper
+    True
+    >>> atoms.calc.certificate.error < 1e-3
     True
 
     =============================  ===========================================================
@@ -59,6 +68,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     ``dipole``                     e·Å, towards the positive charge; of a charged molecule
                                    about the centre of mass
     ``energy_bracket``             eV, `energy_bracket`
+    ``certificate``                eV and eV/Å, `certificate`; parts of it go to ``atoms.info``
     ``electronic_state``           Hartree and Bohr, `electronic_state`
     eigenvalues and so on          eV, by ASE's ``get_eigenvalues``, ``get_occupation_numbers``,
                                    ``get_fermi_level`` and ``get_homo_lumo``
@@ -103,6 +113,13 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         grid_level: of PySCF's, any for every model (1).
         threads: of this process: `evaluate_batch` gives each some of the structures, and a
             structure alone gives each some of the kernels' work.
+        max_error: widest bracket around the SCF energy (eV).  None for the model's state as it is:
+            forces are then the full derivative of its energy, and nothing is promised.
+        max_force_error: largest estimate of the error of a component of the forces (eV/Å) of a
+            corrected state.
+        on_uncertain: what to do where the model's own bracket is wider than ``max_error``:
+            "correct" (the default) corrects every state, "warn" takes the model's state as it is
+            and warns (`ase_srdft.common.errors.UncertainAnswer`), "raise" refuses.
 
     Attributes:
         model_version: counts the changes of the model, `update_model` and ``set`` alike.
@@ -114,6 +131,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         ase.calculators.calculator.CalculationFailed: positions that are not finite, atoms closer
             than 0.3 Å, an energy that is not a number, or forces where the highest occupied and
             the lowest empty orbital are degenerate (a gap below 1e-5 Hartree): no derivative.
+        ase.calculators.calculator.SCFError: no state keeps the promise, not even PySCF's.
         ase.calculators.calculator.PropertyNotImplementedError: stress and other properties.
     """
 
@@ -128,6 +146,9 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         "density_fitting": None,
         "grid_level": None,
         "threads": 1,
+        "max_error": 1.0e-3,
+        "max_force_error": 5.0e-3,
+        "on_uncertain": "correct",
     }
 
     def __init__(
@@ -142,6 +163,9 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         density_fitting: bool | str | None = None,
         grid_level: int | None = None,
         threads: int = 1,
+        max_error: float | None = 1.0e-3,
+        max_force_error: float = 5.0e-3,
+        on_uncertain: str = "correct",
     ) -> None:
         self.model_version = 0
         self._runner: ModelRunner | None = None
@@ -157,6 +181,9 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             density_fitting=density_fitting,
             grid_level=grid_level,
             threads=threads,
+            max_error=max_error,
+            max_force_error=max_force_error,
+            on_uncertain=on_uncertain,
         )
         self.model_version = 0
 
@@ -194,7 +221,14 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         return changed
 
     def _runner_of(self, model: ElectronicStateModel, device: torch.device) -> ModelRunner:
-        return ModelRunner(model, device, self.parameters["threads"])
+        wanted = self.parameters
+        promise = None
+        if wanted["max_error"] is not None:
+            promise = Promise(
+                error=wanted["max_error"] / EV_PER_HARTREE,
+                force_error=wanted["max_force_error"] / EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+            )
+        return ModelRunner(model, device, wanted["threads"], promise, wanted["on_uncertain"])
 
     def _forget(self) -> None:
         self.results, self._state = {}, None
@@ -280,7 +314,10 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     ) -> Any:
         """A result under ASE's name; of the atoms last asked about where none are named."""
         atoms = self._present_atoms(atoms)
-        return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+        value = super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+        if atoms is not None and self._state is not None and value is not None:
+            atoms.info.update(self._certificate(self._state).key_values())
+        return value
 
     def reset(self) -> None:
         """Forget results and atoms, as if nothing had been asked."""
@@ -371,6 +408,23 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         Raises:
             PropertyNotPresent: there were none yet.
         """
+        return copy.deepcopy(self._present_state())
+
+    @property
+    def certificate(self) -> Certificate:
+        """What the answer for the atoms last asked about, where they are now, is worth.
+
+        Raises:
+            PropertyNotPresent: there were none yet.
+        """
+        return self._certificate(self._present_state())
+
+    def _certificate(self, state: ElectronicStructure) -> Certificate:
+        assert self._runner is not None
+        level = str(self._runner.model.level)
+        return Certificate.of(state, self.parameters["model"], self.model_version, level)
+
+    def _present_state(self) -> ElectronicStructure:
         atoms = self._present_atoms()
         if atoms is None or self.atoms is None:
             raise PropertyNotPresent(
@@ -379,4 +433,4 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         if self._state is None or not self.results or self.check_state(atoms):
             self.calculate(atoms, ["energy"])
         assert self._state is not None
-        return copy.deepcopy(self._state)
+        return self._state

@@ -12,6 +12,7 @@ __all__ = [
     "ReferenceNotConverged",
     "SamplingFailed",
     "StructuresLeftOut",
+    "UncertainAnswer",
     "WorkerFailed",
 ]
 
@@ -50,6 +51,10 @@ class SamplingFailed(RuntimeError):
 
 class StructuresLeftOut(UserWarning):
     """Structures of those asked for that nothing can be computed for, such as open shells."""
+
+
+class UncertainAnswer(UserWarning):
+    """An answer that is further from the SCF than was asked for."""
 
 
 class WorkerFailed(RuntimeError):

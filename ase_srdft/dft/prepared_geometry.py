@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.grid.molecular_grid import Grid
-from ase_srdft.dft.integrals.provider import AUXILIARY_SETS, Integrals
+from ase_srdft.dft.integrals.provider import Integrals
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.xc.quadrature import Quadrature
 
@@ -114,10 +114,7 @@ def _mapped(geometry: Geometry, change: Callable[[Tensor], Tensor]) -> Geometry:
 def detached(geometry: Geometry) -> Geometry:
     """The same numbers without their history, and without what only its derivatives need."""
     plain = _mapped(geometry, Tensor.detach)
-    dropped: dict[str, Any] = {
-        f"{p}{name}": None for p in AUXILIARY_SETS for name in ("metric", "cotangent_slots")
-    }
-    return replace(plain, integrals=replace(plain.integrals, **dropped))
+    return replace(plain, integrals=plain.integrals.detached())
 
 
 def concatenate(geometries: Sequence[Geometry]) -> Geometry:

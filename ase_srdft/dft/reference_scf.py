@@ -22,7 +22,7 @@ from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
 
-__all__ = ["Reference", "mean_field", "reference_scf", "scf_threads"]
+__all__ = ["Reference", "mean_field", "reference_scf", "safe_gap", "scf_threads"]
 
 #: HOMO-LUMO gap (Hartree) from which on a converged solution is taken to be stable, and what
 #: is added to it for all of exact exchange, which opens the gap but not the second derivative.
@@ -206,9 +206,19 @@ def _gap(solver: Any) -> float:
     return float(solver.mo_energy[~occupied].min(initial=np.inf) - solver.mo_energy[occupied].max())
 
 
-def _safe_gap(scf: Any) -> float:
-    _, _, exact_exchange = scf._numint.rsh_and_hybrid_coeff(scf.xc)
-    return _SAFE_GAP + _SAFE_GAP_EXCHANGE * float(exact_exchange)
+def safe_gap(exact_exchange: float, surely_near: bool = True) -> float:
+    """Gap (Hartree) from which on a converged solution is taken to be the lowest.
+
+    Args:
+        exact_exchange: fraction of it.
+        surely_near: whether the iteration began near the solution, or at a guess made of atoms.
+    """
+    gap = _SAFE_GAP + _SAFE_GAP_EXCHANGE * exact_exchange
+    return gap if surely_near else gap + _MARGIN
+
+
+def _exact_exchange(scf: Any) -> float:
+    return float(scf._numint.rsh_and_hybrid_coeff(scf.xc)[2])
 
 
 def _lowest(scf: Any, density_matrix: np.ndarray | None) -> _Solution:
@@ -220,7 +230,7 @@ def _lowest(scf: Any, density_matrix: np.ndarray | None) -> _Solution:
     safe = first.stable and first.smooth
     if density_matrix is not None:
         near = bool(energies) and energies[0] - first.energy < _NEAR
-        safe = safe and near and first.gap > _safe_gap(scf) + _MARGIN
+        safe = safe and near and first.gap > safe_gap(_exact_exchange(scf), False)
     if safe:
         return first
     for start in _other_starts(scf, density_matrix):
@@ -249,7 +259,7 @@ def _solve(scf: Any, density_matrix: np.ndarray | None) -> _Solution:
     if len(scf.mo_energy) < scf.mol.nao:  # PySCF has left some out
         return _solution(scf, stable=False, smooth=False)
     smooth = bool(scf.converged)
-    if smooth and _gap(scf) > _safe_gap(scf):
+    if smooth and _gap(scf) > safe_gap(_exact_exchange(scf)):
         return _solution(scf, stable=True, smooth=True)
     solver = scf
     if not smooth:

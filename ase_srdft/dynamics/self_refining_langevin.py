@@ -37,9 +37,10 @@ class SelfRefiningLangevin(OverdampedLangevin):
     energy of geometries from that buffer, and the calculator goes on with the averaged weights.
     Before the first step, a model whose bracket is too wide for dynamics is trained on thermal
     copies of the structure, on the coarse grid; beside the dynamics, training is on the level's own
-    grid (with ``coarse_share`` 1 it stays on the coarse one, with 0 it never is). The energy
-    surface improves as the run goes, so the energies of early and late frames do not compare; the
-    calculator's bracket says how good each is.
+    grid (with ``coarse_share`` 1 it stays on the coarse one, with 0 it never is).  A calculator
+    that corrects its states gives the SCF's energies from the first step on, faster as the model
+    improves.  With ``max_error=None`` the energy surface itself improves, so the energies of early
+    and late frames do not compare; the calculator's bracket says how good each is.
 
     With ``trainer_runs="beside"`` the trainer is a process of its own, on ``trainer_device``, and
     works while the dynamics goes on; the calculator takes new weights as they come, between two
@@ -52,7 +53,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g")       # untrained
         with SelfRefiningLangevin(atoms, 1.0 * units.fs, temperature_K=500, rng=0) as dyn:
             dyn.run(1000)
-        lower, upper = atoms.calc.energy_bracket                    # eV
+        print(atoms.calc.certificate.start_error)                   # eV, of the model alone
 
     Args:
         atoms: with an :class:`ase_srdft.SRDFTCalculator`.

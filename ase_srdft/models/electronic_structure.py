@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 
 from ase_srdft.common.units import EV_PER_HARTREE
+from ase_srdft.models.correction_record import CorrectionRecord
 from ase_srdft.models.single_point_result import SinglePointResult
 
 __all__ = ["ElectronicStructure", "electronic_structures"]
@@ -32,7 +33,9 @@ class ElectronicStructure:
             `ase_srdft.dft.energy_bracket.EnergyBracket`.
         nocc: number of doubly occupied orbitals.
         path: how the state came about: ``model``; or ``damped`` or ``guess``, where half or none
-            of the model's correction gave a lower energy than all of it.
+            of the model's correction gave a lower energy than all of it; ``corrected``, or
+            ``scf`` where it took PySCF's.
+        correction: more of it, where it had a promise to keep.
     """
 
     density_matrix: Float[np.ndarray, "nao nao"]
@@ -42,6 +45,7 @@ class ElectronicStructure:
     energy_lower: float
     nocc: int
     path: str = "model"
+    correction: CorrectionRecord | None = None
 
     @property
     def nao(self) -> int:
@@ -98,6 +102,7 @@ def electronic_structures(evaluation: SinglePointResult) -> list[ElectronicStruc
             energy_lower=float(bracket.lower[i]),
             nocc=geometry.molecule.nocc,
             path=evaluation.paths[i],
+            correction=evaluation.corrections[i] if evaluation.corrections else None,
         )
         for i in range(len(geometry))
     ]

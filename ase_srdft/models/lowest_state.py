@@ -18,10 +18,8 @@ from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
 
-__all__ = ["PATHS", "EvaluatedState", "lowest_state"]
+__all__ = ["EvaluatedState", "lowest_state"]
 
-#: How a state came about, from the model's own to none of it.
-PATHS = ("model", "damped", "guess")
 #: Brackets wider than this (Hartree) are a reason to look whether another state is lower.
 _SUSPICIOUS = 2.0e-3
 #: Share of the model's correction that a damped state has.
@@ -39,7 +37,7 @@ class EvaluatedState:
         energy: E (Hartree), differentiable.
         fock: F[P] (Hartree), detached.
         bracket: around the SCF energy (Hartree).
-        paths: of each geometry, one of ``PATHS``.
+        paths: of each geometry, ``model``, ``damped`` or ``guess``.
     """
 
     state: ElectronicState

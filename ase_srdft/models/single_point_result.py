@@ -13,6 +13,7 @@ from torch import Tensor
 from ase_srdft.dft.energy_bracket import EnergyBracket
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate
 from ase_srdft.dft.projector import DEGENERATE_GAP
+from ase_srdft.models.correction_record import CorrectionRecord
 from ase_srdft.models.electronic_state import ElectronicState
 
 __all__ = ["SinglePointResult", "concatenate_single_points"]
@@ -30,7 +31,9 @@ class SinglePointResult:
         state: density matrix and orbitals of the model.
         fock: F[P] (Hartree).
         geometry: integrals and grid, detached.
-        paths: how the state of each geometry came about (`ase_srdft.models.lowest_state.PATHS`).
+        paths: how the state of each geometry came about
+            (`ase_srdft.models.correction_record.PATHS`).
+        corrections: more of it; empty where nothing was to be kept.
         frontier_gap: smallest gap (Hartree) between occupied and empty orbitals on the way from
             the nuclei to the state, that of its guess included; infinite where none is empty; None
             where it was not noted.
@@ -43,6 +46,7 @@ class SinglePointResult:
     fock: Float[Tensor, "batch nao nao"]
     geometry: Geometry
     paths: tuple[str, ...] = ()
+    corrections: tuple[CorrectionRecord, ...] = ()
     frontier_gap: Float[Tensor, " batch"] | None = None
 
     def degeneracy(self, index: int) -> str | None:
@@ -80,5 +84,6 @@ def concatenate_single_points(parts: Sequence[SinglePointResult]) -> SinglePoint
         fock=torch.cat([part.fock for part in parts]),
         geometry=concatenate([part.geometry for part in parts]),
         paths=tuple(path for part in parts for path in part.paths),
+        corrections=tuple(record for part in parts for record in part.corrections),
         frontier_gap=torch.cat(gaps) if gaps else None,
     )

@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture
 def calc(model):
-    return SRDFTCalculator(model)
+    return SRDFTCalculator(model, max_error=None)
 
 
 def shared(calc, count):
@@ -57,7 +57,7 @@ def test_the_band_of_a_shared_calculator_is_that_of_several(calc, model):
     images = shared(calc, 4)
     together = NEB(images, method="improvedtangent", allow_shared_calculator=True).get_forces()
     for image in images:
-        image.calc = SRDFTCalculator(model)
+        image.calc = SRDFTCalculator(model, max_error=None)
     np.testing.assert_array_equal(together, NEB(images, method="improvedtangent").get_forces())
 
 
@@ -83,7 +83,7 @@ def test_forces_after_an_energy_are_those_asked_for_at_once(calc, model, monkeyp
     calc.calculate(water(), ["forces"])  # twice, the first time
     for shift in (0.1, 0.2):
         energy, forces = both(calc, water(shift))
-        alone = SRDFTCalculator(model)
+        alone = SRDFTCalculator(model, max_error=None)
         alone.calculate(water(shift), ["forces"])
         assert energy == alone.results["energy"]
         np.testing.assert_array_equal(forces, alone.results["forces"])
@@ -130,7 +130,7 @@ def test_new_weights_answer_anew(calc, renew):
     both(calc, water(-0.1))
     before = [image.get_potential_energy() for image in images]  # the last one with its graph
     renew(calc)
-    new = SRDFTCalculator(small_model(seed=1, grid_level=0))
+    new = SRDFTCalculator(small_model(seed=1, grid_level=0), max_error=None)
     for image, energy in zip(reversed(images), reversed(before), strict=True):
         assert abs(image.get_potential_energy() - energy) > 1e-3
         assert image.get_potential_energy() == new.get_potential_energy(image)
@@ -166,14 +166,16 @@ def test_results_that_are_changed_are_not_those_remembered(calc):
 
 
 def test_elements_charges_and_the_masses_of_ions_tell_geometries_apart(model):
-    ion = SRDFTCalculator(small_model(elements=(1, 8), charge=-1, grid_level=0), charge=-1)
+    ion = SRDFTCalculator(
+        small_model(elements=(1, 8), charge=-1, grid_level=0), charge=-1, max_error=None
+    )
     hydroxide = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
     light = ion.get_dipole_moment(hydroxide)
     hydroxide.set_masses([16.0, 2.0])
     ion.reset()
     heavy = ion.get_dipole_moment(hydroxide)
     assert abs(heavy - light).max() > 1e-3
-    calc = SRDFTCalculator(model)
+    calc = SRDFTCalculator(model, max_error=None)
     calc.get_potential_energy(water())
     swapped = water()
     swapped.numbers[:] = [1, 8, 1]
@@ -205,7 +207,10 @@ def test_the_least_recent_geometry_goes_first(calc):
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_no_digit_that_counts(model, threads):
     images = [water(0.05 * index) for index in range(3)]
-    one, several = SRDFTCalculator(model), SRDFTCalculator(model, threads=threads)
+    one, several = (
+        SRDFTCalculator(model, max_error=None),
+        SRDFTCalculator(model, threads=threads, max_error=None),
+    )
     assert several.parameters["threads"] == several.todict()["threads"] == threads
     for first, second in zip(
         one.evaluate_batch(images), several.evaluate_batch(images), strict=True
@@ -232,7 +237,7 @@ def test_kernels_have_the_threads_that_geometries_leave(model, monkeypatch):
 
     for name in ("single_point", "open_single_point"):
         monkeypatch.setattr(model_runner, name, note(getattr(model_runner, name)))
-    calc = SRDFTCalculator(model, threads=4)
+    calc = SRDFTCalculator(model, threads=4, max_error=None)
     calc.get_potential_energy(water())
     calc.evaluate_batch([water(0.1 * k) for k in range(2)], forces=False)
     calc.evaluate_batch([water(0.1 * k) for k in range(4)], forces=False, batch_size=4)

@@ -51,7 +51,7 @@ def model_file(model, tmp_path_factory):
 
 @pytest.fixture
 def calc(model):
-    return SRDFTCalculator(model)
+    return SRDFTCalculator(model, max_error=None)
 
 
 @pytest.fixture
@@ -108,7 +108,9 @@ def test_dipole_is_that_of_pyscf(atoms, calc):
 
 def test_dipole_of_an_ion_is_about_its_centre_of_mass(atoms):
     ion = small_model(elements=(1, 8), charge=-1)
-    hydroxide = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], calculator=SRDFTCalculator(ion, charge=-1))
+    hydroxide = Atoms(
+        "OH", [[0, 0, 0], [0, 0, 0.97]], calculator=SRDFTCalculator(ion, charge=-1, max_error=None)
+    )
     dipole = hydroxide.get_dipole_moment()
     assert abs(dipole[2]) > 0.1
     hydroxide.positions += [5.0, -3.0, 8.0]
@@ -155,7 +157,7 @@ def test_ases_methods_for_electrons(atoms, calc):
 
 def test_no_lumo():
     atoms = Atoms("He2", [[0, 0, 0], [0, 0, 1.5]])
-    atoms.calc = SRDFTCalculator(small_model(elements=(2,)))
+    atoms.calc = SRDFTCalculator(small_model(elements=(2,)), max_error=None)
     assert atoms.get_potential_energy() < -140.0
     assert atoms.calc.get_fermi_level() < 0.0
     assert atoms.calc.electronic_state.lumo is None
@@ -264,7 +266,7 @@ def test_batches_equal_single_evaluations(calc, atoms):
     images = [water(0.05 * i) for i in range(3)] + [molecule("H2O2"), water(0.2)]
     energy = atoms.get_potential_energy()
     for results, image in zip(calc.evaluate_batch(images, batch_size=2), images, strict=True):
-        image.calc = SRDFTCalculator(calc.model_for(image))
+        image.calc = SRDFTCalculator(calc.model_for(image), max_error=None)
         assert results["energy"] == pytest.approx(image.get_potential_energy(), abs=1e-9)
         np.testing.assert_allclose(results["forces"], image.get_forces(), atol=1e-9)
     assert set(calc.evaluate_batch(images[:1], forces=False)[0]) == {
@@ -293,13 +295,13 @@ def test_new_weights_never_mix_with_old_ones(atoms, calc):
     assert atoms.get_potential_energy() == upper
     assert abs(atoms.get_forces() - forces).max() > 1e-3
     fresh = water()
-    fresh.calc = SRDFTCalculator(other)
+    fresh.calc = SRDFTCalculator(other, max_error=None)
     assert fresh.get_potential_energy() == upper
 
 
 def test_training_a_model_does_not_touch_the_calculators_copy(atoms):
     model = small_model()
-    atoms.calc = SRDFTCalculator(model)
+    atoms.calc = SRDFTCalculator(model, max_error=None)
     energy = atoms.get_potential_energy()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -317,14 +319,14 @@ def test_updating_to_another_architecture(atoms, calc, model_file):
     assert calc.get_potential_energy(molecule("CH3OH")) < -3000.0
     with pytest.raises(InputError, match="LDA"):
         calc.update_model(small_model(xc="LDA"))
-    named = SRDFTCalculator(model_file)
+    named = SRDFTCalculator(model_file, max_error=None)
     named.update_model(small_model(seed=1))
     assert "in memory" in named.todict()["model"]
 
 
 def test_an_untrained_model(atoms):
     state = torch.random.get_rng_state()
-    atoms.calc = SRDFTCalculator(**LEVEL)
+    atoms.calc = SRDFTCalculator(**LEVEL, max_error=None)
     energy = atoms.get_potential_energy()
     assert torch.equal(torch.random.get_rng_state(), state)
     lower, upper = atoms.calc.energy_bracket
@@ -335,13 +337,13 @@ def test_an_untrained_model(atoms):
         atoms.calc.get_potential_energy(molecule("CH4"))
     atoms.calc.set(xc="LDA")
     assert abs(atoms.get_potential_energy() - energy) > 1.0
-    assert SRDFTCalculator().model_for(atoms).level.basis == "6-31g"
+    assert SRDFTCalculator(max_error=None).model_for(atoms).level.basis == "6-31g"
 
 
 def test_named_and_given_models_agree(atoms, model_file):
     energy = atoms.get_potential_energy()
     for name in (model_file, str(model_file)):
-        atoms.calc = SRDFTCalculator(name, **LEVEL)
+        atoms.calc = SRDFTCalculator(name, **LEVEL, max_error=None)
         assert atoms.get_potential_energy() == energy
 
 
@@ -349,8 +351,8 @@ def test_named_and_given_models_agree(atoms, model_file):
 
 
 def test_parameters_make_the_round_trip(model_file, atoms):
-    calc = SRDFTCalculator(model_file, charge=0)
-    assert calc.todict() == {"model": str(model_file), "charge": 0}
+    calc = SRDFTCalculator(model_file, charge=0, max_error=None)
+    assert calc.todict() == {"model": str(model_file), "charge": 0, "max_error": None}
     assert set(calc.todict(skip_default=False)) == set(SRDFTCalculator.default_parameters)
     again = SRDFTCalculator.fromdict(json.loads(json.dumps(calc.todict())))
     assert again.parameters == calc.parameters
@@ -360,13 +362,14 @@ def test_parameters_make_the_round_trip(model_file, atoms):
 
 def test_a_model_in_memory_is_not_restored_from_a_dictionary(calc):
     parameters = json.loads(json.dumps(calc.todict()))
-    assert parameters == {"model": "<fock PBE/sto-3g model in memory>"}
+    model = "<fock PBE/sto-3g model in memory>"
+    assert parameters == {"model": model, "max_error": None}
     with pytest.raises(InputError, match="save_model"):
         SRDFTCalculator.fromdict(parameters)
 
 
 def test_set_returns_what_changed_and_forgets_results(atoms, model_file):
-    calc = atoms.calc = SRDFTCalculator(model_file)
+    calc = atoms.calc = SRDFTCalculator(model_file, max_error=None)
     atoms.get_potential_energy()
     assert calc.set(charge=None, device="cpu") == {}
     assert calc.results
@@ -448,7 +451,7 @@ def test_refused_atoms(atoms, message, calc):
 
 
 def test_contradicting_charges(model):
-    calc = SRDFTCalculator(model, charge=0)
+    calc = SRDFTCalculator(model, charge=0, max_error=None)
     with pytest.raises(InputError, match="charge=0, but the atoms' initial charges sum to 1"):
         calc.get_potential_energy(with_charges([1.0, 0.0, 0.0]))
     assert calc.get_potential_energy(with_charges([-0.6, 0.3, 0.3])) < -2000.0
@@ -462,11 +465,11 @@ def test_a_charge_in_info_is_used_like_initial_charges():
     ions[1].set_initial_charges([-1.0, 0.0])
     energies = []
     for ion in ions:
-        ion.calc = SRDFTCalculator(**LEVEL)
+        ion.calc = SRDFTCalculator(**LEVEL, max_error=None)
         energies.append(ion.get_potential_energy())
         assert ion.calc.model_for(ion).level.charge == -1
     assert energies[0] == energies[1] < -1000.0
-    anion = SRDFTCalculator(small_model(elements=(1, 8), charge=-1))
+    anion = SRDFTCalculator(small_model(elements=(1, 8), charge=-1), max_error=None)
     assert anion.evaluate_batch(ions)[0]["energy"] < -1000.0
     ions[0].info["charge"] = 1
     with pytest.raises(InputError, match="total charge of 1"):
@@ -492,7 +495,7 @@ def test_positions_that_are_not_finite(value, atoms):
 )
 def test_refused_by_an_untrained_model(atoms, level, message):
     with pytest.raises(InputError, match=message):
-        SRDFTCalculator(**(LEVEL | level)).get_potential_energy(atoms)
+        SRDFTCalculator(**(LEVEL | level), max_error=None).get_potential_energy(atoms)
 
 
 def test_the_nuclei_that_a_calculator_is_asked_about(atoms, calc):
@@ -502,7 +505,7 @@ def test_the_nuclei_that_a_calculator_is_asked_about(atoms, calc):
     with pytest.raises(CalculationFailed):
         calc.nuclei_for(Atoms("HF"))
     with pytest.raises(InputError):  # the charge is wrong before the positions are
-        SRDFTCalculator(charge=0).nuclei_for(Atoms("HF", charges=[1, 0]))
+        SRDFTCalculator(charge=0, max_error=None).nuclei_for(Atoms("HF", charges=[1, 0]))
 
 
 def test_stress_and_the_like_are_not_implemented(atoms):
@@ -529,7 +532,7 @@ def test_copies_carry_the_model_and_go_their_own_way(atoms, calc):
 @pytest.mark.slow
 def test_spawned_processes(model_file):
     atoms = water()
-    atoms.calc = SRDFTCalculator(model_file)
+    atoms.calc = SRDFTCalculator(model_file, max_error=None)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply_async(Atoms.get_potential_energy, (atoms,)).get(timeout=120)
     assert found == atoms.get_potential_energy()
@@ -563,7 +566,7 @@ def test_databases(atoms, tmp_path):
 
 def test_sums(atoms, calc):
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-    atoms.calc = SumCalculator([calc, SRDFTCalculator(small_model(seed=1))])
+    atoms.calc = SumCalculator([calc, SRDFTCalculator(small_model(seed=1), max_error=None)])
     assert atoms.get_potential_energy() < 1.9 * energy
     assert abs(atoms.get_forces() - 2.0 * forces).max() > 1e-3
 

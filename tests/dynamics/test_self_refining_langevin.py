@@ -31,7 +31,9 @@ from tests.tools.small_training import small_config, small_dataset
 def untrained_water(**changes):
     """Water with a calculator whose small model has learnt nothing."""
     atoms = molecule("H2O")
-    atoms.calc = SRDFTCalculator(initial_model(small_config(**changes), small_dataset()))
+    atoms.calc = SRDFTCalculator(
+        initial_model(small_config(**changes), small_dataset()), max_error=None
+    )
     return atoms
 
 
@@ -137,7 +139,7 @@ def test_forces_are_those_of_the_new_weights():
     dyn.run(2)
     fresh = molecule("H2O")
     fresh.positions = atoms.positions
-    fresh.calc = SRDFTCalculator(dyn.background_trainer.trainer.averaged_model())
+    fresh.calc = SRDFTCalculator(dyn.background_trainer.trainer.averaged_model(), max_error=None)
     forces = fresh.get_forces()
     assert np.abs(forces).max() > 0.01
     np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-5)
@@ -205,7 +207,7 @@ def test_level_and_temperature_are_those_of_the_run():
 @pytest.mark.parametrize(("asked", "used"), [(None, 1.5e-4), (2e-3, 2e-3)])
 def test_the_learning_rate_is_half_of_the_familys_unless_one_is_asked_for(asked, used):
     atoms = molecule("H2O")
-    atoms.calc = SRDFTCalculator(orbital_model("qpt", level={"xc": "LDA"}).float())
+    atoms.calc = SRDFTCalculator(orbital_model("qpt", level={"xc": "LDA"}).float(), max_error=None)
     dyn = dynamics(
         atoms, config=small_config(safe_width_mEh=1e6, optimiser={"learning_rate": asked})
     )
@@ -214,7 +216,7 @@ def test_the_learning_rate_is_half_of_the_familys_unless_one_is_asked_for(asked,
 
 def test_a_calculator_without_a_model_makes_one():
     atoms = molecule("H2")
-    atoms.calc = SRDFTCalculator(xc="LDA", basis="6-31g", grid_level=0)
+    atoms.calc = SRDFTCalculator(xc="LDA", basis="6-31g", grid_level=0, max_error=None)
     dyn = SelfRefiningLangevin(
         atoms,
         0.5 * units.fs,

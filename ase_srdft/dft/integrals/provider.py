@@ -8,7 +8,7 @@ by the nuclei for any cotangent.  Everything above it is torch.  libcint is the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -91,6 +91,15 @@ class Integrals:
             upper, self.three_center.detach(), upper=True, left=False
         )
         return fitted
+
+    def detached(self) -> Integrals:
+        """The same numbers without their history, and without what only its derivatives need."""
+        kept: dict[str, Any] = {}
+        for name in (field.name for field in fields(self)):
+            tensor = getattr(self, name)
+            history = name in {p + n for p in AUXILIARY_SETS for n in ("metric", "cotangent_slots")}
+            kept[name] = None if history or tensor is None else tensor.detach()
+        return Integrals(**kept)
 
     def of_potential(self) -> Integrals:
         """These with the auxiliary functions of a model's potential as the fitting ones."""

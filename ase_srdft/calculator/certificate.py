@@ -1,0 +1,90 @@
+"""What an answer of the calculator is worth, in ASE's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
+from ase_srdft.models.electronic_structure import ElectronicStructure
+
+__all__ = ["Certificate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """Of one geometry.
+
+    Attributes:
+        error: width of the bracket around the SCF energy (eV): the energy is no lower than that
+            of the SCF, and no higher than this above it.
+        force_error: estimate of the largest error of a component of the forces (eV/Å), as
+            derivatives of the SCF energy where the state was corrected, otherwise of the energy
+            that was returned, whose full derivative they are.
+        path: ``model``, ``damped`` or ``guess`` for the state of the model, of half of its
+            correction or of its guess as it is; ``corrected``; ``scf`` where it took PySCF's SCF.
+        start: of the first three, the one that a correction began from.
+        start_error: its bracket (eV), on the coarse grid: how good the model is by itself.
+        builds: Fock matrices on the level's own grid that it took.
+        coarse_builds: and on the coarse grid.
+        model: name of the model.
+        model_version: of the calculator's model (`SRDFTCalculator.model_version`).
+        level: of theory.
+    """
+
+    error: float
+    force_error: float
+    path: str
+    start: str
+    start_error: float
+    builds: int
+    coarse_builds: int
+    model: str
+    model_version: int
+    level: str
+
+    @classmethod
+    def of(
+        cls, state: ElectronicStructure, model: str | None, model_version: int, level: str
+    ) -> Certificate:
+        """That of a state.
+
+        Args:
+            state: what was answered.
+            model: name of the model; None for an untrained one.
+            model_version: its version.
+            level: of theory.
+        """
+        width = (state.energy - state.energy_lower) * EV_PER_HARTREE
+        record = state.correction
+        return cls(
+            error=width,
+            force_error=0.0
+            if record is None
+            else record.force_error * EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+            path=state.path,
+            start=state.path if record is None else record.start,
+            start_error=width if record is None else record.start_width * EV_PER_HARTREE,
+            builds=1 if record is None else record.builds,
+            coarse_builds=0 if record is None else record.coarse_builds,
+            model=model or "untrained",
+            model_version=model_version,
+            level=level,
+        )
+
+    def key_values(self) -> dict[str, float | str]:
+        """The parts that travel, as in ``atoms.info`` and for ``ase.db``."""
+        return {
+            "srdft_error": self.error,
+            "srdft_force_error": self.force_error,
+            "srdft_path": self.path,
+            "srdft_model": f"{self.model} v{self.model_version}",
+            "srdft_level": self.level,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.level}: energy within {1e3 * self.error:.2g} meV of the SCF, forces within "
+            f"{1e3 * self.force_error:.2g} meV/Å; {self.path} ({self.model} v{self.model_version}, "
+            f"{self.start} alone {1e3 * self.start_error:.2g} meV, {self.builds} Fock matrices and "
+            f"{self.coarse_builds} coarse ones)"
+        )

@@ -1,0 +1,238 @@
+"""Single points that keep a promise: a model's state, corrected until it is near enough.
+
+Forces are the derivative of the energy at the occupied projector in Loewdin's basis, held fixed: at
+self-consistency that is all there is.  What is left out elsewhere is linear in the residual
+[F, Gamma], whose norm gives the estimate of the forces' error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ase_srdft.common.errors import ReferenceNotConverged
+from ase_srdft.common.torch_state import undisturbed
+from ase_srdft.dft.correction import Correction, residual
+from ase_srdft.dft.energy import kohn_sham
+from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.preparation import on_grid, prepare
+from ase_srdft.dft.prepared_geometry import Geometry, detached
+from ase_srdft.dft.reference_scf import reference_scf, safe_gap
+from ase_srdft.models.correction_record import CorrectionRecord
+from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
+from ase_srdft.models.lowest_state import EvaluatedState, lowest_state
+from ase_srdft.models.open_single_point import OpenSinglePoint
+from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
+
+__all__ = ["Promise", "certified_single_point", "open_certified_single_point"]
+
+#: Largest error of a force component (Hartree/Bohr) for each Hartree of the residual's norm: twice
+#: the largest that `benchmarks/correction.py` finds.
+FORCE_ERROR_PER_RESIDUAL = 1.0
+#: Residual (Hartree) of the fine grid at the coarse grid's solution: no use in a better one there.
+_OF_COARSE_GRID = 1.0e-3
+#: Share of the residual that the first states take away, and of what is allowed that may be left.
+_FIRST_GOAL, _GOAL = 0.1, 0.5
+#: Fock matrices of the fine grid after which it is left to PySCF.
+_MOST_BUILDS = 8
+#: A step uphill by this (Hartree) is no rounding.
+_UPHILL = 1.0e-8
+#: A start whose energy is so far above what it leads to (Hartree) says nothing of the solution.
+_NEAR = 1.0e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """What an answer keeps.
+
+    Attributes:
+        error: widest bracket (Hartree).
+        force_error: largest estimate of a force component's error (Hartree/Bohr).
+    """
+
+    error: float
+    force_error: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Corrected:
+    """A state on the fine grid; the energy has a graph where the geometry has."""
+
+    projector: Float[Tensor, "nao nao"]
+    energy: Float[Tensor, " 1"]
+    fock: Float[Tensor, "1 nao nao"]
+    bracket: EnergyBracket
+    residual: float
+
+    @classmethod
+    def at(cls, geometry: Geometry, projector: Float[Tensor, "nao nao"]) -> _Corrected:
+        density_matrix = geometry.density_matrix(projector[None])
+        energies, fock = kohn_sham(geometry, density_matrix)
+        total, density_matrix = energies.total, density_matrix.detach()
+        orthogonaliser = geometry.orthogonaliser.detach()
+        return cls(
+            projector=projector,
+            energy=total,
+            fock=fock,
+            bracket=energy_bracket(geometry, total.detach(), density_matrix, fock),
+            residual=float(residual((orthogonaliser @ fock @ orthogonaliser)[0], projector).norm()),
+        )
+
+    def keeps(self, promise: Promise) -> bool:
+        """Whether it is near enough; never true of what is not a number."""
+        return (
+            float(self.bracket.width) <= promise.error
+            and FORCE_ERROR_PER_RESIDUAL * self.residual <= promise.force_error
+        )
+
+
+def certified_single_point(
+    model: ElectronicStateModel,
+    molecule: Molecule,
+    positions: Float[Tensor, "batch natoms 3"],
+    promise: Promise,
+    forces: bool = True,
+) -> SinglePointResult:
+    """Evaluate geometries one by one; for arguments and errors see `open_certified_single_point`.
+
+    Args:
+        model: gives the states to begin with.
+        molecule: from :func:`ase_srdft.models.single_point.molecule_of`.
+        positions: nuclei (Bohr), float64, on the model's device.
+        promise: what the answers are to keep.
+        forces: whether to differentiate.
+    """
+    results = []
+    for one in positions.split(1):
+        opened = open_certified_single_point(model, molecule, one, promise, forces)
+        results.append(opened.with_forces() if forces else opened.result)
+    return concatenate_single_points(results)
+
+
+@undisturbed
+def open_certified_single_point(
+    model: ElectronicStateModel,
+    molecule: Molecule,
+    positions: Float[Tensor, "1 natoms 3"],
+    promise: Promise,
+    graph: bool,
+) -> OpenSinglePoint:
+    """Evaluate one geometry; forces can be had later.
+
+    Args:
+        model: gives the state to begin with.
+        molecule: from :func:`ase_srdft.models.single_point.molecule_of`.
+        positions: nuclei (Bohr), float64, on the model's device.
+        promise: what the answer is to keep.
+        graph: whether to keep what forces need.
+
+    Raises:
+        BadInput: positions that are not finite, or atoms on top of each other.
+        ReferenceNotConverged: neither correction nor PySCF comes to a state that keeps it.
+    """
+    positions = positions.detach().requires_grad_(graph)
+    with torch.set_grad_enabled(graph):
+        geometry = prepare(molecule, positions, differentiable_guess=False)
+    plain = detached(geometry)
+    with torch.no_grad():
+        coarse = on_grid(plain, COARSE_GRID)
+        start = lowest_state(model, coarse)
+    correction = Correction(coarse, start.state.density_matrix, start.fock)
+    found, builds = _corrected(correction, geometry if graph else plain, plain, promise)
+    path = "corrected"
+    if found is None or not _is_safe(found, start, molecule):
+        path, found = "scf", _by_scf(correction, geometry if graph else plain, promise)
+    record = CorrectionRecord(
+        start=start.paths[0],
+        start_width=float(start.bracket.width),
+        builds=builds,
+        coarse_builds=1 + correction.nstates,
+        force_error=FORCE_ERROR_PER_RESIDUAL * found.residual,
+    )
+    result = _result(plain, found, path, record)
+    return OpenSinglePoint(result=result, total=found.energy, positions=positions)
+
+
+def _corrected(
+    correction: Correction, geometry: Geometry, plain: Geometry, promise: Promise
+) -> tuple[_Corrected | None, int]:
+    """The first state that keeps the promise, or None; and the Fock matrices it took."""
+    best: _Corrected | None = None
+    goal = max(_FIRST_GOAL * correction.residual, _OF_COARSE_GRID)
+    allowed = promise.force_error / FORCE_ERROR_PER_RESIDUAL
+    for build in range(1, _MOST_BUILDS + 1):
+        with torch.no_grad():
+            correction.relax(goal)
+        # the first is hardly ever near enough for forces: no graph for it
+        with torch.set_grad_enabled(build > 1):
+            found = _Corrected.at(geometry if build > 1 else plain, correction.projector)
+        if found.keeps(promise):
+            if build == 1:
+                found = _Corrected.at(geometry, correction.projector)
+            return found, build
+        found = replace(found, energy=found.energy.detach())
+        if best is not None and not float(found.energy) < float(best.energy) + _UPHILL:
+            correction.go_back(best.projector, best.fock)
+            continue
+        best = found
+        correction.refer(found.fock)
+        goal = min(_GOAL * allowed, _FIRST_GOAL * found.residual)
+    return None, _MOST_BUILDS
+
+
+def _is_safe(found: _Corrected, start: EvaluatedState, molecule: Molecule) -> bool:
+    """Whether there is no need to look for a lower solution."""
+    fallen = float(start.energy - found.energy.detach())
+    surely_near = start.paths == ("guess",) or fallen < _NEAR
+    gap = safe_gap(molecule.level.functional.exact_exchange, surely_near)
+    return float(found.bracket.aufbau_gap) > gap
+
+
+def _by_scf(correction: Correction, geometry: Geometry, promise: Promise) -> _Corrected:
+    """The lowest solution that PySCF finds.
+
+    Raises:
+        ReferenceNotConverged: there is none, or ours on the same grid is not as good.
+    """
+    molecule, positions = geometry.molecule, geometry.positions[0].detach().cpu().numpy()
+    with torch.no_grad():
+        present = geometry.density_matrix(correction.projector[None])[0].cpu().numpy()
+    reference = reference_scf(molecule, positions, density_matrix=present)
+    overlap, orthogonaliser = geometry.integrals.overlap.detach(), geometry.orthogonaliser.detach()
+    root = overlap @ orthogonaliser
+    density_matrix = torch.as_tensor(reference.density_matrix).to(root)
+    found = _Corrected.at(geometry, (0.5 * root @ density_matrix @ root)[0])
+    if not found.keeps(promise):
+        width, error = float(found.bracket.width), FORCE_ERROR_PER_RESIDUAL * found.residual
+        raise ReferenceNotConverged(
+            f"the SCF of {molecule.formula} at {molecule.level} ends at a bracket of {width:.1e} "
+            f"Hartree and an error of forces of {error:.1e} Hartree/Bohr, where "
+            f"{promise.error:.1e} and {promise.force_error:.1e} are asked for: check the geometry"
+        )
+    return found
+
+
+def _result(
+    plain: Geometry, found: _Corrected, path: str, record: CorrectionRecord
+) -> SinglePointResult:
+    levels, orbitals = torch.linalg.eigh(plain.orthogonal(found.fock))
+    return SinglePointResult(
+        energy=found.energy.detach(),
+        forces=None,
+        bracket=found.bracket,
+        state=ElectronicState(
+            density_matrix=plain.density_matrix(found.projector[None]),
+            mo_coeff=plain.orthogonaliser @ orbitals,
+            mo_energy=levels,
+        ),
+        fock=found.fock,
+        geometry=plain,
+        paths=(path,),
+        corrections=(record,),
+        frontier_gap=found.bracket.aufbau_gap,
+    )

@@ -1,0 +1,130 @@
+"""Certified single points against PySCF: energies, forces, estimates, and where they end."""
+
+import numpy as np
+import pytest
+import torch
+
+from ase_srdft.common.errors import ReferenceNotConverged
+from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.models import certified_single_point as certified
+from ase_srdft.models.certified_single_point import (
+    Promise,
+    certified_single_point,
+    open_certified_single_point,
+)
+from ase_srdft.models.model_file import build_model
+from ase_srdft.models.single_point import molecule_of, single_point
+from tests.tools.molecules import slope, system
+
+TIGHT = Promise(error=1e-5, force_error=1e-5)
+
+
+def asked(name, family="potential", stretch=0.1, **level):
+    molecule, positions = system(name, stretch=stretch, grid_level=0, **level)
+    elements = tuple(sorted(set(molecule.numbers)))
+    settings = {"features": 8, "layers": 1}
+    model = build_model(family, molecule.level, elements, settings).double()
+    return model, molecule_of(model, molecule.numbers, molecule.level), positions
+
+
+LEVELS = {
+    "PBE": {"xc": "PBE"},
+    "LDA": {"xc": "LDA", "basis": "sto-3g"},
+    "PBE0": {"xc": "PBE0", "basis": "def2-svp"},
+    "exact B3LYP": {"xc": "B3LYP", "density_fitting": False, "basis": "sto-3g"},
+}
+
+
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+def test_energy_and_forces_are_those_of_the_scf(level):
+    model, molecule, positions = asked("H2CO", **level)
+    result = certified_single_point(model, molecule, positions, TIGHT)
+    reference = reference_scf(molecule, positions[0].numpy(), forces=True)
+    error = float(result.energy) - reference.energy
+    assert -1e-9 < error < float(result.bracket.width) + 1e-9
+    assert float(result.bracket.width) < TIGHT.error
+    (record,) = result.corrections
+    wrong = np.abs(result.forces[0].numpy() - reference.forces).max()
+    assert wrong < record.force_error + 2e-6 < TIGHT.force_error + 2e-6
+    assert result.paths == ("corrected",)
+    assert (record.start, record.builds) == ("guess", pytest.approx(3, abs=1)) or (
+        record.start in ("model", "damped")
+    )
+    assert record.start_width > 1e-3
+
+
+def test_forces_are_the_derivative_of_the_energy():
+    model, molecule, positions = asked("H2O", xc="B3LYP")
+    forces = certified_single_point(model, molecule, positions, TIGHT).forces
+    direction = torch.randn(positions.shape, dtype=torch.float64)
+
+    def energy(x):
+        return certified_single_point(model, molecule, x, TIGHT, forces=False).energy
+
+    assert slope(energy, positions, direction) == pytest.approx(
+        -float((forces * direction).sum()), abs=3e-5
+    )
+
+
+def test_a_looser_promise_takes_no_more_matrices():
+    model, molecule, positions = asked("H2CO")
+    loose = Promise(error=1e-3, force_error=1.0)
+    few = certified_single_point(model, molecule, positions, loose, forces=False)
+    many = certified_single_point(model, molecule, positions, TIGHT, forces=False)
+    assert few.corrections[0].builds < many.corrections[0].builds
+    assert float(many.energy) <= float(few.energy) < float(many.energy) + 1e-3
+
+
+def test_energy_and_forces_come_apart_or_together():
+    model, molecule, positions = asked("H2O")
+    opened = open_certified_single_point(model, molecule, positions, TIGHT, graph=True)
+    alone = certified_single_point(model, molecule, positions, TIGHT, forces=False)
+    assert alone.forces is None
+    assert float(opened.result.energy) == pytest.approx(float(alone.energy), abs=1e-11)
+    together = certified_single_point(model, molecule, positions, TIGHT)
+    torch.testing.assert_close(opened.with_forces().forces, together.forces, rtol=0, atol=1e-12)
+
+
+def test_a_batch_is_each_geometry_by_itself():
+    model, molecule, first = asked("H2O")
+    _, _, second = asked("H2O", stretch=0.2)
+    both = certified_single_point(model, molecule, torch.cat([first, second]), TIGHT)
+    assert len(both.corrections) == len(both.paths) == 2
+    alone = certified_single_point(model, molecule, second, TIGHT)
+    torch.testing.assert_close(both.energy[1:], alone.energy, rtol=0, atol=1e-12)
+    torch.testing.assert_close(both.forces[1:], alone.forces, rtol=0, atol=1e-10)
+
+
+def test_a_stretched_molecule_is_left_to_pyscf():
+    model, molecule, _ = asked("H2O", xc="PBE0")
+    positions = torch.tensor([[[0, 0, 0.1], [0, 4.2, -0.9], [0, -1.45, -0.9]]], dtype=torch.float64)
+    result = certified_single_point(model, molecule, positions, TIGHT)
+    reference = reference_scf(molecule, positions[0].numpy())
+    assert result.paths == ("scf",)
+    assert float(result.energy) == pytest.approx(reference.energy, abs=1e-7)
+
+
+def test_where_correction_gives_up_pyscf_goes_on(monkeypatch):
+    monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
+    model, molecule, positions = asked("H2O")
+    result = certified_single_point(model, molecule, positions, TIGHT)
+    assert result.paths == ("scf",)
+    monkeypatch.undo()
+    own = certified_single_point(model, molecule, positions, TIGHT)
+    assert own.paths == ("corrected",)
+    assert float(result.energy) == pytest.approx(float(own.energy), abs=1e-8)
+    torch.testing.assert_close(result.forces, own.forces, rtol=0, atol=2e-5)
+
+
+def test_what_nothing_keeps_is_an_error(monkeypatch):
+    monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
+    model, molecule, positions = asked("H2O")
+    with pytest.raises(ReferenceNotConverged, match="are asked for: check the geometry"):
+        certified_single_point(model, molecule, positions, Promise(error=1e-30, force_error=1e-30))
+
+
+def test_forces_of_the_guess_alone_are_off_by_far_more():
+    model, molecule, positions = asked("H2CO")
+    raw = single_point(model, molecule, positions)
+    result = certified_single_point(model, molecule, positions, TIGHT)
+    assert float((raw.forces - result.forces).abs().max()) > 1e-2
