@@ -6,8 +6,8 @@ Every further stage goes on from the weights of the one before, with a seed of i
 stages gave is in organics.md beside this file.
 
     python benchmarks/organics/train_organics.py -o stage-1 --minutes 36 --seed 1
-    python benchmarks/organics/train_organics.py -o stage-2 --minutes 150 --seed 2 \\
-        --start-from benchmarks/organics/organics.srdft
+    python benchmarks/organics/train_organics.py -o stage-2 --minutes 50 --seed 2 --all-elements \\
+        --start-from benchmarks/organics/organics.srdft --levels 'PBE/6-31g*' PBE/def2-svp
 """
 
 import argparse
@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--start-from", help="weights of the stage before")
+    parser.add_argument("--guess", help="another than that of these weights")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--all-elements", action="store_true", help="with F, S and Cl")
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words += ["--model-config", "features=96"]
     else:
         words += ["--start-from", options.start_from]
+    if options.guess is not None:
+        words += ["--guess", options.guess]
     return train(words)
 
 
