@@ -48,7 +48,7 @@ class Correction:
     Args:
         coarse: the geometry on the coarse grid, without history.
         density_matrix: P' to begin with.
-        fock: F[P'] (Hartree), here or on the fine grid.
+        fock: F[P'] (Hartree) on the coarse grid.
 
     Attributes:
         projector: Gamma of the present state, in Loewdin's basis.
@@ -70,7 +70,11 @@ class Correction:
         self._shift = _LEVEL_SHIFT
         #: Gamma and G[P] of the last states.
         self._past: deque[tuple[Tensor, Tensor]] = deque(maxlen=_REMEMBERED)
-        self._remember()
+        if quadrature.functional.exact_exchange > 0:
+            self._remember()
+        else:  # the Fock matrix is all that there is to it
+            change = coarse.orthogonal(fock - coarse.integrals.core_hamiltonian)[0]
+            self._past.append((self.projector, change))
         self.refer(fock)
 
     @property
