@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from ase_srdft.common.connectivity import bond_matrix, same_connectivity, too_close
+from ase_srdft.common.connectivity import (
+    bond_matrix,
+    bonded_groups,
+    same_connectivity,
+    same_molecule,
+    too_close,
+)
+from tests.tools.small_training import HCN, HNC, peroxide
 
 
 @pytest.mark.parametrize(
@@ -42,3 +49,48 @@ def test_atoms_within_half_their_covalent_distance_are_too_close():
     numbers = np.array([6, 1])  # covalent radii 0.76 and 0.31 Angstrom
     walkers = np.array([[[0.0, 0, 0], [0, 0, r]] for r in (0.54, 0.53, np.nan)])
     assert too_close(numbers, walkers).tolist() == [False, True, True]
+
+
+def shuffled(atoms, seed=0):
+    """The same structure in another order, turned and rattled."""
+    other = atoms[np.random.default_rng(seed).permutation(len(atoms))]
+    other.rotate(50.0, (1.0, 2.0, 3.0))
+    other.rattle(0.01, seed=seed)
+    return other
+
+
+@pytest.mark.parametrize("name", ["H2", "CH3CH2OH", "C6H6", "isobutane", "CH3CONH2"])
+def test_a_molecule_is_the_same_in_any_order(name):
+    atoms = molecule(name)
+    for seed in range(3):
+        other = shuffled(atoms, seed)
+        assert (other.numbers != atoms.numbers).any() or len(set(atoms.numbers)) == 1
+        assert same_molecule(atoms, other)
+        assert bonded_groups(atoms) == bonded_groups(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (molecule("CH3CH2OH"), molecule("CH3OCH3")),
+        (molecule("trans-butane"), molecule("isobutane")),
+        (molecule("C3H4_C3v"), molecule("C3H4_D2d")),
+        (molecule("C3H4_C3v"), molecule("C3H4_C2v")),
+        (HCN, HNC),
+        (molecule("H2O"), molecule("H2O2")),
+        (molecule("H2O"), molecule("SH2")),
+    ],
+)
+def test_isomers_and_other_molecules_are_not_the_same(one, other):
+    assert not same_molecule(one, other)
+    assert not same_molecule(other, shuffled(one))
+
+
+def test_conformers_are_the_same_molecule():
+    assert same_molecule(peroxide(0.0), peroxide(120.0))
+
+
+def test_groups_in_words():
+    assert bonded_groups(molecule("CH3CONH2")) == "CH3, C, NH2, O"
+    assert bonded_groups(molecule("C6H6")) == "6 CH"
+    assert bonded_groups(molecule("H2")) == ""
