@@ -25,6 +25,7 @@ from ase_srdft.common.atomic_files import (
     write_atomically,
 )
 from ase_srdft.common.errors import BadInput, DamagedFile
+from ase_srdft.common.source_commit import source_commit
 from ase_srdft.common.units import (
     ANGSTROM_PER_BOHR,
     EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
@@ -35,6 +36,7 @@ from ase_srdft.dft.kernels.library import description
 from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.report.page import write_report
+from ase_srdft.runs.training_record import microhartree, training_record
 from ase_srdft.sampling.sample import Sample, SampleBatch
 from ase_srdft.training.events import Event, Validation
 from ase_srdft.training.trainer import Trainer
@@ -107,7 +109,7 @@ class RunDirectory:
             training = load_model(self.path / "model.srdft").training
         except (BadInput, DamagedFile):
             return math.nan
-        return best if training.get("bracket_width_uEh") == _micro(best) else math.nan
+        return best if training.get("bracket_width_uEh") == microhartree(best) else math.nan
 
     def record(self, event: Event) -> None:
         """Write down what happened."""
@@ -174,28 +176,14 @@ class RunDirectory:
             "computing": description(),
             "threads": trainer.config.threads,
             "version": __version__,
-        }
-
-    def training_record(self) -> dict[str, Any]:
-        """How the saved model was made, for its file."""
-        config = self.trainer.config.to_plain()
-        counters = self.trainer.counters
-        return {
-            "config": config,
-            "molecules": self.trainer.names,
-            "steps": self.trainer.updater.step,
-            "samples": self.trainer.counters.nsamples,
-            "seconds": round(self.trainer.elapsed, 1),
-            "bracket_width_uEh": _micro(counters.best_width),
-            "bracket_width_max_uEh": _micro(counters.best_largest_width),
-            "version": __version__,
+            "commit": source_commit(),
         }
 
     def _save_model(self, validated: bool = True) -> None:
         """The best model so far, or that of now where none was validated yet."""
         trainer = self.trainer
         model = trainer.best_model() if validated else trainer.averaged_model()
-        save_model(self.path / "model.srdft", model, self.training_record())
+        save_model(self.path / "model.srdft", model, training_record(trainer))
         self._saved_width = trainer.counters.best_width
 
     def _log(self, record: dict[str, Any]) -> None:
@@ -288,16 +276,16 @@ def validation_record(validation: Validation) -> dict[str, Any]:
     record: dict[str, Any] = {
         "energy_hartree": validation.energy,
         "bracket_width_uEh": validation.bracket_width * MICROHARTREE,
-        "bracket_width_max_uEh": _micro(validation.largest_width),
+        "bracket_width_max_uEh": microhartree(validation.largest_width),
         "best": validation.best,
-        "best_bracket_width_uEh": _micro(validation.best_width),
-        "best_bracket_width_max_uEh": _micro(validation.best_largest_width),
+        "best_bracket_width_uEh": microhartree(validation.best_width),
+        "best_bracket_width_max_uEh": microhartree(validation.best_largest_width),
         "nvalidation": validation.ngeometries,
         "nsampled": validation.nsampled,
         "nframes": validation.nframes,
     }
     if len(validation.widths_of_molecules) > 1:
-        record["molecule_widths_uEh"] = [_micro(w) for w in validation.widths_of_molecules]
+        record["molecule_widths_uEh"] = [microhartree(w) for w in validation.widths_of_molecules]
     return record | _hamiltonian_record([validation.hamiltonian_error])
 
 
@@ -309,8 +297,8 @@ def end_record(trainer: Trainer, reason: str) -> dict[str, Any]:
         "step": trainer.updater.step,
         "elapsed_s": trainer.elapsed,
         "reason": reason,
-        "best_bracket_width_uEh": _micro(counters.best_width),
-        "best_bracket_width_max_uEh": _micro(counters.best_largest_width),
+        "best_bracket_width_uEh": microhartree(counters.best_width),
+        "best_bracket_width_max_uEh": microhartree(counters.best_largest_width),
         "nvalidation": len(trainer.held_out),
         "nsampled": counters.validated_nsampled,
         "nframes": trainer.held_out.nframes,
@@ -318,11 +306,6 @@ def end_record(trainer: Trainer, reason: str) -> dict[str, Any]:
     if target is not None:
         record |= {"target_error_uEh": target, "target_reached": trainer.target_is_reached}
     return record
-
-
-def _micro(width: float) -> float | None:
-    """Hartree to microhartree; what is not there is nothing in JSON."""
-    return _finite(width * MICROHARTREE)
 
 
 def _common(kind: str, event: Event) -> dict[str, Any]:

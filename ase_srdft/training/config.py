@@ -95,6 +95,8 @@ class TrainingConfig:
         model: family of models: ``potential``, ``fock``, ``coefficient`` or ``qpt``.
         start_from: file of a model, or name of one that ships, to go on from the weights of: for
             other molecules, and for other elements and levels where the family allows it.
+        scope: what the molecules are, in a sentence, for those who read the model's card
+            (`ase_srdft.model_card`); where there are many, their names do not say it.
         model_config: settings of the model's family, such as ``features`` and ``layers``.
         loss: ``energy``, which needs no labels, or ``hamiltonian``, which does.  The first is the
             Kohn-Sham energy of the predicted state; the second is the error of the predicted Fock
@@ -141,6 +143,7 @@ class TrainingConfig:
     levels: tuple[str, ...] = ()
     model: str = "fock"
     start_from: str | None = None
+    scope: str | None = None
     model_config: dict[str, Any] = field(default_factory=dict)
     loss: str = "energy"
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

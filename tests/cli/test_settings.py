@@ -38,6 +38,7 @@ OTHER = {
     "selection.exponent": 0.25,
     "engine.name": "sync",
     "levels": ("LDA/sto-3g", "PBE0/6-31g*"),
+    "scope": "water, ice and steam",
     "start_from": "ethanol-pbe-6-31g",
     "engine.sampler_devices": ("cpu", "cuda:1"),
 }
@@ -105,7 +106,7 @@ def leaves(cls):
 
 
 def test_all_are_there():
-    assert len(SETTINGS) == leaves(TrainingConfig) == 54
+    assert len(SETTINGS) == leaves(TrainingConfig) == 55
     assert all(setting.text for setting in SETTINGS.values())
     assert all(setting.default == at(TrainingConfig(), path) for path, setting in SETTINGS.items())
 
