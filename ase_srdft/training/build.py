@@ -59,21 +59,38 @@ def initial_model(config: TrainingConfig, dataset: Dataset) -> ElectronicStateMo
 def _model_to_start_from(config: TrainingConfig, dataset: Dataset) -> ElectronicStateModel:
     assert config.start_from is not None
     model = load_model(model_path(Path(config.start_from).expanduser())).model
+    if config.model != model.family:
+        raise BadInput(
+            f"start_from {config.start_from!r} is a model of the family {model.family!r}, and the "
+            f"run is to train one of {config.model!r}: give --model {model.family} (from Python "
+            f"model={model.family!r})"
+        )
     wanted = config.model_config
     if model.level_free and wanted.get("guess", model.guess) != model.guess:
         model = _with_guess(model, wanted["guess"])
-    own = {name: value for name, value in asdict(model.config).items() if name in wanted}
-    if (config.model, wanted) != (model.family, own):
-        raise BadInput(
-            f"start_from {config.start_from!r} is a model of the family {model.family!r} with "
-            f"{asdict(model.config)}: not of the family {config.model!r} with {wanted}; use the "
-            "same, or leave the settings of the family out"
-        )
+    _check_settings(config, model)
     unknown = set(dataset.elements) - set(model.elements)
     if unknown:
         with seeded(config.seed):
             model = model.with_elements(tuple(unknown.union(model.elements)))
     return model
+
+
+def _check_settings(config: TrainingConfig, model: ElectronicStateModel) -> None:
+    """Refuse settings of the family that are not those of the model to start from.
+
+    Raises:
+        BadInput: naming them.
+    """
+    own = asdict(model.config)
+    others = {n: value for n, value in config.model_config.items() if own.get(n) != value}
+    if others:
+        raise BadInput(
+            f"start_from {config.start_from!r} has "
+            f"{', '.join(f'{n}={own.get(n)!r}' for n in others)}, and model_config says "
+            f"{', '.join(f'{n}={value!r}' for n, value in others.items())}: leave --model-config "
+            "out (from Python model_config), its settings are those of the file"
+        )
 
 
 def _with_guess(model: ElectronicStateModel, guess: str) -> ElectronicStateModel:
