@@ -9,6 +9,7 @@ from ase_srdft.version import __version__
 
 if TYPE_CHECKING:
     from ase_srdft.calculator.about import about
+    from ase_srdft.calculator.model_card import ModelCard, model_card
     from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
     from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
@@ -17,21 +18,25 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "LevelOfTheory": "ase_srdft.dft.level_of_theory",
+    "ModelCard": "ase_srdft.calculator.model_card",
     "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
     "SRDFTCalculator": "ase_srdft.calculator.srdft_calculator",
     "SelfRefiningLangevin": "ase_srdft.dynamics.self_refining_langevin",
     "about": "ase_srdft.calculator.about",
     "list_models": "ase_srdft.models.shipped_models",
+    "model_card": "ase_srdft.calculator.model_card",
 }
 
 __all__ = [
     "LevelOfTheory",
+    "ModelCard",
     "OverdampedLangevin",
     "SRDFTCalculator",
     "SelfRefiningLangevin",
     "__version__",
     "about",
     "list_models",
+    "model_card",
 ]
 
 

@@ -54,12 +54,21 @@ examples:
 
 Exit codes: 0 done, 1 failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
 _PROGRAM = "ase-srdft-eval"
+_USAGE = f"""\
+{_PROGRAM} MODEL FRAMES [options]
+       {_PROGRAM} MODEL --card
+       {_PROGRAM} --list"""
 
 
 def _parser() -> Parser:
-    parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG)
-    parser.add_argument("model", metavar="MODEL", help="a .srdft file or a shipped model's name")
-    add_frames(parser)
+    parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG, _USAGE)
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a .srdft file or a shipped model's name"
+    )
+    add_frames(parser, needed=False)
+    about = parser.add_argument_group("about models, without frames")
+    about.add_argument("--list", action="store_true", help="the shipped models, a line each")
+    about.add_argument("--card", action="store_true", help="what MODEL was trained on, how well")
     add_level(parser, "the model's")
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
@@ -76,7 +85,23 @@ def _parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    return run_command(_parser(), _evaluate, arguments)
+    parser = _parser()
+    return run_command(parser, lambda options: _answer(parser, options), arguments)
+
+
+def _answer(parser: Parser, options: argparse.Namespace) -> int:
+    from ase_srdft.cli.cards import answer_about_models
+
+    if options.list or options.card:
+        given = {name for name, value in vars(options).items() if value != parser.get_default(name)}
+        return answer_about_models(options.model, given)
+    if options.frames is None:
+        raise BadInput(
+            f"no {'MODEL' if options.model is None else 'FRAMES'}: give MODEL FRAMES to compare a "
+            "model with the SCF, MODEL --card for what it was trained on, or --list for the "
+            "models that ship"
+        )
+    return _evaluate(options)
 
 
 @dataclass(kw_only=True)

@@ -27,10 +27,16 @@ _PROGRESS_INTERVAL = 10.0
 _Item = TypeVar("_Item")
 
 
-def add_frames(parser: Parser) -> None:
-    """The file of frames, and the options that choose among them."""
+def add_frames(parser: Parser, needed: bool = True) -> None:
+    """The file of frames, and the options that choose among them.
+
+    Args:
+        parser: of a command.
+        needed: whether the command can do nothing without the file.
+    """
     parser.add_argument(
         "frames",
+        nargs=None if needed else "?",
         metavar="FRAMES",
         help="any format of ASE, an MD17 .npz, a .smi file of SMILES, smiles:CCO, or g2:CH3OH",
     )

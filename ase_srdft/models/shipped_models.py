@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ase_srdft.common.errors import BadInput
 
-__all__ = ["list_models", "model_path", "shipped_folder"]
+__all__ = ["list_models", "model_path", "shipped_folder", "structure_path"]
 
 _SUFFIX = ".srdft"
 
@@ -18,7 +18,7 @@ def shipped_folder() -> Path:
 
 
 def list_models() -> list[str]:
-    """Names of the shipped models, sorted."""
+    """Names of the shipped models, sorted; what each is, `ase_srdft.model_card` tells."""
     return sorted(path.stem for path in shipped_folder().glob(f"*{_SUFFIX}"))
 
 
@@ -38,3 +38,14 @@ def model_path(name: str | Path) -> Path:
         f"no model {str(name)!r}: give the path of a model file or a shipped model's "
         f"name ({shipped})"
     )
+
+
+def structure_path(model: Path) -> Path | None:
+    """The file of a structure with the bonds that a shipped model was trained on, if there is one.
+
+    It is beside those models whose own record lacks a structure, made by
+    ``benchmarks/paper/shipped_models.py``: the model's own minimum.
+    """
+    path = model.with_suffix(".xyz")
+    shipped = model.parent.resolve() == shipped_folder().resolve()
+    return path if shipped and path.is_file() else None

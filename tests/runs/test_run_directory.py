@@ -12,19 +12,23 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, Hartree
 
+from ase_srdft.calculator.model_card import model_card
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.charges import total_charge
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.settings import from_plain
+from ase_srdft.common.source_commit import source_commit
 from ase_srdft.common.structures import read_frames
 from ase_srdft.dft.kernels.library import description
 from ase_srdft.models.model_file import load_model
 from ase_srdft.runs import checkpoint, run_directory
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
 from ase_srdft.runs.run_directory import RunDirectory
+from ase_srdft.runs.training_record import training_record
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.version import __version__
 from tests.tools.small_training import (
     HCN,
     HNC,
@@ -233,10 +237,40 @@ def test_model_is_the_best_and_tells_how_it_was_made(run):
     assert record["molecules"] == ["H2O"]
     assert record["bracket_width_uEh"] == pytest.approx(1e6 * trainer.counters.best_width)
     assert 0 < record["steps"] <= 30
+    assert (record["nframes"], record["nvalidation"]) == (0, len(trainer.held_out))
+    assert (record["version"], record["commit"]) == (__version__, source_commit())
     atoms = ase.io.read(path / "samples.traj", 0)
     atoms.calc = SRDFTCalculator(path / "model.srdft")
     lower, upper = atoms.calc.energy_bracket if atoms.get_potential_energy() else (0, 0)
     assert lower < upper < 0.0
+
+
+def test_the_card_of_a_run_of_one_molecule_has_its_structure(run):
+    path, trainer, _ = run
+    card = model_card(path / "model.srdft")
+    assert card.structure.numbers.tolist() == [8, 1, 1]
+    reference = trainer.dataset.references[0] * Bohr
+    np.testing.assert_allclose(card.structure.positions, reference, rtol=1e-8)
+    assert card.levels == (trainer.config.level,)
+    assert card.bracket_width_uEh < card.bracket_width_max_uEh
+    assert "not recorded" not in str(card).replace("commit not recorded", "")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "changes", "charge"),
+    [
+        (Dataset.of([HCN]), {}, 0),
+        (Dataset.of([HCN]), {"model": "potential", "levels": ["LDA/sto-3g", "PBE/sto-3g"]}, 0),
+        (Dataset.of([nuclei_of(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), -1)]), {}, -1),
+        (Dataset.of([HCN, HNC]), {}, None),
+        (Dataset.of([HCN]), {"sampling": {"allow_reactions": True}}, None),
+    ],
+)
+def test_the_structure_of_one_molecule_is_recorded(dataset, changes, charge):
+    if charge == -1:
+        changes = changes | {"level": {"charge": -1}}
+    structure = training_record(small_trainer(dataset, **changes))["structure"]
+    assert (None if structure is None else structure["charge"]) == charge
 
 
 def test_settings_are_written_as_they_can_be_read(run):
