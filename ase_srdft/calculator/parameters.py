@@ -11,6 +11,8 @@ from typing import Any
 
 from ase.calculators.calculator import CalculationFailed, InputError, SCFError
 
+from ase_srdft.calculator.model_card import trained_structure
+from ase_srdft.calculator.trained_isomer import TrainedIsomer
 from ase_srdft.common.errors import BadGeometry, BadInput, ReferenceNotConverged
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded
@@ -22,6 +24,7 @@ from ase_srdft.models.shipped_models import model_path
 
 __all__ = [
     "ON_UNCERTAIN",
+    "Choice",
     "as_ase_error",
     "at_requested_level",
     "check_nuclei",
@@ -31,6 +34,9 @@ __all__ = [
     "own_copy",
     "plain_parameters",
 ]
+
+#: A model, and the one molecule that it was trained on, as far as there are such.
+Choice = tuple[ElectronicStateModel | None, TrainedIsomer | None]
 
 #: What to do where a model's state is further from the SCF than it may be.
 ON_UNCERTAIN = ("correct", "warn", "raise")
@@ -133,15 +139,15 @@ def choose_model(
     given: Mapping[str, Any],
     old: Mapping[str, Any],
     wanted: Mapping[str, Any],
-    current: ElectronicStateModel | None,
-) -> ElectronicStateModel | None:
+    current: Choice,
+) -> Choice:
     """The model to go on with; None for one that is made for the atoms to come.
 
     Args:
         given: parameters that change, as given.
         old: plain parameters before.
         wanted: plain parameters after.
-        current: model before.
+        current: choice before.
 
     Raises:
         BadInput: no such model, or a damaged file.
@@ -149,22 +155,26 @@ def choose_model(
     if "model" in given:
         model = given["model"]
         if isinstance(model, ElectronicStateModel):
-            return own_copy(model)
-        return None if model is None else own_copy(_load_named_model(str(model)))
+            return own_copy(model), None
+        return (None, None) if model is None else _load_named_model(str(model))
     names = (*_LEVEL_PARAMETERS, "charge")
     if wanted["model"] is None and any(wanted[name] != old[name] for name in names):
-        return None
+        return None, None
     return current
 
 
-def _load_named_model(name: str) -> ElectronicStateModel:
+def _load_named_model(name: str) -> Choice:
     """A shipped model, or one from a file."""
     if name.startswith("<") and name.endswith(_IN_MEMORY):
         raise BadInput(
             f"{name} was an object of the process that wrote these parameters: save it there "
             "with ase_srdft.models.model_file.save_model and give the file's path"
         )
-    return load_model(model_path(Path(name).expanduser())).model
+    path = model_path(Path(name).expanduser())
+    loaded = load_model(path)
+    structure = trained_structure(path, loaded)
+    isomer = None if structure is None else TrainedIsomer(model=name, structure=structure)
+    return own_copy(loaded.model), isomer
 
 
 def own_copy(model: ElectronicStateModel) -> ElectronicStateModel:

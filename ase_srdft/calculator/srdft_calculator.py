@@ -26,6 +26,7 @@ from ase_srdft.calculator.parameters import (
     own_copy,
     plain_parameters,
 )
+from ase_srdft.calculator.trained_isomer import TrainedIsomer
 from ase_srdft.common.charges import stated
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
@@ -133,6 +134,10 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             the lowest empty orbital are degenerate (a gap below 1e-5 Hartree): no derivative.
         ase.calculators.calculator.SCFError: no state keeps the promise, not even PySCF's.
         ase.calculators.calculator.PropertyNotImplementedError: stress and other properties.
+
+    Warns:
+        ase_srdft.common.errors.OtherIsomer: a named model of one molecule is asked about another
+            with the same formula (`ase_srdft.model_card` has its structure); once.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "dipole"]
@@ -171,6 +176,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         self._runner: ModelRunner | None = None
         self._state: ElectronicStructure | None = None
         self._asked: weakref.ref[Atoms] | None = None
+        self._isomer: TrainedIsomer | None = None
         super().__init__(  # type: ignore[no-untyped-call]
             model=model,
             charge=charge,
@@ -210,12 +216,14 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         wanted = {**self.parameters, **plain}
         with as_ase_error():
             current = None if self._runner is None else self._runner.model
-            model = choose_model(kwargs, self.parameters, wanted, current)
+            before = current, self._isomer
+            model, isomer = choose_model(kwargs, self.parameters, wanted, before)
             chosen = at_requested_level(wanted, model)
             device = torch_device(wanted["device"])
         changed: dict[str, Any] = super().set(**plain)  # type: ignore[no-untyped-call]
         if changed or "model" in kwargs:
             self._forget()
+            self._isomer = isomer
             self.model_version += model is not current
             self._runner = None if chosen is None else self._runner_of(chosen, device)
         return changed
@@ -265,6 +273,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
                 device = torch_device(self.parameters["device"])
                 self._runner = self._runner_of(fresh_model(self.parameters, nuclei), device)
             check_nuclei(nuclei, self._runner.model)
+        if self._isomer is not None:
+            self._isomer.compare(nuclei)
         return self._runner
 
     @undisturbed
@@ -291,6 +301,7 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         else:
             self._runner = self._runner_of(own_copy(chosen), device)
         self._forget()
+        self._isomer = None  # nobody has said what the new ones were trained on
         self.model_version += 1
         self.parameters["model"] = memory_name(model)
 

@@ -8,6 +8,7 @@ __all__ = [
     "DamagedFile",
     "DegenerateState",
     "KernelsUnavailable",
+    "OtherIsomer",
     "RankLost",
     "ReferenceNotConverged",
     "SamplingFailed",
@@ -35,6 +36,10 @@ class DegenerateState(UserWarning):
 
 class KernelsUnavailable(UserWarning):
     """No compiled kernel can be used here: torch computes the same, several times more slowly."""
+
+
+class OtherIsomer(UserWarning):
+    """A model that was trained on one molecule is asked about another with the same formula."""
 
 
 class RankLost(RuntimeError):
