@@ -19,6 +19,12 @@ from ase_srdft.cli.train import main as train
 MOLECULES = Path(__file__).with_name("molecules.smi")
 #: Those of H, C, N and O, which come first in the file.
 NCHNO = 1206
+#: For the model's card, with the elements filled in.
+SCOPE = (
+    "closed-shell organic molecules and ions of {elements} with up to 13 atoms other than H: "
+    "hydrocarbons, alcohols, ethers, carbonyl and carboxyl compounds, amines, imines, nitriles, "
+    "nitro compounds, amino acids, arenes and heterocycles"
+)
 #: What no stage changes.
 SETTINGS = {
     "--model": "potential",
@@ -68,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words += ["-o", str(options.output), "--level", *options.levels]
     words += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
     words += ["--threads", str(options.threads), "--learning-rate", str(options.learning_rate)]
+    elements = "H, C, N, O, F, S and Cl" if options.all_elements else "H, C, N and O"
+    words += ["--scope", SCOPE.format(elements=elements)]
     for flag, value in SETTINGS.items():
         words += [flag, value]
     if options.start_from is None:
