@@ -113,7 +113,7 @@ def _errors(card: ModelCard) -> str:
     if card.bracket_width_uEh is None and card.bracket_width_max_uEh is None:
         return NOT_RECORDED
     held = "geometries" if card.nvalidation is None else f"{card.nvalidation} geometries"
-    return f"{words}: bracket widths of {held} held out"
+    return f"{words}: brackets of {held} held out"
 
 
 def _in_both_units(microhartree: float | None) -> str:

@@ -252,6 +252,7 @@ def test_limits_and_the_machine_may_change(tmp_path):
         "minutes": 3.0,
         "target_error_uEh": 7.0,
         "threads": 2,
+        "scope": "water alone",
         "memory_gb": 1.0,
     }
     other = small_trainer(**changes)
