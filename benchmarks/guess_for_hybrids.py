@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import torch
 from ase.build import molecule as molecule_of_ase
-from ase.units import Bohr
 from torch import Tensor
 
+from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
@@ -97,14 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in options.molecules:
             atoms = molecule_of_ase(name)
             atoms.rattle(RATTLE, seed=1)
+            nuclei = nuclei_of(atoms)
             for guess in GUESSES:
                 molecule = Molecule(
-                    numbers=tuple(int(number) for number in atoms.numbers),
+                    numbers=nuclei.numbers,
                     level=LevelOfTheory(xc=xc, basis=basis),
                     guess=guess,
                     potential_basis="def2-universal-jfit",
                 )
-                best = best_potential(prepare(molecule, torch.tensor(atoms.positions[None] / Bohr)))
+                best = best_potential(prepare(molecule, torch.as_tensor(nuclei.positions)[None]))
                 print(
                     f"{words:14s}{name:9s}{guess:9s}{MICROHARTREE * best.at_guess:12.0f}"
                     f"{MICROHARTREE * best.left:26.1f}{best.length:12.2f}",
