@@ -26,6 +26,7 @@ from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset, evenly_spaced
 from ase_srdft.training.data.geometry_cache import GeometryCache
 from ase_srdft.training.data.isomers import names_of
+from ase_srdft.training.data.molecule_brackets import MoleculeBrackets
 from ase_srdft.training.data.replay_buffer import ReplayBuffer
 from ase_srdft.training.data.starts import notes_on
 from ase_srdft.training.losses import loss_of
@@ -148,7 +149,14 @@ def build_parts(
     # validation works between training steps, in the same room
     held_out = ValidationSet(new_cache(_HELD_OUT_SHARE, False, 0), ranks, dataset.labels)
     frames = _given_frames(config, dataset, cache, held_out)
-    buffer = ReplayBuffer(cache, frames, config.frames_share, config.buffer_size, config.selection)
+    buffer = ReplayBuffer(
+        cache,
+        frames,
+        config.frames_share,
+        config.buffer_size,
+        config.selection,
+        MoleculeBrackets([2 * molecule.nocc for molecule in molecules]),
+    )
     return TrainingParts(
         config=config,
         dataset=dataset,

@@ -70,14 +70,19 @@ class SelectionConfig:
             buffer also drops what has a narrow bracket; 0 draws uniformly, first in first out.
         uniform_share: share of the probability that is spread evenly, above 0 to 1.
         clip: a bracket counts for at most this many times the median one, at least 1.
+        molecule_exponent: exponent of a molecule's bracket in the probability of a draw, where
+            there are several molecules or levels of theory; 0 draws from all alike.  It is the
+            running mean of the brackets that training steps find at the molecule's geometries, at
+            its level, per electron.
     """
 
     exponent: float = 0.0
     uniform_share: float = 0.5
     clip: float = 10.0
+    molecule_exponent: float = 1.0
 
     def __post_init__(self) -> None:
-        require_at_least(0, self, "exponent")
+        require_at_least(0, self, "exponent", "molecule_exponent")
         require_at_least(1, self, "clip")
         share = self.uniform_share
         require(0 < share <= 1, "uniform_share", share, "above 0, and 1 at most")

@@ -52,6 +52,7 @@ def everything(trainer):
     for i, key in enumerate(trainer.held_out.keys):
         arrays[f"validation.{i}"] = trainer.held_out.cache.positions_of(key)
     arrays["widths"] = np.asarray(source.widths)
+    arrays["molecule_widths"] = source.brackets.widths
     counters = trainer.to_plain()["counters"]
     plain = {
         "counters": {name: value for name, value in counters.items() if name != "elapsed"},

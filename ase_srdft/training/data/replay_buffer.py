@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from ase_srdft.training.data.geometry_cache import (
     geometries_from_arrays,
     geometries_to_arrays,
 )
+from ase_srdft.training.data.molecule_brackets import MoleculeBrackets
 from ase_srdft.training.data.prioritised_draws import draw_probabilities, index_to_evict
 
 __all__ = ["ReplayBuffer"]
@@ -26,12 +27,15 @@ class ReplayBuffer:
     """Draws batches with a fixed share of given frames.
 
     Given frames are drawn in shuffled passes (each once before any twice).  Sampled ones are
-    drawn from the buffer with replacement: uniformly, or those with a wide bracket more often.
-    Where the share does not divide the batch, the remainder is carried to the next batch, so that
-    the share holds over time.
+    drawn from the buffer with replacement: uniformly, or those with a wide bracket, and those of
+    molecules with wide brackets, more often.  Where the share does not divide the batch, the
+    remainder is carried to the next batch, so that the share holds over time.
 
     The bracket widths that decide are the latest given to :meth:`add_sample` or
-    :meth:`note_widths`.
+    :meth:`note_widths`; of molecules a running mean of the latter.
+
+    A full buffer gives up a geometry of a molecule that has more than an equal share of it, so
+    that those which are sampled often do not drive the others out.
 
     Args:
         cache: keeps the geometries.
@@ -40,6 +44,7 @@ class ReplayBuffer:
         capacity: of the buffer.
         selection: what is drawn from the buffer, and what leaves it; None for uniform draws,
             first in first out.
+        brackets: of the molecules; None where all are drawn from alike.
 
     Attributes:
         samples: keys in the buffer, from the oldest to the newest.
@@ -52,14 +57,17 @@ class ReplayBuffer:
         frames_share: float,
         capacity: int,
         selection: SelectionConfig | None = None,
+        brackets: MoleculeBrackets | None = None,
     ) -> None:
         self.cache = cache
         self.frames = list(frames)
         self.frames_share = frames_share
         self.capacity = capacity
         self.selection = selection or SelectionConfig()
+        self.brackets = brackets or MoleculeBrackets([])
         self.samples: deque[int] = deque()
         self._widths: dict[int, float] = {}
+        self._molecules: deque[int] = deque()
         self.pass_left: list[int] = []
         self.carried = 0.0
 
@@ -84,22 +92,25 @@ class ReplayBuffer:
             width: of its bracket (Hartree), if it is known; NaN says no more than None.
         """
         if len(self.samples) >= self.capacity:
-            self._evict()
+            self._make_room(molecule)
         key = self.cache.add(molecule, positions, geometry)
         self.samples.append(key)
+        self._molecules.append(molecule)
         self._widths[key] = math.nan if width is None else float(width)
         return key
 
     def note_widths(self, keys: Sequence[int], widths: Sequence[float]) -> None:
-        """Remember the latest brackets (Hartree); keys that are not in the buffer are passed by."""
+        """Remember the latest brackets (Hartree), those of frames for their molecules alone."""
         for key, width in zip(keys, widths, strict=True):
             if key in self._widths:
                 self._widths[key] = float(width)
+            if len(self.brackets):
+                self.brackets.note(self.cache.molecule_of(key), float(width))
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The sampled geometries and their brackets, as a checkpoint names them."""
         arrays = geometries_to_arrays("buffer", self.samples, self.cache)
-        return arrays | {"buffer/bracket_width": self.widths}
+        return arrays | {"buffer/bracket_width": self.widths} | self.brackets.to_arrays()
 
     def to_plain(self) -> dict[str, Any]:
         """Where the draws are: plain values, as a checkpoint names them."""
@@ -111,13 +122,23 @@ class ReplayBuffer:
         geometries = geometries_from_arrays("buffer", arrays)
         for (molecule, at), width in zip(geometries, arrays["buffer/bracket_width"], strict=True):
             self.add_sample(molecule, at, None, float(width))
+        self.brackets.from_arrays(arrays)
 
-    def _evict(self) -> None:
-        index = index_to_evict(self.widths) if self.selection.exponent > 0.0 else 0
+    def _make_room(self, molecule: int) -> None:
+        places = self._places_to_spare(molecule)
+        by_width = self.selection.exponent > 0.0
+        index = int(places[index_to_evict(self.widths[places]) if by_width else 0])
         key = self.samples[index]
         del self.samples[index]
+        del self._molecules[index]
         del self._widths[key]
         self.cache.remove(key)
+
+    def _places_to_spare(self, newcomer: int) -> Int[np.ndarray, " nplaces"]:
+        """Of molecules that would have more than their equal share, from the oldest geometry on."""
+        counts = Counter([*self._molecules, newcomer])
+        share = len(self.samples) / len(counts)
+        return np.flatnonzero([counts[molecule] > share for molecule in self._molecules])
 
     def draw(self, size: int, rng: np.random.Generator) -> list[int]:
         """Keys of a batch."""
@@ -129,9 +150,12 @@ class ReplayBuffer:
 
     def _chosen(self, count: int, rng: np.random.Generator) -> Int[np.ndarray, " count"]:
         """Indices into ``samples``, with replacement."""
-        if self.selection.exponent == 0.0:
+        selection, several = self.selection, len(self.brackets) > 1
+        by_molecule = several and selection.molecule_exponent > 0.0
+        if selection.exponent == 0.0 and not by_molecule:
             return rng.integers(len(self.samples), size=count)
-        probabilities = draw_probabilities(self.widths, self.selection)
+        of_molecules = self.brackets.widths[list(self._molecules)] if by_molecule else None
+        probabilities = draw_probabilities(self.widths, selection, of_molecules)
         return rng.choice(len(self.samples), size=count, p=probabilities)
 
     def _number_of_frames(self, size: int) -> int:

@@ -57,6 +57,29 @@ def test_nothing_to_choose_by_is_uniform(widths):
     np.testing.assert_array_equal(probabilities(widths), [0.25] * 4)
 
 
+def test_molecules_by_their_own_exponent():
+    molecules = np.array([1e-4, 1e-4, 4e-4, UNKNOWN])
+    settings = SelectionConfig(exponent=0.0, molecule_exponent=0.5, uniform_share=0.2, clip=100.0)
+    found = draw_probabilities(np.array([9.0, 1.0, 2.0, UNKNOWN]), settings, molecules)
+    np.testing.assert_allclose(found, 0.05 + 0.8 * np.array([1, 1, 2, 2]) / 6, rtol=1e-14)
+    both = SelectionConfig(exponent=1.0, molecule_exponent=0.5, uniform_share=0.2, clip=100.0)
+    found = draw_probabilities(np.array([1.0, 3.0, 1.0, UNKNOWN]), both, molecules)
+    np.testing.assert_allclose(found, 0.05 + 0.8 * np.array([1, 3, 2, 6]) / 12, rtol=1e-14)
+
+
+def test_a_molecule_a_thousand_times_worse_takes_no_more_than_ten():
+    molecules = np.array([1e-4] * 99 + [1e-1])
+    found = draw_probabilities(np.full(100, UNKNOWN), SelectionConfig(exponent=0.0), molecules)
+    assert found[-1] == pytest.approx(0.005 + 0.5 * 10 / 109, rel=1e-12)
+    assert found[:-1].min() > 0.005
+
+
+def test_where_either_factor_is_zero_draws_are_uniform():
+    settings = SelectionConfig(exponent=1.0, molecule_exponent=1.0)
+    found = draw_probabilities(np.array([1.0, 0.0]), settings, np.array([0.0, 1.0]))
+    np.testing.assert_array_equal(found, [0.5, 0.5])
+
+
 def test_evicts_the_narrowest_of_the_oldest_quarter():
     widths = np.array([5e-3, 4e-3, 2e-3, 3e-3, *[1e-6] * 12])
     assert index_to_evict(widths) == 2

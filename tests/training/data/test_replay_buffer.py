@@ -7,6 +7,7 @@ import pytest
 
 from ase_srdft.training.config import SelectionConfig
 from ase_srdft.training.data.geometry_cache import GeometryCache
+from ase_srdft.training.data.molecule_brackets import MoleculeBrackets
 from ase_srdft.training.data.replay_buffer import ReplayBuffer
 from tests.tools.molecules import prepared
 
@@ -28,10 +29,13 @@ class Keys(GeometryCache):
     def remove(self, key):
         del self.alive[key]
 
+    def molecule_of(self, key):
+        return self.alive[key][0]
 
-def source_of(nframes=0, frames_share=0.5, capacity=5, **selection):
+
+def source_of(nframes=0, frames_share=0.5, capacity=5, brackets=None, **selection):
     settings = SelectionConfig(**selection) if selection else None
-    return ReplayBuffer(Keys(), list(range(nframes)), frames_share, capacity, settings)
+    return ReplayBuffer(Keys(), list(range(nframes)), frames_share, capacity, settings, brackets)
 
 
 def drawn(source, nbatches, size, seed=0):
@@ -220,3 +224,71 @@ def test_a_buffer_filled_from_its_widths_goes_on_the_same():
     for _ in source.widths:
         other.add_sample(0, HERE, None)
     assert drawn(other, 20, 8) != drawn(source, 20, 8)
+
+
+# By molecule
+
+
+def with_molecules(widths, per_molecule=4, **selection):
+    """A buffer with so many geometries of each molecule, whose brackets (mEh) have been seen."""
+    capacity = per_molecule * len(widths)
+    brackets = MoleculeBrackets([2] * len(widths))
+    source = source_of(capacity=capacity, brackets=brackets, **selection)
+    for molecule, width in enumerate(widths):
+        keys = [source.add_sample(molecule, HERE, None) for _ in range(per_molecule)]
+        source.note_widths(keys, [1e-3 * width] * per_molecule)
+    return source
+
+
+def drawn_molecules(source, ndraws=8000):
+    keys = source.draw(ndraws, np.random.default_rng(0))
+    return Counter(source.cache.molecule_of(key) for key in keys)
+
+
+def test_molecules_with_wide_brackets_are_drawn_more_often():
+    counts = drawn_molecules(with_molecules([1.0, 2.0, 5.0]))
+    expected = 8000 * (0.5 / 3 + 0.5 * np.array([1, 2, 5]) / 8)
+    found = np.array([counts[molecule] for molecule in range(3)])
+    assert ((found - expected) ** 2 / expected).sum() < 13.8  # p = 0.001 of two degrees of freedom
+    assert ((found - 8000 / 3) ** 2 / (8000 / 3)).sum() > 500.0  # far from uniform
+
+
+def test_none_is_starved_and_none_takes_all():
+    counts = drawn_molecules(with_molecules([1.0, 1.0, 1.0, 1e3, 0.0]))
+    assert counts[3] < 8000 * 0.5  # 0.1 + 0.5 * 10 / 13, with room for chance
+    assert counts[4] > 8000 * 0.08  # the floor is 0.1
+
+
+def test_a_molecule_that_no_step_has_come_across_is_drawn_as_the_widest():
+    source = with_molecules([1.0, 3.0, np.nan], uniform_share=1e-3)
+    counts = drawn_molecules(source)
+    assert 0.9 < counts[2] / counts[1] < 1.1
+    assert 2.5 < counts[1] / counts[0] < 3.5
+
+
+def test_frames_tell_of_their_molecules_too():
+    source = source_of(nframes=2, brackets=MoleculeBrackets([2, 2]))
+    source.cache.alive |= {0: (0, None), 1: (1, None)}  # as if they were in the cache
+    source.note_widths([0, 1, 1], [1e-3, 2e-3, 2e-3])
+    np.testing.assert_allclose(source.brackets.widths, [5e-4, 1e-3], rtol=1e-12)
+    assert len(source.widths) == 0
+
+
+@pytest.mark.parametrize("selection", [{"molecule_exponent": 0.0}, {}])
+def test_draws_of_one_molecule_or_of_all_alike_are_the_uniform_ones(selection):
+    source = with_molecules([1.0, 9.0] if selection else [3.0], **selection)
+    keys = list(source.samples)
+    expected = [keys[i] for i in np.random.default_rng(0).integers(len(keys), size=20)]
+    assert source.draw(20, np.random.default_rng(0)) == expected
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_a_molecule_that_is_sampled_often_does_not_drive_the_others_out(exponent):
+    source = with_molecules([1.0, 2.0, 3.0], exponent=exponent)
+    first = list(source.samples)[:4]
+    for _ in range(50):
+        source.add_sample(0, HERE, None, 5e-3)
+    counts = Counter(source.cache.molecule_of(key) for key in source.samples)
+    assert counts == {0: 4, 1: 4, 2: 4}
+    assert not set(first).intersection(source.samples)
+    assert set(source.cache.alive) == set(source.samples)
