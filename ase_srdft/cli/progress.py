@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Status", "progress_display"]
 
 _PLAIN_INTERVAL_SECONDS = 10.0
+#: Molecules that a line names at each validation.
+_NAMED = 5
 #: The rate is that of the last minute, and known after so many seconds and steps.
 _RATE_SECONDS, _KNOWN_SECONDS, _KNOWN_STEPS = 60.0, 2.0, 3
 
@@ -36,6 +38,7 @@ class Status:
         self.steps, self.minutes = steps, minutes
         self.energy = self.width = self.validated = math.nan
         self.acceptance = self.hamiltonian = math.nan
+        self.worst: tuple[tuple[str, float], ...] = ()
         self.step, self.elapsed, self.progress, self.nsamples = step, elapsed, 0.0, 0
         self._first = step
         self._marks = deque([(elapsed, step)])
@@ -51,6 +54,7 @@ class Status:
             self.acceptance = event.sampling.acceptance
         if event.validation is not None:
             self.validated = event.validation.bracket_width
+            self.worst = event.validation.worst
         self.step, self.elapsed, self.nsamples = event.step, event.elapsed, event.nsamples
         self.progress = event.progress
         if self.elapsed - self._marks[-1][0] >= 1.0:
@@ -95,6 +99,11 @@ class Status:
         """How wide they are on held-out frames; empty before the first validation."""
         return f"held out {_micro(self.validated)}" if math.isfinite(self.validated) else ""
 
+    def worst_words(self, count: int) -> str:
+        """So many molecules with the widest held-out brackets; empty for one molecule."""
+        named = [f"{name} {_micro(width)}" for name, width in self.worst[:count]]
+        return f"widest {', '.join(named)}" if named else ""
+
     @property
     def energy_words(self) -> str:
         """The mean energy; empty at first, and where it is not what is learnt."""
@@ -135,6 +144,7 @@ class Status:
             Part(text=self.error, rank=0, short=self.held_out),
             Part(text=samples + accepted, rank=3, short=samples),
             Part(text=self.rate_words, rank=4),
+            Part(text=self.worst_words(1), rank=5),
         )
         return [part for part in parts if part.text]
 
@@ -172,6 +182,8 @@ def _lines(status: Status) -> Callable[[Event], None]:
             return
         last[0] = now
         print(status.line(), flush=True)
+        if event.validation is not None and status.worst:
+            print(f"       {status.worst_words(_NAMED)}", flush=True)
 
     return show
 

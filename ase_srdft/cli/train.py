@@ -49,6 +49,8 @@ _USAGE = f"{_PROGRAM} [STRUCTURE ...] -o DIR [options]"
 _MAX_RESTARTS = EngineConfig.max_restarts
 #: So many molecules are named, and others counted.
 _SHOWN_NAMES = 8
+#: Molecules with the widest brackets that the end names.
+_SHOWN_WORST = 5
 
 
 def _parser(everything: bool = False) -> Parser:
@@ -300,7 +302,7 @@ def _shortened(names: Sequence[str]) -> str:
 
 
 def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> None:
-    counters, target = trainer.counters, trainer.config.target_error_uEh
+    counters = trainer.counters
     width, largest = counters.best_width * 1e6, counters.best_largest_width * 1e6
     certified = f"{width:.1f} microhartree"
     if math.isfinite(largest):
@@ -313,8 +315,12 @@ def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> N
         print(f"no samples of {names}: its bonds changed, or its energy did, each time; relax it")
     if math.isfinite(width):
         print(f"held out: {_what_is_held_out(trainer)}")
-        if target is not None and not trainer.target_is_reached:
-            print(_of_a_target_that_was_missed(target, width))
+        if worst := trainer.worst_molecules[:_SHOWN_WORST]:
+            named = ", ".join(f"{name} {1e6 * its:.1f}" for name, its in worst)
+            print(f"widest, mean of each molecule, microhartree: {named}")
+        missed = _of_targets_that_were_missed(trainer)
+        if missed and not trainer.target_is_reached:
+            print(missed)
     print(
         f"{'nothing left to do, ' if idle and reason != 'interrupted' else ''}"
         f"{reason}: {trainer.updater.step} steps, {trainer.counters.nsamples} samples, "
@@ -343,9 +349,23 @@ def _what_is_held_out(trainer: Trainer) -> str:
     return f"{words}: longer dynamics may meet wider brackets"
 
 
-def _of_a_target_that_was_missed(target: float, width: float) -> str:
-    words = f"the target of {target:g} microhartree was not reached"
-    if width < target:
+def _of_targets_that_were_missed(trainer: Trainer) -> str:
+    """In words; empty where there was no target."""
+    config, counters = trainer.config, trainer.counters
+    asked = (
+        (config.target_error_uEh, "", counters.best_width),
+        (
+            config.target_worst_error_uEh,
+            " for the worst molecule",
+            [*counters.worst_widths, math.inf][0],
+        ),
+    )
+    targets = [(target, whose, width) for target, whose, width in asked if target is not None]
+    if not targets:
+        return ""
+    named = " and ".join(f"{target:g} microhartree{whose}" for target, whose, _ in targets)
+    words = f"the target of {named} was not reached"
+    if all(1e6 * width < target for target, _, width in targets):
         words += ": it counts once dynamics has sampled all that is held out; train longer"
     return words
 

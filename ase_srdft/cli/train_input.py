@@ -37,6 +37,7 @@ _COMMON: dict[str, dict[str, tuple[str, ...]]] = {
         "steps": (),
         "minutes": (),
         "target_error_uEh": ("--target-error",),
+        "target_worst_error_uEh": ("--target-worst-error",),
         "optimiser.batch_size": ("--batch-size",),
         "optimiser.learning_rate": ("--learning-rate",),
         "data_fraction": (),

@@ -36,8 +36,8 @@ _FORMAT = "ase_srdft checkpoint 2"
 _HEAD = 512
 #: Settings that may differ when a run goes on: its limits, how it uses the machine, and words.
 _MAY_CHANGE = (
-    *("steps", "minutes", "target_error_uEh", "threads", "device", "memory_gb", "engine"),
-    "scope",
+    *("steps", "minutes", "target_error_uEh", "target_worst_error_uEh"),
+    *("threads", "device", "memory_gb", "engine", "scope"),
 )
 #: Share of the time that checkpoints may take.
 _SHARE_OF_TIME = 0.02

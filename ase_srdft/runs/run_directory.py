@@ -7,7 +7,6 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,22 @@ from ase_srdft.common.units import (
 from ase_srdft.dft.kernels.library import description
 from ase_srdft.models.model_file import load_model, save_model
 from ase_srdft.runs.checkpoint import Checkpoints, load_checkpoint
+from ase_srdft.runs.metrics_records import (
+    end_record,
+    event_record,
+    finite,
+    hamiltonian_record,
+    sampling_record,
+    validation_record,
+)
 from ase_srdft.runs.report.page import write_report
 from ase_srdft.runs.training_record import microhartree, training_record
-from ase_srdft.sampling.sample import Sample, SampleBatch
-from ase_srdft.training.events import Event, Validation
+from ase_srdft.sampling.sample import Sample
+from ase_srdft.training.events import Event
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.version import __version__
 
-__all__ = ["RunDirectory", "end_record", "validation_record"]
+__all__ = ["RunDirectory"]
 
 _LOG_EVERY = 20
 #: For a run that has been told to end, or has lost its supervisor, to do so.
@@ -116,22 +123,22 @@ class RunDirectory:
         if event.training is not None:
             self._recent.append(event)
             if event.training.rolled_back:
-                width = _finite(event.training.bracket_width * MICROHARTREE)
-                record = _common("turned_back", event) | {"bracket_width_uEh": width}
-                self._log(record | _hamiltonian_record([event.training.hamiltonian_error]))
+                width = finite(event.training.bracket_width * MICROHARTREE)
+                record = event_record("turned_back", event) | {"bracket_width_uEh": width}
+                self._log(record | hamiltonian_record([event.training.hamiltonian_error]))
             if event.step % _LOG_EVERY == 0:
                 self._log_training()
             if event.step % self.trainer.config.train_steps_per_round == 0:
                 self.checkpoints.save_if_due(self.trainer)
         elif event.sampling is not None:
-            self._log(_sampling_record(event, event.sampling))
+            self._log(sampling_record(event, event.sampling))
             self._append_samples(event.sampling.samples)
         elif event.validation is not None:
-            self._log(_common("validation", event) | validation_record(event.validation))
+            self._log(event_record("validation", event) | validation_record(event.validation))
             if event.validation.best:
                 self._save_model()
         elif event.worker is not None:
-            self._log(_common("worker", event) | asdict(event.worker))
+            self._log(event_record("worker", event) | asdict(event.worker))
 
     def checkpoint(self) -> None:
         """Make everything durable.
@@ -199,10 +206,10 @@ class RunDirectory:
         records = [event.training for event in events if event.training is not None]
         count = len(records)
         self._log(
-            _common("training", events[-1])
+            event_record("training", events[-1])
             | {
-                "energy_hartree": _finite(sum(r.energy for r in records) / count),
-                "bracket_width_uEh": _finite(
+                "energy_hartree": finite(sum(r.energy for r in records) / count),
+                "bracket_width_uEh": finite(
                     MICROHARTREE * sum(r.bracket_width for r in records) / count
                 ),
                 "gradient_norm": sum(r.gradient_norm for r in records) / count,
@@ -210,7 +217,7 @@ class RunDirectory:
                 "nsamples": events[-1].nsamples,
                 "steps_per_s": count / max(now - self._interval_started, 1e-9),
             }
-            | _hamiltonian_record([record.hamiltonian_error for record in records])
+            | hamiltonian_record([record.hamiltonian_error for record in records])
         )
         self._recent, self._interval_started = [], now
 
@@ -269,75 +276,6 @@ class RunDirectory:
             write_atomically(metrics, "".join(line + "\n" for line in kept))
         if samples.exists():
             _trim_trajectory(samples, self.trainer.counters.nsamples)
-
-
-def validation_record(validation: Validation) -> dict[str, Any]:
-    """What ``metrics.jsonl`` says of a validation."""
-    record: dict[str, Any] = {
-        "energy_hartree": validation.energy,
-        "bracket_width_uEh": validation.bracket_width * MICROHARTREE,
-        "bracket_width_max_uEh": microhartree(validation.largest_width),
-        "best": validation.best,
-        "best_bracket_width_uEh": microhartree(validation.best_width),
-        "best_bracket_width_max_uEh": microhartree(validation.best_largest_width),
-        "nvalidation": validation.ngeometries,
-        "nsampled": validation.nsampled,
-        "nframes": validation.nframes,
-    }
-    if len(validation.widths_of_molecules) > 1:
-        record["molecule_widths_uEh"] = [microhartree(w) for w in validation.widths_of_molecules]
-    return record | _hamiltonian_record([validation.hamiltonian_error])
-
-
-def end_record(trainer: Trainer, reason: str) -> dict[str, Any]:
-    """What ``metrics.jsonl`` says of the end of a session."""
-    counters, target = trainer.counters, trainer.config.target_error_uEh
-    record: dict[str, Any] = {
-        "kind": "end",
-        "step": trainer.updater.step,
-        "elapsed_s": trainer.elapsed,
-        "reason": reason,
-        "best_bracket_width_uEh": microhartree(counters.best_width),
-        "best_bracket_width_max_uEh": microhartree(counters.best_largest_width),
-        "nvalidation": len(trainer.held_out),
-        "nsampled": counters.validated_nsampled,
-        "nframes": trainer.held_out.nframes,
-    }
-    if target is not None:
-        record |= {"target_error_uEh": target, "target_reached": trainer.target_is_reached}
-    return record
-
-
-def _common(kind: str, event: Event) -> dict[str, Any]:
-    return {"kind": kind, "step": event.step, "elapsed_s": round(event.elapsed, 3)}
-
-
-def _finite(value: float) -> float | None:
-    """What JSON can hold."""
-    return value if math.isfinite(value) else None
-
-
-def _hamiltonian_record(errors: Sequence[float | None]) -> dict[str, Any]:
-    """Mean error of the predicted Fock matrices; nothing without labels."""
-    known = [error for error in errors if error is not None]
-    if not known:
-        return {}
-    return {"hamiltonian_mae_uEh": MICROHARTREE * sum(known) / len(known)}
-
-
-def _sampling_record(event: Event, sampling: SampleBatch) -> dict[str, Any]:
-    temperature = sampling.temperature_K
-    return _common("sampling", event) | {
-        "nsamples": event.nsamples,
-        "energies_hartree": [sample.energy for sample in sampling.samples],
-        "molecules": [sample.molecule for sample in sampling.samples],
-        "bracket_width_uEh": [s.bracket_width * MICROHARTREE for s in sampling.samples],
-        "sampler": sampling.sampler,
-        "staleness": sampling.staleness,
-        "acceptance": sampling.acceptance,
-        "temperature_K": temperature if math.isfinite(temperature) else None,
-        "resets": dict(sampling.resets),
-    }
 
 
 def _up_to(line: str, step: int, nsamples: int) -> bool:

@@ -25,7 +25,7 @@ MEMORY_OVERHEAD_GB = 1.0
 #: What both numpy and torch take as a seed.
 _SEEDS = 2**63
 #: Limits of a run that may be absent.
-_OPTIONAL = ("minutes", "target_error_uEh")
+_OPTIONAL = ("minutes", "target_error_uEh", "target_worst_error_uEh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,8 @@ class TrainingConfig:
             reproducible to the bit.
         target_error_uEh: stop when the certified error is smaller (microhartree).  It is the mean
             width of the bracket over the geometries held out.
+        target_worst_error_uEh: stop when that of every molecule, at every level of theory, is
+            smaller (microhartree); with ``target_error_uEh`` when both are.
         train_steps_per_round: training steps between new weights for the samplers.  With the
             engine ``sync`` also between rounds of sampling; with the others, samplers do one round
             after the other.
@@ -161,6 +163,7 @@ class TrainingConfig:
     steps: int = 10_000
     minutes: float | None = None
     target_error_uEh: float | None = None
+    target_worst_error_uEh: float | None = None
     train_steps_per_round: int = 64
     pretraining_steps: int = 0
     pretraining_frames: int = 64

@@ -12,6 +12,7 @@ from ase_srdft.sampling.workers.worker_report import WorkerReport
 __all__ = [
     "Counters",
     "Event",
+    "LevelWidths",
     "SamplingCounters",
     "StepRecord",
     "Validation",
@@ -44,6 +45,23 @@ class StepRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LevelWidths:
+    """Brackets at one level of theory.
+
+    Attributes:
+        level: functional/basis.
+        ngeometries: how many of its molecules' geometries are held out.
+        bracket_width: mean (Hartree).
+        largest_width: the widest (Hartree).
+    """
+
+    level: str
+    ngeometries: int
+    bracket_width: float
+    largest_width: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Validation:
     """Averaged weights on held-out geometries, on the level's own grid.
 
@@ -54,6 +72,9 @@ class Validation:
         hamiltonian_error: mean |dH| of the predicted Fock matrix (Hartree); None without labels.
         largest_width: the widest bracket of them (Hartree).
         widths_of_molecules: mean of each molecule (Hartree); NaN where none is held out.
+        worst: names of the molecules with the widest means, and these (Hartree), the worst first;
+            empty where there is one molecule, at one level of theory.
+        of_levels: what it is at each level of theory; empty where there is one.
         best_width: mean of the best weights so far (Hartree), on these geometries.
         best_largest_width: the widest bracket of the best weights (Hartree), likewise.
         ngeometries: how many there are.
@@ -67,6 +88,8 @@ class Validation:
     hamiltonian_error: float | None = None
     largest_width: float = math.nan
     widths_of_molecules: tuple[float, ...] = ()
+    worst: tuple[tuple[str, float], ...] = ()
+    of_levels: tuple[LevelWidths, ...] = ()
     best_width: float = math.nan
     best_largest_width: float = math.nan
     ngeometries: int = 0
@@ -127,17 +150,24 @@ class ValidationCounters:
     Attributes:
         best_width: mean bracket of the best weights at the last validation (Hartree).
         best_largest_width: their widest bracket there (Hartree).
+        worst_molecules: those with the widest mean bracket of the best weights there, the worst
+            first.
+        worst_widths: these means (Hartree).
         validated_nsampled: samples that were held out then.
         copies_moved_fs: how far (fs) dynamics has moved the rattled copies that are held out.
         met_target_uEh: a target that was met already when the run was started again with it.
+        met_worst_target_uEh: the target of the worst molecule beside it, if there was one.
         validated_step: of the last validation.
     """
 
     best_width: float = math.inf
     best_largest_width: float = math.inf
+    worst_molecules: list[int] = field(default_factory=list)
+    worst_widths: list[float] = field(default_factory=list)
     validated_nsampled: int = 0
     copies_moved_fs: float = 0.0
     met_target_uEh: float | None = None
+    met_worst_target_uEh: float | None = None
     validated_step: int = 0
 
 

@@ -102,6 +102,16 @@ class Trainer:
         """Whether the best weights are as good as asked for, where dynamics goes."""
         return self.validator.target_is_reached
 
+    @property
+    def worst_molecules(self) -> list[tuple[str, float]]:
+        """Of the best weights: molecules with the widest held-out brackets, and these (Hartree).
+
+        The worst first; none where there is one molecule, at one level of theory.
+        """
+        counters = self.validator.counters
+        worst = zip(counters.worst_molecules, counters.worst_widths, strict=True)
+        return [(self.names[molecule], width) for molecule, width in worst if len(self.names) > 1]
+
     @undisturbed
     def averaged_model(self) -> ElectronicStateModel:
         """The averaged weights of now, double precision."""
@@ -196,6 +206,7 @@ class Trainer:
             **self.sampling.to_plain(),
             **self.buffer.to_plain(),
             "target_error_uEh": self.parts.config.target_error_uEh,
+            "target_worst_error_uEh": self.parts.config.target_worst_error_uEh,
         }
 
     def from_arrays(self, arrays: dict[str, np.ndarray], plain: dict[str, Any]) -> None:
@@ -207,4 +218,5 @@ class Trainer:
         self.buffer.from_arrays(arrays, plain)
         self.held_out.from_arrays(arrays, counters)
         self.sampling.from_arrays(arrays, plain, counters)
-        self.validator.from_arrays(arrays, counters, plain.get("target_error_uEh"))
+        targets = plain.get("target_error_uEh"), plain.get("target_worst_error_uEh")
+        self.validator.from_arrays(arrays, counters, targets)

@@ -16,9 +16,12 @@ from ase_srdft.sampling.sampler import Sampler
 from ase_srdft.training.events import Counters, Validation, ValidationCounters
 from ase_srdft.training.moved_on import moved_on, number_of_steps
 from ase_srdft.training.training_parts import TrainingParts
-from ase_srdft.training.validation_set import ValidationMeans
+from ase_srdft.training.validation_means import ValidationMeans
 
 __all__ = ["Validator"]
+
+#: Molecules that are named as the worst.
+_NAMED = 10
 
 
 class Validator:
@@ -46,18 +49,31 @@ class Validator:
         Rattled copies of a structure do not count while dynamics has yet to replace them; but for
         a target that a run met already when it was started again with it.
         """
-        target_uEh, counters = self.parts.config.target_error_uEh, self.counters
-        if target_uEh is None or not counters.best_width < target_uEh * 1e-6:
+        counters = self.counters
+        if not self._targets_are_met:
             return False
         final = counters.validated_nsampled == self.parts.held_out.nreplaceable
-        return final or counters.met_target_uEh == target_uEh
+        return final or self._targets == (counters.met_target_uEh, counters.met_worst_target_uEh)
+
+    @property
+    def _targets(self) -> tuple[float | None, float | None]:
+        """Of the mean, and of the worst molecule (microhartree); None where none was asked for."""
+        return self.parts.config.target_error_uEh, self.parts.config.target_worst_error_uEh
+
+    @property
+    def _targets_are_met(self) -> bool:
+        """Whether there is a target, and the best weights are below each, wherever that is."""
+        reached = (self.counters.best_width, *self.counters.worst_widths[:1])
+        asked = [pair for pair in zip(self._targets, (*reached, math.inf), strict=False)]
+        known = [(target, width) for target, width in asked if target is not None]
+        return bool(known) and all(width < target * 1e-6 for target, width in known)
 
     @property
     def _target_may_be_reached(self) -> bool:
         """Whether there is no rattled copy any more, since the last validation, to wait for."""
         held_out = self.parts.held_out
         complete = held_out.nsampled == held_out.nreplaceable > self.counters.validated_nsampled
-        return self.parts.config.target_error_uEh is not None and complete
+        return self._targets != (None, None) and complete
 
     def best_model(self) -> ElectronicStateModel:
         """The best weights so far, single precision."""
@@ -93,35 +109,48 @@ class Validator:
         means = held_out.means(averaged, self.stopped)
         if means is None:
             return None
-        widths = self.counters.best_width, self.counters.best_largest_width
-        if held_out.has_changed and math.isfinite(widths[0]):
+        if held_out.has_changed and math.isfinite(self.counters.best_width):
             again = held_out.means(self.best_model(), self.stopped)
             if again is None:
                 return None
-            widths = again.bracket_width, again.largest_width
-        is_best = not widths[0] <= means.bracket_width
+            self._note_best(again)
+        is_best = not self.counters.best_width <= means.bracket_width
         if is_best:
-            widths = means.bracket_width, means.largest_width
+            self._note_best(means)
             self.best = copy.deepcopy(averaged.state_dict())
         held_out.has_changed = False
         self.counters = replace(
             self.counters,
-            best_width=widths[0],
-            best_largest_width=widths[1],
             validated_nsampled=held_out.nsampled,
             validated_step=self.parts.updater.step,
         )
         return self._validation(means, is_best)
 
+    def _note_best(self, means: ValidationMeans) -> None:
+        """What the best weights are worth on what is held out now."""
+        worst = means.worst(_NAMED)
+        self.counters = replace(
+            self.counters,
+            best_width=means.bracket_width,
+            best_largest_width=means.largest_width,
+            worst_molecules=[molecule for molecule, _ in worst],
+            worst_widths=[width for _, width in worst],
+        )
+
     def _validation(self, means: ValidationMeans, is_best: bool) -> Validation:
         error, held_out = means.hamiltonian_error, self.parts.held_out
+        names = self.parts.names
+        levels = [f"{m.level.xc}/{m.level.basis}" for m in self.parts.molecules]
+        several = len(names) > 1
         return Validation(
             energy=means.energy,
             bracket_width=means.bracket_width,
             best=is_best,
             hamiltonian_error=None if math.isnan(error) else error,
             largest_width=means.largest_width,
-            widths_of_molecules=means.widths_of_molecules,
+            widths_of_molecules=means.widths_of_molecules(len(names)),
+            worst=tuple((names[m], width) for m, width in means.worst(_NAMED) if several),
+            of_levels=means.of_levels(levels) if len(set(levels)) > 1 else (),
             best_width=self.counters.best_width,
             best_largest_width=self.counters.best_largest_width,
             ngeometries=len(held_out),
@@ -155,19 +184,21 @@ class Validator:
         return tensors_to_arrays("weights/best/", self.best)
 
     def from_arrays(
-        self, arrays: dict[str, np.ndarray], counters: Counters, target_before_uEh: float | None
+        self,
+        arrays: dict[str, np.ndarray],
+        counters: Counters,
+        targets_before_uEh: tuple[float | None, float | None],
     ) -> None:
         """Go on from a checkpoint.
 
         Args:
             arrays: of the checkpoint.
             counters: of the checkpoint.
-            target_before_uEh: of the last session: what the run has certified so far may meet a
-                target that is new.
+            targets_before_uEh: of the last session, of the mean and of the worst molecule: what
+                the run has certified so far may meet targets that are new.
         """
         self.best = tensors_from_arrays("weights/best/", arrays)
         self.counters = counters.of_validation
-        target_uEh = self.parts.config.target_error_uEh
-        if target_uEh != target_before_uEh:
-            met = target_uEh is not None and self.counters.best_width < target_uEh * 1e-6
-            self.counters = replace(self.counters, met_target_uEh=target_uEh if met else None)
+        if self._targets != targets_before_uEh:
+            mean, worst = self._targets if self._targets_are_met else (None, None)
+            self.counters = replace(self.counters, met_target_uEh=mean, met_worst_target_uEh=worst)

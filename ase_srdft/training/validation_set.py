@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,33 +26,15 @@ from ase_srdft.training.data.geometry_cache import (
 )
 from ase_srdft.training.events import Counters
 from ase_srdft.training.losses import EnergyLoss
+from ase_srdft.training.validation_means import ValidationMeans
 from ase_srdft.training.weight_updater import mean_bracket, mean_hamiltonian_error
 
-__all__ = ["ValidationMeans", "ValidationSet", "is_held_out", "which_are_held_out"]
+__all__ = ["ValidationSet", "is_held_out", "which_are_held_out"]
 
 #: One in so many accepted samples is held out at most.
 _HOLD_OUT_EVERY = 12
 #: Geometries that are evaluated together, and in a look at a few.
 _TOGETHER = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationMeans:
-    """Means over held-out geometries, and the worst of them.
-
-    Attributes:
-        energy: E (Hartree).
-        bracket_width: (Hartree).
-        largest_width: the widest bracket (Hartree).
-        widths_of_molecules: mean bracket width of each molecule (Hartree); NaN without any.
-        hamiltonian_error: mean |dH| (Hartree), NaN without labels.
-    """
-
-    energy: float
-    bracket_width: float
-    largest_width: float
-    widths_of_molecules: tuple[float, ...]
-    hamiltonian_error: float
 
 
 class ValidationSet:
@@ -208,13 +189,11 @@ class ValidationSet:
         all_energies, all_widths, all_errors = (
             np.array([number for part in parts for number in part[index]]) for index in range(3)
         )
-        nmolecules = len(self.cache.molecules)
         return ValidationMeans(
             energy=float(all_energies.mean()),
-            bracket_width=float(all_widths.mean()),
-            largest_width=float(all_widths.max()),
-            widths_of_molecules=tuple(_mean(all_widths[kinds == m]) for m in range(nmolecules)),
-            hamiltonian_error=_mean(all_errors),
+            hamiltonian_error=float(all_errors.mean()) if len(all_errors) else math.nan,
+            widths=all_widths,
+            molecules=kinds,
         )
 
     def _kinds(self, keys: Sequence[int]) -> list[int]:
@@ -225,10 +204,6 @@ class ValidationSet:
             for group in self.cache.by_molecule(keys[start : start + _TOGETHER])
             for key in group
         ]
-
-
-def _mean(numbers: np.ndarray) -> float:
-    return float(numbers.mean()) if len(numbers) else math.nan
 
 
 def which_are_held_out(molecules: Sequence[int], wanted: int) -> list[int]:

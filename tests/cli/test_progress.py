@@ -148,6 +148,17 @@ def test_parts_give_way_by_rank_and_first_to_their_short_form():
 # Time left
 
 
+def test_the_widest_molecules_are_named_where_there_are_several():
+    assert "widest" not in busy().line()
+    it = status()
+    worst = (("H2O PBE/6-31g", 8e-4), ("H2 PBE/6-31g", 2e-5))
+    several = Validation(energy=-76.3, bracket_width=1e-4, best=True, worst=worst)
+    it.update(event(100, 10.0, validation=several))
+    assert it.worst_words(9) == "widest H2O PBE/6-31g 800 µEh, H2 PBE/6-31g 20 µEh"
+    assert it.parts()[-1].text == "widest H2O PBE/6-31g 800 µEh"
+    assert it.parts()[-1].rank == max(part.rank for part in it.parts())
+
+
 def test_time_left_by_steps():
     it = status(steps=100)
     it.update(event(1, 0.1, training=trained()))

@@ -32,6 +32,7 @@ OTHER = {
     "loss": "hamiltonian",
     "minutes": 1.5,
     "target_error_uEh": 20.0,
+    "target_worst_error_uEh": 80.0,
     "device": "cpu:0",
     "optimiser.learning_rate": 5.0e-3,
     "sampling.dynamics": "langevin",
@@ -106,7 +107,7 @@ def leaves(cls):
 
 
 def test_all_are_there():
-    assert len(SETTINGS) == leaves(TrainingConfig) == 55
+    assert len(SETTINGS) == leaves(TrainingConfig) == 57
     assert all(setting.text for setting in SETTINGS.values())
     assert all(setting.default == at(TrainingConfig(), path) for path, setting in SETTINGS.items())
 
@@ -205,6 +206,7 @@ def test_nothing_given_is_the_dataclasses_own_defaults():
         ("--walkers 5", "sampling.walkers"),
         ("--allow-reactions", "sampling.allow_reactions"),
         ("--target-error 20", "target_error_uEh"),
+        ("--target-worst-error 80", "target_worst_error_uEh"),
         ("--batch-size 9", "optimiser.batch_size"),
         ("--learning-rate 0.005", "optimiser.learning_rate"),
         ("--engine sync", "engine.name"),

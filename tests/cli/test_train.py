@@ -292,6 +292,28 @@ def test_a_target_that_was_missed_is_told(folder, capsys):
     assert metrics("end")[0]["target_error_uEh"] == 1e-3
 
 
+def test_the_worst_molecules_are_named(folder, capsys):
+    words = ("--model", "potential", "--level", "LDA/sto-3g", "PBE/sto-3g")
+    words += ("--target-worst-error", "1e-6")
+    write_settings(model_config={"features": 8, "layers": 1})
+    assert train(*words, structures=("water.xyz", "g2:NH3")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (validation,) = metrics("validation")
+    worst, *others = validation["worst"]
+    assert worst["bracket_width_uEh"] > 1.1 * others[-1]["bracket_width_uEh"] > 0.0
+    assert len(others) == 3
+    (at_each,) = (line for line in lines if line.startswith(" ") and "widest" in line)
+    (in_the_end,) = (line for line in lines if line.startswith("widest"))
+    for line in (at_each, in_the_end):
+        assert line.index(worst["molecule"]) < line.index(others[0]["molecule"])
+    assert f"{worst['molecule']} {worst['bracket_width_uEh']:.1f}" in in_the_end
+    assert any("1e-06 microhartree for the worst molecule was not" in line for line in lines)
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    assert "Where brackets are widest" in page
+    assert page.count("<th>LDA/sto-3g</th>") == 1
+    assert [level["nvalidation"] for level in validation["levels"]] == [2, 2]
+
+
 def test_a_target_below_which_only_rattled_copies_are(folder, capsys):
     assert train("--target-error", "1e9") == 0
     printed = capsys.readouterr().out

@@ -189,6 +189,15 @@ def test_the_end_says_whether_the_target_was_reached(target, reached, tmp_path):
     assert (end["target_error_uEh"], end["target_reached"]) == (target, reached)
 
 
+def test_the_end_knows_the_target_of_the_worst_molecule(tmp_path):
+    data = small_dataset(frames=rattled(4))
+    trainer = small_trainer(data, self_refine=False, steps=2, target_worst_error_uEh=1e9)
+    record_all(RunDirectory(tmp_path, trainer), trainer)
+    (end,) = metrics_of(tmp_path, "end")
+    assert (end["target_worst_error_uEh"], end["target_reached"]) == (1e9, True)
+    assert "target_error_uEh" not in end
+
+
 def test_molecules_are_told_apart(tmp_path):
     trainer = small_trainer(Dataset.of([HCN, HNC, peroxide(90.0), peroxide(180.0)]), steps=2)
     record_all(RunDirectory(tmp_path, trainer), trainer)
@@ -200,6 +209,13 @@ def test_molecules_are_told_apart(tmp_path):
     (validation,) = metrics_of(tmp_path, "validation")
     assert len(validation["molecule_widths_uEh"]) == 3
     assert min(validation["molecule_widths_uEh"]) > 0.0
+    (end,) = metrics_of(tmp_path, "end")
+    worst = max(validation["molecule_widths_uEh"])
+    for record in (validation, end):
+        assert len(record["worst"]) == 3
+        assert record["worst"][0]["bracket_width_uEh"] == pytest.approx(worst)
+        assert record["worst"][0]["molecule"] in start["molecules"]
+    assert "levels" not in validation
     assert "(isomer 2)" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 

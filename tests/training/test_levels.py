@@ -42,6 +42,11 @@ def test_every_molecule_at_every_level():
     validation = trainer.validator.validate()
     assert len(validation.widths_of_molecules) == 4
     assert np.isfinite(validation.widths_of_molecules).all()
+    assert [each.level for each in validation.of_levels] == list(LEVELS)
+    assert [each.ngeometries for each in validation.of_levels] == [2, 2]
+    means = np.mean(np.reshape(validation.widths_of_molecules, (2, 2)), axis=0)
+    assert [each.bracket_width for each in validation.of_levels] == pytest.approx(means)
+    assert {name for name, _ in validation.worst} == set(trainer.names)
 
 
 def test_dynamics_at_every_level():

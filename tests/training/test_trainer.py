@@ -24,6 +24,7 @@ from ase_srdft.training.build import initial_model
 from ase_srdft.training.config import LOSSES
 from ase_srdft.training.data.dataset import Dataset, evenly_spaced
 from ase_srdft.training.data.starts import distances
+from ase_srdft.training.events import ValidationCounters
 from ase_srdft.training.losses import EnergyLoss
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation_set import is_held_out
@@ -603,6 +604,50 @@ def test_target_error_waits_for_a_validation_set_of_samples():
     first = min(e.step for e in events if e.sampling and e.nsamples >= 5)
     assert 5 < first < trainer.updater.step <= first + 5
     assert trainer.counters.nheld_out == 1
+
+
+@pytest.mark.parametrize(
+    ("factors", "reached"),
+    [
+        ((1.01, None), True),
+        ((None, 1.01), True),
+        ((1.01, 1.01), True),
+        ((1.01, 0.99), False),
+        ((0.99, 1.01), False),
+        ((None, 0.99), False),
+    ],
+)
+def test_targets_of_the_mean_and_of_the_worst_molecule(factors, reached):
+    counted = ValidationCounters(
+        best_width=2e-5, worst_molecules=[1, 0], worst_widths=[3e-5, 1e-5], validated_nsampled=0
+    )
+    mean, worst = (
+        None if factor is None else factor * 1e6 * width
+        for factor, width in zip(factors, (2e-5, 3e-5), strict=True)
+    )
+    trainer = small_trainer(
+        small_dataset("H2O", "H2"), target_error_uEh=mean, target_worst_error_uEh=worst
+    )
+    trainer.validator.counters = counted  # all that is held out has been validated: nothing
+    assert trainer.target_is_reached is reached
+
+
+def test_a_worst_molecule_is_known_of_the_best_weights():
+    trainer = small_trainer(small_dataset("H2O", "H2"), target_worst_error_uEh=1e9)
+    assert not trainer.target_is_reached
+    trainer.begin()
+    trainer.train(0.0)
+    validation = trainer.validator.validate()
+    assert [name for name, _ in validation.worst] == ["H2O", "H2"]
+    assert [width for _, width in validation.worst] == list(validation.widths_of_molecules)
+    assert validation.worst[0][1] > 1.5 * validation.worst[1][1] > 0.0
+    assert validation.of_levels == ()
+    assert trainer.worst_molecules == list(validation.worst)
+    with torch.no_grad():
+        for parameter in trainer.updater.averaged.parameters():
+            parameter.add_(0.01)
+    assert not trainer.validator.validate().best
+    assert trainer.worst_molecules == list(validation.worst)
 
 
 def test_stop_request_ends_after_the_step_in_hand():

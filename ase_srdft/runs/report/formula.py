@@ -14,6 +14,7 @@ __all__ = ["chemists_formula", "with_subscripts"]
 #: Book 2005, table VI); metals come before them.
 _NON_METALS = ["B", "Si", "C", "Sb", "As", "P", "N", "H", "Te", "Se", "S", "At", "I", "Br"]
 _NON_METALS += ["Cl", "O", "F"]
+_COUNTS = r"(?<=[A-Za-z])\d+"
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -47,12 +48,17 @@ def chemists_formula(hill: str, atoms: Atoms | None = None) -> str:
 
 
 def with_subscripts(formula: str) -> str:
-    """A formula with its numbers set low.
+    """Formulas with their numbers set low; a level of theory, which has a slash, stays.
 
-    >>> with_subscripts("C2H6O")
-    'C₂H₆O'
+    >>> with_subscripts("C2H6O"), with_subscripts("H2O PBE/def2-svp")
+    ('C₂H₆O', 'H₂O PBE/def2-svp')
     """
-    return re.sub(r"(?<=[A-Za-z])\d+", lambda count: count[0].translate(_SUBSCRIPTS), formula)
+    words = r"(?<!\S)[^\s/]+(?!\S)"
+    return re.sub(words, lambda word: re.sub(_COUNTS, _set_low, word[0]), formula)
+
+
+def _set_low(count: re.Match[str]) -> str:
+    return count[0].translate(_SUBSCRIPTS)
 
 
 def _around_carbon(counts: dict[str, str]) -> list[str]:

@@ -19,6 +19,8 @@ import yaml
 __all__ = [
     "End",
     "History",
+    "LevelWidths",
+    "MoleculeWidth",
     "Sampling",
     "Start",
     "Training",
@@ -27,7 +29,9 @@ __all__ = [
     "read_history",
 ]
 
-_Record = TypeVar("_Record", "Start", "Training", "Sampling", "Validation", "End")
+_Record = TypeVar(
+    "_Record", "Start", "Training", "Sampling", "Validation", "End", "LevelWidths", "MoleculeWidth"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +108,36 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LevelWidths:
+    """Brackets at one level of theory.
+
+    Attributes:
+        level: functional/basis.
+        nvalidation: geometries held out.
+        bracket_width_uEh: mean (microhartree).
+        bracket_width_max_uEh: of the widest (microhartree).
+    """
+
+    level: str
+    nvalidation: int
+    bracket_width_uEh: float
+    bracket_width_max_uEh: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoleculeWidth:
+    """Brackets of one molecule, at one level of theory.
+
+    Attributes:
+        molecule: its name.
+        bracket_width_uEh: mean of its geometries held out (microhartree).
+    """
+
+    molecule: str
+    bracket_width_uEh: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Validation:
     """The averaged model on held-out geometries.
 
@@ -119,6 +153,8 @@ class Validation:
         nvalidation: geometries; 0 where an older version did not write it down.
         nsampled: how many of them were the run's own samples.
         nframes: how many of them were given frames.
+        levels: each level of theory; empty where there is one.
+        worst: the molecules with the widest brackets; empty where there is one molecule.
     """
 
     step: int
@@ -132,6 +168,8 @@ class Validation:
     nvalidation: int = 0
     nsampled: int = 0
     nframes: int = 0
+    levels: tuple[LevelWidths, ...] = ()
+    worst: tuple[MoleculeWidth, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,13 +181,15 @@ class End:
         elapsed_s: seconds of training.
         reason: why it ended.
         target_error_uEh: that was asked for; NaN where none was.
-        target_reached: whether it was reached.
+        target_worst_error_uEh: that was asked for of the worst molecule; NaN where none was.
+        target_reached: whether what was asked for was reached.
     """
 
     step: int
     elapsed_s: float
     reason: str
     target_error_uEh: float = math.nan
+    target_worst_error_uEh: float = math.nan
     target_reached: bool = False
 
 
@@ -298,6 +338,8 @@ _READERS: dict[str, Any] = {
     "tuple[int, ...]": lambda values: tuple(map(int, values)),
     "tuple[float, ...]": lambda values: tuple(map(_number, values)),
     "dict[str, int]": lambda values: {str(k): int(v) for k, v in values.items()},
+    "tuple[LevelWidths, ...]": lambda values: tuple(_record(LevelWidths, v) for v in values),
+    "tuple[MoleculeWidth, ...]": lambda values: tuple(_record(MoleculeWidth, v) for v in values),
 }
 
 

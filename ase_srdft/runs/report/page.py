@@ -16,6 +16,7 @@ import yaml
 from ase_srdft.common.atomic_files import write_atomically
 from ase_srdft.runs.report.drawing import colour_variables, inline_svg
 from ase_srdft.runs.report.formula import with_subscripts
+from ase_srdft.runs.report.held_out import held_out_tables
 from ase_srdft.runs.report.history import History, Validation, read_history
 from ase_srdft.runs.report.molecules import MoleculeSummary, molecule_svg, summarise_molecules
 from ase_srdft.runs.report.page_template import PAGE
@@ -74,7 +75,7 @@ def _page(history: History, directory: Path) -> str:
         figures="".join(_key_figures(history)),
         use=_use(history, directory, _title(names)),
         plots="".join(_plot(plot, history, labels) for plot in PLOTS),
-        molecules=_molecule_table(molecules),
+        molecules=held_out_tables(history) + _molecule_table(molecules),
         settings=_settings(history),
         version=markup(version),
     )
@@ -110,9 +111,9 @@ def _state(history: History) -> str:
             "The run is still going on, or was cut off; this is what it had logged "
             f"by training step {number(last.step)}."
         )
-    if history.end is not None and history.end.target_error_uEh > 0:
-        reached = "was" if history.end.target_reached else "was not"
-        state += f" Its target of {number(history.end.target_error_uEh)} µEh {reached} reached."
+    if target := _target(history):
+        reached = "was" if history.end and history.end.target_reached else "was not"
+        state += f" Its {target} {reached} reached."
     if certified is None:
         return state + " It has not been validated yet, so there is no certified error."
     width, largest = history.certified_widths_uEh
@@ -123,6 +124,16 @@ def _state(history: History) -> str:
     )
     worst = f", and within {number(largest)} µEh at each of them" if math.isfinite(largest) else ""
     return f"{state}{worst}.{_what_was_held_out(history.validation[-1])}"
+
+
+def _target(history: History) -> str:
+    """What the last session was asked for, in words; empty where it was nothing."""
+    end = history.end
+    if end is None:
+        return ""
+    asked = ((end.target_error_uEh, ""), (end.target_worst_error_uEh, " for the worst molecule"))
+    words = " and ".join(f"{number(uEh)} µEh{whose}" for uEh, whose in asked if uEh > 0)
+    return f"target of {words}" if words else ""
 
 
 def _what_was_held_out(last: Validation) -> str:
@@ -187,11 +198,10 @@ def _certified_card(history: History) -> str:
     more = [f"microhartree, mean of the held-out geometries at step {number(certified.step)}"]
     if math.isfinite(largest):
         more.append(f"<b>{number(largest)} µEh</b> at most, on one of them")
-    if history.end is not None and math.isfinite(history.end.target_error_uEh):
+    if history.end is not None and (target := _target(history)):
         mark, reached = ("✓", "reached") if history.end.target_reached else ("✗", "not reached")
         colour = "good" if history.end.target_reached else "open"
-        target = f"{mark} target of {number(history.end.target_error_uEh)} µEh {reached}"
-        more.append(f'<span class="{colour}">{target}</span>')
+        more.append(f'<span class="{colour}">{mark} {target} {reached}</span>')
     within = width < CHEMICAL_ACCURACY_UEH
     verdict = "✓ within chemical accuracy" if within else "✗ not yet chemical accuracy"
     more.append(f'<span class="{"good" if within else "open"}">{verdict} (1 kcal/mol)</span>')
