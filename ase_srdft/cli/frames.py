@@ -63,7 +63,7 @@ def chosen_frames(options: argparse.Namespace) -> list[Atoms]:
     return frames[:: options.stride][: options.limit]
 
 
-def read_structures(source: str, limit: int | None = None) -> list[Atoms]:
+def read_structures(source: str, limit: int | None = None, conformers: int = 1) -> list[Atoms]:
     """What `ase_srdft.common.structures.read_frames` reads; what it leaves out is said on stderr.
 
     Raises:
@@ -73,7 +73,7 @@ def read_structures(source: str, limit: int | None = None) -> list[Atoms]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", StructuresLeftOut)
-        frames = read_frames(source, limit)
+        frames = read_frames(source, limit, conformers)
     for warning in caught:
         if issubclass(warning.category, StructuresLeftOut):
             print(f"{source}: {warning.message}", file=sys.stderr)

@@ -154,7 +154,8 @@ def dataset(options: argparse.Namespace, config: TrainingConfig) -> Dataset:
     frames = _read(options.data, charge)
     if options.data and len(frames) < 2:
         raise BadInput(f"{len(frames)} frame in --data: give at least 2, one is held out")
-    return Dataset.of(_read(options.structures, charge), frames, labels)
+    structures = _read(options.structures, charge, config.conformers)
+    return Dataset.of(structures, frames, labels)
 
 
 def _charge_of_all(config: TrainingConfig) -> int | None:
@@ -165,10 +166,10 @@ def _charge_of_all(config: TrainingConfig) -> int | None:
     return None if charge == 0 and family(config.model).level_free else charge
 
 
-def _read(sources: Sequence[str], charge: int | None) -> list[Nuclei]:
+def _read(sources: Sequence[str], charge: int | None, conformers: int = 1) -> list[Nuclei]:
     """The structures of all files and names; charges and spins must not contradict the run's."""
     return [
         nuclei
         for source in sources
-        for nuclei in frame_nuclei(read_structures(source), source, charge)
+        for nuclei in frame_nuclei(read_structures(source, conformers=conformers), source, charge)
     ]

@@ -11,7 +11,7 @@ from ase_srdft.common.nuclei import check_structure
 from ase_srdft.common.reading.archive import read_archive
 from ase_srdft.common.reading.formats import read_with_ase
 from ase_srdft.common.reading.g2 import read_g2
-from ase_srdft.common.reading.smiles import atoms_of_smiles, read_smiles_file
+from ase_srdft.common.reading.smiles import conformers_of_smiles, read_smiles_file
 
 __all__ = ["read_frames"]
 
@@ -20,7 +20,7 @@ __all__ = ["read_frames"]
 _SMILES, _G2 = "smiles:", "g2:"
 
 
-def read_frames(source: str | Path, limit: int | None = None) -> list[Atoms]:
+def read_frames(source: str | Path, limit: int | None = None, conformers: int = 1) -> list[Atoms]:
     """All structures of one file, or what a name stands for.
 
     ==================  ==========================================================================
@@ -48,7 +48,9 @@ def read_frames(source: str | Path, limit: int | None = None) -> list[Atoms]:
 
     Args:
         source: the file, or the name.
-        limit: return at most this many frames, from the first on.
+        limit: return at most this many frames, from the first on; of a ``.smi`` file with
+            ``conformers``, those of so many molecules.
+        conformers: structures of each SMILES, at most: one, or more that differ in their torsions.
 
     Warns:
         StructuresLeftOut: a name stands for some that have open shells, which are left out.
@@ -59,9 +61,9 @@ def read_frames(source: str | Path, limit: int | None = None) -> list[Atoms]:
     """
     if limit is not None and limit < 1:
         raise BadInput(f"a limit of {limit} frames for {source}; ask for at least one")
-    frames = _by_name(source, limit) if isinstance(source, str) else None
+    frames = _by_name(source, limit, conformers) if isinstance(source, str) else None
     if frames is None:
-        frames = _of_file(Path(source), limit)
+        frames = _of_file(Path(source), limit, conformers)
     if not frames:
         raise BadInput(f"{source} holds no structure; give a file with at least one")
     for index, atoms in enumerate(frames):
@@ -69,20 +71,22 @@ def read_frames(source: str | Path, limit: int | None = None) -> list[Atoms]:
     return frames
 
 
-def _by_name(source: str, limit: int | None) -> list[Atoms] | None:
+def _by_name(source: str, limit: int | None, conformers: int) -> list[Atoms] | None:
     """What a name stands for, and None if it is a path."""
     if source.startswith(_SMILES):
-        return [atoms_of_smiles(source.removeprefix(_SMILES))]
+        return conformers_of_smiles(source.removeprefix(_SMILES), conformers)
     if source.startswith(_G2):
         return read_g2(source.removeprefix(_G2), limit)
     return None
 
 
-def _of_file(path: Path, limit: int | None) -> list[Atoms]:
+def _of_file(path: Path, limit: int | None, conformers: int) -> list[Atoms]:
     if not path.is_file():
         raise BadInput(_no_file(path))
-    readers = {".npz": read_archive, ".smi": read_smiles_file}
-    return readers.get(path.suffix.lower(), read_with_ase)(path, limit)
+    if path.suffix.lower() == ".smi":
+        return read_smiles_file(path, limit, conformers)
+    reader = read_archive if path.suffix.lower() == ".npz" else read_with_ase
+    return reader(path, limit)
 
 
 def _no_file(path: Path) -> str:

@@ -34,10 +34,11 @@ CHECKPOINT = "checkpoint.h5"
 _FORMAT = "ase_srdft checkpoint 2"
 #: Bytes before the HDF5 part; a size that HDF5 allows.
 _HEAD = 512
-#: Settings that may differ when a run goes on: its limits, how it uses the machine, and words.
+#: Settings that may differ when a run goes on: its limits, how it uses the machine, words, and what
+#: its data tell of.
 _MAY_CHANGE = (
     *("steps", "minutes", "target_error_uEh", "target_worst_error_uEh"),
-    *("threads", "device", "memory_gb", "engine", "scope"),
+    *("threads", "device", "memory_gb", "engine", "scope", "conformers"),
 )
 #: Share of the time that checkpoints may take.
 _SHARE_OF_TIME = 0.02

@@ -127,6 +127,9 @@ class TrainingConfig:
             after the other.
         pretraining_steps: training steps before dynamics may start.
         pretraining_frames: rattled copies to begin with, where no frames are given.
+        conformers: structures of a molecule that the command is given by SMILES, at most, which
+            differ in their torsions.  Its rattled copies are of one after the other, and dynamics
+            goes round them.
         safe_width_mEh: dynamics starts when the bracket is narrower (millihartree).
         buffer_size: sampled geometries kept; ``selection`` decides which one is dropped.
         memory_gb: gigabytes for integrals: those kept with geometries, and what a batch takes while
@@ -167,6 +170,7 @@ class TrainingConfig:
     train_steps_per_round: int = 64
     pretraining_steps: int = 0
     pretraining_frames: int = 64
+    conformers: int = 4
     safe_width_mEh: float = 5.0
     buffer_size: int = 2048
     memory_gb: float = 4.0
@@ -189,6 +193,7 @@ class TrainingConfig:
             alone, "self_refine", True, "False with the loss 'hamiltonian': samples have no label"
         )
         require_at_least(1, self, "steps", "train_steps_per_round", "pretraining_frames")
+        require_at_least(1, self, "conformers")
         require_at_least(1, self, "buffer_size", "validation_frames", "validate_every", "threads")
         require_positive(self, "memory_gb", "safe_width_mEh")
         require_positive(self, *(n for n in _OPTIONAL if getattr(self, n) is not None))

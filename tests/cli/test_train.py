@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import ase.io
@@ -360,6 +361,17 @@ def test_a_structure_that_gives_no_samples_is_told(folder, capsys, monkeypatch):
     assert train("--steps", "2", structures=("two.xyz",)) == 0
     assert "no samples of H2O (isomer 2): its bonds changed" in capsys.readouterr().out
     assert metrics("sampling")[0]["resets"]["bonds changed"] > 0
+
+
+@pytest.mark.skipif(find_spec("rdkit") is None, reason="RDKit is an extra")
+def test_smiles_are_trained_on_in_several_conformers(folder, capsys):
+    few = ("--steps", "1", "--pretraining-frames", "1", "--validation-frames", "1")
+    assert train(*few, structures=("smiles:CCO",)) == 0
+    assert metrics("start")[0]["nstructures"] == [2]
+    one = ("--conformers", "1")
+    assert train(*few, *one, structures=("smiles:CCO",)) == 2
+    assert "other structures" in capsys.readouterr().err
+    assert train(*few, *one, "-o", "other", structures=("smiles:CCO",)) == 0
 
 
 def test_more_structures_than_walkers_is_told(folder, capsys):

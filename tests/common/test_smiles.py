@@ -125,6 +125,54 @@ def test_a_file_of_smiles(name, tmp_path):
     assert [len(atoms) for atoms in found] == [9, 3, 5, 12]
 
 
+def torsion(atoms):
+    """Of the chain that the first four atoms are, or of the hydroxyl in CCO (degrees)."""
+    chain = (0, 1, 2, 8) if str(atoms.symbols) == "C2OH6" else (0, 1, 2, 3)
+    return abs((atoms.get_dihedral(*chain) + 180.0) % 360.0 - 180.0)
+
+
+@needs_rdkit
+@pytest.mark.parametrize(("text", "angles"), [("CCO", (60, 180)), ("CCCC", (65, 180))])
+def test_conformers_are_the_minima_of_the_torsion_and_the_first_is_the_one(text, angles):
+    found = read_frames(f"smiles:{text}", conformers=9)
+    np.testing.assert_array_equal(found[0].positions, smiles(text).positions)
+    assert sorted(map(torsion, found)) == pytest.approx(angles, abs=8.0)
+    bonds = [bond_matrix(a.numbers, a.positions).tobytes() for a in found]
+    assert len(set(bonds)) == 1
+    assert {a.info["smiles"] for a in found} == {text}
+    again = read_frames(f"smiles:{text}", conformers=9)
+    np.testing.assert_array_equal(found[1].positions, again[1].positions)
+
+
+@needs_rdkit
+def test_conformers_keep_the_form_of_a_stereocentre_that_is_left_open():
+    found = read_frames("smiles:CC(O)C(F)Cl", conformers=5)
+    assert len(found) == 5
+
+    def handedness(atoms, centre, first, second, third):
+        arms = [atoms.positions[i] - atoms.positions[centre] for i in (first, second, third)]
+        return np.sign(np.linalg.det(arms))
+
+    assert {handedness(a, 1, 0, 2, 3) for a in found} in ({1.0}, {-1.0})
+    assert {handedness(a, 3, 1, 4, 5) for a in found} in ({1.0}, {-1.0})
+
+
+@needs_rdkit
+@pytest.mark.parametrize("text", ["C", "O", "[H][H]", "C#N", "c1ccccc1", "[Na+]"])
+def test_molecules_without_torsions_have_one_structure(text):
+    assert len(read_frames(f"smiles:{text}", conformers=4)) == 1
+
+
+@needs_rdkit
+def test_conformers_of_a_file_follow_their_molecule(tmp_path):
+    path = tmp_path / "a.smi"
+    path.write_text("CCO ethanol\nC\nCCCCO\n")
+    found = read_frames(path, conformers=3)
+    assert [len(atoms) for atoms in found] == [9, 9, 5, 15, 15, 15]
+    assert [atoms.info.get("name") for atoms in found[:3]] == ["ethanol", "ethanol", None]
+    assert len(read_frames(path, 2, conformers=3)) == 3  # of two molecules
+
+
 @needs_rdkit
 def test_of_a_file_no_more_is_looked_at_than_is_asked_for(tmp_path):
     path = tmp_path / "a.smi"

@@ -420,6 +420,26 @@ def test_conformers_are_trained_on_held_out_and_have_a_walker_each():
     assert checkpoint.arrays["start.0.reference"].shape == (3, 4, 3)
 
 
+def test_many_conformers_of_many_molecules_do_not_fill_what_is_held_out():
+    """Each has its share, of conformers that differ from molecule to molecule."""
+    conformers = [peroxide(angle) for angle in (95.0, 180.0, -95.0)]
+    others = [molecule("N2H4"), molecule("N2H4")]
+    others[1].set_dihedral(4, 0, 1, 5, 180.0, indices=[5])
+    trainer = small_trainer(
+        Dataset.of([*others, *conformers]), pretraining_frames=3, validation_frames=2
+    )
+    trainer.begin()
+    held = trainer.held_out
+    assert [held.cache.molecule_of(key) for key in held.keys] == [0, 1]
+    assert nearest([held.cache.positions_of(held.keys[1])], conformers) == {1: 1}
+    trained = [k for k in trainer.buffer.samples if trainer.cache.molecule_of(k) == 1]
+    assert nearest([trainer.cache.positions_of(key) for key in trained], conformers) == {
+        0: 1,
+        1: 1,
+        2: 1,
+    }
+
+
 def test_many_structures_of_a_molecule_take_turns():
     many = rattled(40, stdev=0.05)
     trainer = small_trainer(Dataset.of(many), pretraining_frames=8, validation_frames=4)

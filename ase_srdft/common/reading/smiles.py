@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from ase_srdft.common.connectivity import bond_matrix
 from ase_srdft.common.errors import BadInput
 
 if TYPE_CHECKING:
     from rdkit.Chem import Bond, Mol
 
-__all__ = ["atoms_of_smiles", "read_smiles_file"]
+__all__ = ["atoms_of_smiles", "conformers_of_smiles", "read_smiles_file"]
 
-#: Of the embedding: the same SMILES is the same structure.
+#: Of the first embedding, others count on from it: the same SMILES is the same structures.
 _SEED = 1
+#: Embeddings in a row that gave no new conformer after which there is none to be expected.
+_MOST_MISSES = 12
+#: Conformers whose distances between like pairs of atoms differ by less are one, or mirror images.
+_ALIKE_ANGSTROM = 0.1
 #: Steps of a relaxation, at most; the largest molecules that are of use here take some hundred.
 _RELAXATION_STEPS = 2000
 #: Where MMFF94 lacks a bond it makes one up, such as 1.40 Angstrom in CO2, and reports nothing.
@@ -61,6 +66,23 @@ def atoms_of_smiles(smiles: str, what: str | None = None) -> Atoms:
         BadInput: no SMILES, not one molecule, a radical, a molecule that cannot be embedded, or
             RDKit is not installed.
     """
+    return conformers_of_smiles(smiles, 1, what)[0]
+
+
+def conformers_of_smiles(smiles: str, count: int, what: str | None = None) -> list[Atoms]:
+    """Structures of one molecule or ion, as `atoms_of_smiles` gives them, which is the first one.
+
+    The others are further minima of the force field, with the same bonds and the same form of
+    every stereocentre; mirror images are left out.
+
+    Args:
+        smiles: what RDKit understands.
+        count: of them, at most.
+        what: how messages call the molecule.
+
+    Raises:
+        BadInput: see `atoms_of_smiles`.
+    """
     what = what or f"smiles:{smiles}"
     try:
         from rdkit import rdBase
@@ -71,18 +93,22 @@ def atoms_of_smiles(smiles: str, what: str | None = None) -> Atoms:
         ) from err
     with rdBase.BlockLogs():  # what RDKit says on stderr is in the errors below
         molecule = _parsed(smiles, what)
-        positions = _relaxed(_embedded(molecule, what), what)
-    return Atoms(
-        numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
-        positions=positions,
-        info={
-            "smiles": smiles,
-            "charge": sum(atom.GetFormalCharge() for atom in molecule.GetAtoms()),
-        },
-    )
+        first = _relaxed(_embedded(molecule, what), what)
+        conformers = [first, *_further(molecule, first, count - 1, what)]
+    return [
+        Atoms(
+            numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
+            positions=positions,
+            info={
+                "smiles": smiles,
+                "charge": sum(atom.GetFormalCharge() for atom in molecule.GetAtoms()),
+            },
+        )
+        for positions in conformers
+    ]
 
 
-def read_smiles_file(path: Path, limit: int | None) -> list[Atoms]:
+def read_smiles_file(path: Path, limit: int | None, conformers: int = 1) -> list[Atoms]:
     """The molecules of a ``.smi`` file: on each line a SMILES and, if there is one, a name.
 
     The name goes to ``info``.  A line that begins with ``#`` is a comment, and so is what follows
@@ -91,6 +117,7 @@ def read_smiles_file(path: Path, limit: int | None) -> list[Atoms]:
     Args:
         path: the file.
         limit: take the first so many; the others are not looked at.
+        conformers: of each, at most, one after the other.
 
     Raises:
         BadInput: see `atoms_of_smiles`; it names the line.  Or the file is no text.
@@ -103,10 +130,12 @@ def read_smiles_file(path: Path, limit: int | None) -> list[Atoms]:
     molecules = [(number, each) for number, each in enumerate(words, start=1) if each]
     frames = []
     for number, (smiles, *name) in islice(molecules, limit):
-        atoms = atoms_of_smiles(smiles, f"line {number} of {path} ({smiles})")
-        if name:
-            atoms.info["name"] = " ".join(name)
-        frames.append(atoms)
+        for atoms in conformers_of_smiles(
+            smiles, conformers, f"line {number} of {path} ({smiles})"
+        ):
+            if name:
+                atoms.info["name"] = " ".join(name)
+            frames.append(atoms)
     return frames
 
 
@@ -158,6 +187,49 @@ def _embedded(molecule: Mol, what: str) -> Mol:
         f"RDKit finds no structure for {what}: is it too strained, or a stereocentre wrong? "
         "Give a structure file"
     )
+
+
+def _further(molecule: Mol, first: np.ndarray, count: int, what: str) -> list[np.ndarray]:
+    """More conformers (natoms, 3) in Angstrom of a molecule that has one, so many at most."""
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom
+
+    if count < 1 or molecule.GetNumAtoms() < 4:  # three atoms have no torsion
+        return []
+    Chem.AssignStereochemistryFrom3D(molecule)  # the forms that the first one has
+    numbers = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+    bonds = bond_matrix(numbers, first)
+    found: list[np.ndarray] = []
+    known = [_shape(numbers, first)]
+    parameters = rdDistGeom.ETKDGv3()
+    parameters.randomSeed = _SEED
+    misses = 0
+    while len(found) < count and misses < _MOST_MISSES:
+        parameters.randomSeed += 1
+        misses += 1
+        if rdDistGeom.EmbedMolecule(molecule, parameters) < 0:
+            continue
+        positions = _relaxed(molecule, what)
+        shape = _shape(numbers, positions)
+        is_new = min(np.abs(shape - other).max() for other in known) > _ALIKE_ANGSTROM
+        if is_new and (bond_matrix(numbers, positions) == bonds).all():
+            found.append(positions)
+            known.append(shape)
+            misses = 0
+    return found
+
+
+def _shape(numbers: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Distances between atoms (Angstrom), sorted among pairs of the same two elements.
+
+    The same for conformers that differ by a turned or reflected molecule, or by like atoms that
+    have changed places, such as those of a methyl group.
+    """
+    rows, columns = np.triu_indices(len(numbers), 1)
+    lengths = np.linalg.norm(positions[rows] - positions[columns], axis=1)
+    pairs = np.sort(np.stack([numbers[rows], numbers[columns]]), axis=0)
+    shape: np.ndarray = lengths[np.lexsort((lengths, pairs[1], pairs[0]))]
+    return shape
 
 
 def _relaxed(molecule: Mol, what: str) -> np.ndarray:

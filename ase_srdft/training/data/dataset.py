@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from ase import Atoms
@@ -120,8 +121,14 @@ class Dataset:
 
     def structures_of(self, molecule: int) -> list[np.ndarray]:
         """All structures of a molecule (Bohr), the reference first."""
-        own = [positions for index, positions in self.further if index == molecule]
-        return [self.references[molecule], *own]
+        return [self.references[molecule], *self._further_of.get(molecule, [])]
+
+    @cached_property
+    def _further_of(self) -> dict[int, list[np.ndarray]]:
+        own: dict[int, list[np.ndarray]] = {}
+        for molecule, positions in self.further:
+            own.setdefault(molecule, []).append(positions)
+        return own
 
     @property
     def nstructures(self) -> tuple[int, ...]:

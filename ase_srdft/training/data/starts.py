@@ -67,8 +67,9 @@ def rattled_copies(
 ) -> dict[int, tuple[list[np.ndarray], list[np.ndarray]]]:
     """Thermal copies (Bohr) of molecules' structures: those held out, and those trained on.
 
-    Each structure has its part in both, if there is room.  Of more molecules than are to be held
-    out, some are drawn.
+    Each structure has its part in both, if there is room; where there is none for all of a
+    molecule's, those held out are of other structures than the first for some molecules.  Of more
+    molecules than are to be held out, some are drawn.
 
     Args:
         molecules: all of them.
@@ -78,42 +79,46 @@ def rattled_copies(
     """
     temperature = config.sampling.temperature_K
     few, most = config.validation_frames // len(molecules), config.validation_frames
+    room_for_all = sum(map(len, structures.values())) <= most
     room = max(1, config.buffer_size // len(molecules))
     held_out = set(range(len(molecules)))
     if len(molecules) > most:
         held_out = set(rng.permutation(len(molecules))[:most].tolist())
     copies = {}
     for index, own in structures.items():
-        held = max(1, few, min(len(own), most)) if index in held_out else 0
+        held = max(1, few, len(own) if room_for_all else 0) if index in held_out else 0
         trained = min(max(config.pretraining_frames, min(len(own), config.buffer_size)), room)
-        copies[index] = _rattled(molecules[index], own, (held, trained), temperature, rng)
+        first = 0 if held >= len(own) else index
+        places = range(first, first + held), range(trained)
+        copies[index] = _rattled(molecules[index], own, places, temperature, rng)
     return copies
 
 
 def _rattled(
     molecule: Molecule,
     structures: Sequence[np.ndarray],
-    counts: tuple[int, int],
+    places: tuple[range, range],
     temperature_K: float,
     rng: np.random.Generator,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Thermal copies of the structures (Bohr), as many of each: those held out, those trained on.
+    """Thermal copies of structures (Bohr): those held out, and those trained on.
 
     Args:
         molecule: whose structures they are.
         structures: (Bohr).
-        counts: how many are held out and trained on.
+        places: of which of them, in their order, there are copies held out and trained on; behind
+            the last one comes the first.
         temperature_K: of the copies.
         rng: of the displacements.
     """
     ordered = [structures[index] for index in _mixed(len(structures))]
-    # each set goes through the structures from the first on
-    which = np.concatenate([np.arange(count) % len(ordered) for count in counts])
+    which = np.concatenate([np.array(own, dtype=int) % len(ordered) for own in places])
     copies = np.zeros((len(which), *ordered[0].shape))
     for index in np.unique(which):
         own = which == index
         copies[own] = thermal_copies(molecule, ordered[index], int(own.sum()), temperature_K, rng)
-    return list(copies[: counts[0]]), list(copies[counts[0] :])
+    held = len(places[0])
+    return list(copies[:held]), list(copies[held:])
 
 
 def placed(
