@@ -302,15 +302,19 @@ def _shortened(names: Sequence[str]) -> str:
 
 
 def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> None:
+    from ase_srdft.training.data.starts import molecules_at_a_time
+
     counters = trainer.counters
     width, largest = counters.best_width * 1e6, counters.best_largest_width * 1e6
     certified = f"{width:.1f} microhartree"
     if math.isfinite(largest):
         certified += f", at most {largest:.1f} microhartree"
     certified += " (mean bracket width, held out)"
-    known = counters.sampled_molecules
+    known, nmolecules = counters.sampled_molecules, len(trainer.names)
     barren = [name for index, name in enumerate(trainer.names) if known and index not in known]
-    if barren:
+    if barren and molecules_at_a_time(nmolecules, trainer.config.sampling.walkers):
+        print(f"there are samples of {len(known)} of the {nmolecules} molecules so far")
+    elif barren:
         names = _shortened(barren)
         print(f"no samples of {names}: its bonds changed, or its energy did, each time; relax it")
     if math.isfinite(width):

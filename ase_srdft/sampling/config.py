@@ -25,6 +25,8 @@ class SamplingConfig:
             and each of its samples stands for the steps until its walker's next; the third is
             BAOAB.
         walkers: independent walkers over all molecules.  Those of a molecule advance in one batch.
+            Of more than 16 molecules each has one, and so many move at a time: in a round some do,
+            in the next one others, from where each was left.
         step_size: dimensionless step of the overdamped schemes, in units of the relaxation
             time that the model Hessian gives to every mode; below 2.
         timestep_fs: time step of ``langevin`` in femtoseconds.

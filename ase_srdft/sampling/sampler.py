@@ -19,13 +19,20 @@ from ase_srdft.sampling.config import SamplingConfig
 from ase_srdft.sampling.integrators import WalkerState
 from ase_srdft.sampling.sample import Sample, SampleBatch
 from ase_srdft.sampling.schemes import SCHEMES
+from ase_srdft.sampling.turns import Turns
 from ase_srdft.sampling.walker_group import EnergySurface, GroupSurface, WalkerGroup
 
 __all__ = ["Sampler"]
 
+#: Stands for the version of a molecule that has not moved yet, in arrays.
+_NEVER = -1
+
 
 class Sampler:
     """Walkers over one or several molecules: ``init / sample / update``.
+
+    Where there are many molecules they may take turns: some move for a round, then others do, from
+    where they were left.  Nothing is computed for those that wait.
 
     Args:
         config: dynamics, temperature, guards.
@@ -41,6 +48,7 @@ class Sampler:
         self.molecules = tuple(molecules)
         self.surface = surface
         self.groups: list[WalkerGroup] = []
+        self.turns = Turns(count=0)
         self.version = 0
         self._thermal_energy = HARTREE_PER_KELVIN * config.temperature_K
 
@@ -50,6 +58,7 @@ class Sampler:
         references: Sequence[np.ndarray],
         rng: np.random.Generator,
         walkers: Sequence[np.ndarray] | None = None,
+        together: int | None = None,
     ) -> None:
         """Place the walkers.
 
@@ -59,6 +68,7 @@ class Sampler:
                 (nstructures, natoms, 3), in Bohr.
             rng: of the dynamics.
             walkers: for each molecule, which walkers of the run these are; None to count them.
+            together: molecules that move at a time; None for all.
         """
         self.groups = []
         ends = np.cumsum([len(start) for start in starts])
@@ -79,25 +89,45 @@ class Sampler:
                     positions=start, energy=np.zeros(len(start)), forces=np.zeros_like(start)
                 ),
             )
-            group.state = self._integrator(group).init(
-                start, GroupSurface(group, self.surface), rng
-            )
-            group.note_lowest_energy()
             self.groups.append(group)
+        self.turns = Turns(count=len(self.groups), together=together)
+        if not self.turns.are_taken:
+            self._make_ready(rng)
+
+    @property
+    def _moving(self) -> list[WalkerGroup]:
+        """The groups whose turn it is."""
+        return [self.groups[index] for index in self.turns.now]
+
+    def _make_ready(self, rng: np.random.Generator) -> None:
+        """Energies and forces, with the weights of now, of those whose turn has come."""
+        for group in self._moving:
+            if group.version is None:
+                surface = GroupSurface(group, self.surface)
+                group.state = self._integrator(group).init(group.state.positions, surface, rng)
+                group.note_lowest_energy()
+                group.version = self.version
+            elif group.version != self.version:
+                self._refresh(group)
+
+    def _refresh(self, group: WalkerGroup) -> None:
+        group.state = group.state.refresh(GroupSurface(group, self.surface))
+        group.note_lowest_energy()
+        group.version = self.version
 
     def update(self, version: int = 0) -> None:
-        """The weights have changed: energies and forces of all walkers anew.
+        """The weights have changed: energies and forces of all walkers that move now anew.
 
         Args:
             version: of the new weights; every sample carries it.
         """
         self.version = version
-        for group in self.groups:
-            group.state = group.state.refresh(GroupSurface(group, self.surface))
-            group.note_lowest_energy()
+        for group in self._moving:
+            if group.version is not None:
+                self._refresh(group)
 
     def sample(self, nsteps: int, rng: np.random.Generator) -> SampleBatch:
-        """Advance every walker; what passes the guards after each step is a sample.
+        """Advance the walkers whose turn it is; what passes the guards after a step is a sample.
 
         With ``metropolis`` a proposal that is refused gives none, though the chain counts the old
         geometry again.  A copy would teach nothing new, take another's place in the buffer, and
@@ -109,7 +139,8 @@ class Sampler:
         resets: Counter[str] = Counter()
         temperature = np.zeros(2)
         accepted: list[float] = []
-        for group in self.groups:
+        self._make_ready(rng)
+        for group in self._moving:
             # A mobility belongs to a geometry: constant within a round, anew for the next.
             integrator = self._integrator(group)
             surface = GroupSurface(group, self.surface)
@@ -124,7 +155,9 @@ class Sampler:
                 moved = getattr(group.state, "accepted", good)
                 accepted.append(float(np.mean(moved)))
                 samples += _collect(group, evaluation, good & moved, self.version)
-                self._start_again(group, integrator, ~good | group.turn_is_over, rng)
+                over = group.structures_turn_is_over(self.turns.are_taken)
+                self._start_again(group, integrator, ~good | over, rng)
+        self.turns = self.turns.passed_on()
         return SampleBatch(
             samples=samples,
             acceptance=float(np.mean(accepted)),
@@ -169,8 +202,13 @@ class Sampler:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Everything a restart needs, by name."""
         arrays: dict[str, np.ndarray] = {}
+        if self.turns.together is not None:
+            arrays["turns"] = np.array([self.turns.together, self.turns.first])
         for group in self.groups:
             prefix = f"walkers.{group.molecule}."
+            if self.turns.are_taken:
+                version = _NEVER if group.version is None else group.version
+                arrays[prefix + "version"] = np.array([version])
             arrays[prefix + "reference"] = group.reference
             if len(group.structures) > 1:
                 arrays[prefix + "structures"] = group.structures
@@ -182,15 +220,22 @@ class Sampler:
                 arrays[f"{prefix}state.{name}"] = array
         return arrays
 
-    def from_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """Put the walkers back where :meth:`to_arrays` found them."""
-        self.groups = []
+    def from_arrays(self, arrays: dict[str, np.ndarray], version: int = 0) -> None:
+        """Put the walkers back where :meth:`to_arrays` found them.
+
+        Args:
+            arrays: of :meth:`to_arrays`.
+            version: of the weights then.
+        """
+        self.groups, self.version = [], version
         for index, molecule in enumerate(self.molecules):
             prefix = f"walkers.{index}."
             own = {k[len(prefix) :]: a for k, a in arrays.items() if k.startswith(prefix)}
             if not own:
                 continue
             states = {k[len("state.") :]: a for k, a in own.items() if k.startswith("state.")}
+            of_group = int(own.get("version", np.array([version]))[0])
+            scheme = WalkerState if of_group == _NEVER else self.scheme.state
             self.groups.append(
                 WalkerGroup(
                     molecule=index,
@@ -198,11 +243,14 @@ class Sampler:
                     walkers=own["walkers"],
                     structures=own.get("structures", own["reference"][None]),
                     next_structure=int(own.get("next_structure", np.zeros(1))[0]),
-                    state=self.scheme.state.from_arrays(states),
+                    state=scheme.from_arrays(states),
                     lowest_energy=float(own["lowest_energy"][0]),
                     nsteps=int(own["nsteps"][0]),
+                    version=None if of_group == _NEVER else of_group,
                 )
             )
+        together, first = arrays["turns"].tolist() if "turns" in arrays else (None, 0)
+        self.turns = Turns(count=len(self.groups), together=together, first=first)
 
 
 def _collect(

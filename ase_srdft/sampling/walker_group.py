@@ -20,8 +20,9 @@ __all__ = ["EnergySurface", "GroupSurface", "WalkerGroup"]
 #: current weights.
 EnergySurface = Callable[[int, np.ndarray], SinglePointResult]
 
-#: Steps that walkers stay with a structure where others wait for a walker.
-_TURN_STEPS = 64
+#: Steps that walkers stay with a structure where others wait for a walker; and where, besides,
+#: the molecule has to wait for its turn.
+_TURN_STEPS, _SHORT_TURN_STEPS = 64, 16
 
 
 @dataclass(kw_only=True, eq=False)
@@ -38,6 +39,8 @@ class WalkerGroup:
         lowest_energy: seen so far (Hartree).
         nsteps: steps made.
         next_structure: where the next failed walker starts again.
+        version: of the weights that the energies and forces of ``state`` are of; None where there
+            are none yet, since its turn has not come.
     """
 
     molecule: int
@@ -48,6 +51,7 @@ class WalkerGroup:
     lowest_energy: float = np.inf
     nsteps: int = 0
     next_structure: int = 0
+    version: int | None = None
 
     @property
     def reference(self) -> Float[np.ndarray, "natoms 3"]:
@@ -55,11 +59,14 @@ class WalkerGroup:
         first: np.ndarray = self.structures[0]
         return first
 
-    @property
-    def turn_is_over(self) -> bool:
-        """Whether the walkers have been with their structures for long, and others wait."""
+    def structures_turn_is_over(self, seldom: bool) -> bool:
+        """Whether the walkers have been with their structures for long, and others wait.
+
+        Args:
+            seldom: whether the molecule itself has to wait for its turn.
+        """
         waiting = len(self.structures) > len(self.walkers)
-        return waiting and self.nsteps % _TURN_STEPS == 0
+        return waiting and self.nsteps % (_SHORT_TURN_STEPS if seldom else _TURN_STEPS) == 0
 
     def next_starts(self, count: int) -> Float[np.ndarray, "count natoms 3"]:
         """Where so many walkers start again (Bohr): one structure after the other."""

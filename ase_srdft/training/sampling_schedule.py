@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from ase_srdft.common.errors import SamplingFailed
-from ase_srdft.common.named_arrays import under
+from ase_srdft.common.named_arrays import bundled, unbundled, under
 from ase_srdft.sampling.sample import Sample, SampleBatch
 from ase_srdft.sampling.workers.resumable_sampler import starting_checkpoint
 from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, SamplerMessage
 from ase_srdft.sampling.workers.sampler_pool import SamplerPool
 from ase_srdft.sampling.workers.worker_report import WorkerReport
 from ase_srdft.training.data.starts import (
+    molecules_at_a_time,
     placed,
     rattled_copies,
     structures_to_rattle,
@@ -101,12 +102,14 @@ class SamplingSchedule:
         if not config.sampling.allow_reactions:
             found = with_own_bonds(molecules, dataset.references, found)
         walkers, returns = placed(structures, found, config.sampling.walkers, self.rng)
+        together = molecules_at_a_time(len(molecules), config.sampling.walkers)
         self.checkpoints = [
             starting_checkpoint(
                 sampler,
                 walkers[sampler :: config.nsamplers],
                 returns,
                 np.random.SeedSequence(config.seed, spawn_key=(2, sampler)),
+                None if together is None else len(range(sampler, together, config.nsamplers)),
             )
             for sampler in range(config.nsamplers)
         ]
@@ -217,7 +220,7 @@ class SamplingSchedule:
         return {
             f"samplers/{checkpoint.sampler}/{name}": array
             for checkpoint in self.checkpoints
-            for name, array in checkpoint.arrays.items()
+            for name, array in bundled(checkpoint.arrays).items()
         }
 
     def to_plain(self) -> dict[str, Any]:
@@ -234,6 +237,8 @@ class SamplingSchedule:
         self.rng.bit_generator.state = plain["sampler_rng"]
         self.counters = counters.of_sampling
         self.checkpoints = [
-            SamplerCheckpoint.from_plain(own, under(f"samplers/{own['sampler']}/", arrays))
+            SamplerCheckpoint.from_plain(
+                own, unbundled(under(f"samplers/{own['sampler']}/", arrays))
+            )
             for own in plain["samplers"]
         ]

@@ -17,6 +17,7 @@ from tests.tools.small_models import ORBITAL_NETWORK
 from tests.tools.small_training import (
     HCN,
     HNC,
+    events_of,
     peroxide,
     rattled,
     sampling_trainer,
@@ -132,6 +133,24 @@ def test_restart_equals_the_uninterrupted_run(begun, data, dynamics, at, tmp_pat
     final = everything(whole)[0]
     changed = [n for n, array in halfway[0].items() if not np.array_equal(array, final[n])]
     assert len(changed) > 20
+
+
+def test_restart_with_molecules_that_take_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr("ase_srdft.training.data.starts._MOST_WITH_A_WALKER", 1)
+    monkeypatch.setattr("ase_srdft.common.named_arrays._MOST_ALONE", 4)
+    settings = {"steps": 26, "sampling": {"walkers": 1}, "train_steps_per_round": 5}
+    whole = sampling_trainer(datasets()["two molecules"], **settings)
+    assert whole.notes[0].startswith("2 molecules are given: dynamics goes from one to the next")
+    for event in whole.run():
+        if event.step == 11 and event.training:
+            save_checkpoint(tmp_path, whole)
+    assert whole.counters.sampled_molecules == [0, 1]
+    resumed = small_trainer(datasets()["two molecules"], **settings)
+    assert load_checkpoint(tmp_path, resumed)
+    seen = [{s.molecule for s in r.samples} for _, r in events_of(resumed, "sampling")]
+    assert [len(molecules) for molecules in seen] == [1, 1, 1]
+    assert seen[0] != seen[1] != seen[2]
+    assert_identical(everything(resumed), everything(whole))
 
 
 @pytest.mark.parametrize("family", ["coefficient", "qpt"])

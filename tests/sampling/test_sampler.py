@@ -522,6 +522,99 @@ def test_walkers_of_an_older_version_go_on():
     np.testing.assert_array_equal(other.groups[0].structures, WATER_AT[None])
 
 
+# More molecules than move at a time
+
+
+def taking_turns(together, dynamics="overdamped", seed=0):
+    """Water and four like it, in wells of their own; whose energy was asked for is noted."""
+    asked = []
+    well = HarmonicSurface(WATER, WATER_AT, SOFT)
+
+    def surface(index, positions):
+        asked.append(index)
+        return well(index, positions)
+
+    sampler = Sampler(SamplingConfig(dynamics=dynamics), 5 * [WATER], surface)
+    rng = np.random.default_rng(seed)
+    starts = [WATER_AT[None] * (1.0 + 0.01 * index) for index in range(5)]
+    sampler.init(starts, 5 * [WATER_AT], rng, together=together)
+    return sampler, rng, asked
+
+
+def test_molecules_take_turns_and_those_that_wait_cost_nothing():
+    sampler, rng, asked = taking_turns(together=2)
+    assert asked == []  # nobody's turn has come
+    rounds = [sampler.sample(3, rng) for _ in range(5)]
+    whose = [sorted({s.molecule for s in batch.samples}) for batch in rounds]
+    assert [len(molecules) for molecules in whose] == 5 * [2]
+    assert Counter(m for molecules in whose for m in molecules) == dict.fromkeys(range(5), 2)
+    # the first time the start and three steps, and then three steps: the weights are the same
+    assert Counter(asked) == dict.fromkeys(range(5), 7)
+    assert [group.nsteps for group in sampler.groups] == 5 * [6]
+    walkers = {(s.molecule, s.walker) for batch in rounds for s in batch.samples}
+    assert walkers == {(index, index) for index in range(5)}
+
+
+def test_a_molecule_goes_on_from_where_it_was_left_with_the_weights_of_now():
+    sampler, rng, asked = taking_turns(together=1)
+    sampler.sample(2, rng)
+    (first,) = (group for group in sampler.groups if group.nsteps)
+    left = first.state.positions.copy()
+    for version in range(1, 5):
+        sampler.update(version)
+        sampler.sample(2, rng)
+    np.testing.assert_array_equal(first.state.positions, left)
+    assert first.version == 0
+    asked.clear()
+    sampler.update(5)
+    assert asked == [first.molecule]
+    assert first.version == 5
+    np.testing.assert_array_equal(first.state.positions, left)
+    batch = sampler.sample(2, rng)
+    assert {(s.molecule, s.weights_version) for s in batch.samples} == {(first.molecule, 5)}
+    assert np.abs(batch.samples[0].positions - left[0]).max() < 0.5
+    # without an update in between, the weights of now are asked all the same
+    sampler.version = 6
+    asked.clear()
+    sampler.sample(2, rng)
+    assert len(asked) == 3
+
+
+def test_conformers_take_shorter_turns_where_molecules_take_turns(monkeypatch):
+    monkeypatch.setattr("ase_srdft.sampling.walker_group._SHORT_TURN_STEPS", 2)
+    well = HarmonicSurface(WATER, WATER_AT, SOFT)
+    sampler = Sampler(SamplingConfig(temperature_K=1e-6), 2 * [WATER], well)
+    rng = np.random.default_rng(0)
+    sampler.init(2 * [WATER_AT[None]], 2 * [THREE], rng, together=1)
+    for _ in range(2):
+        sampler.sample(2, rng)
+    assert [group.next_structure for group in sampler.groups] == [2, 2]
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS)
+@pytest.mark.parametrize("nrounds", [1, 4])
+def test_restart_equals_going_on_with_turns(dynamics, nrounds):
+    sampler, rng, _ = taking_turns(2, dynamics)
+    for _ in range(nrounds):
+        sampler.sample(2, rng)
+    arrays = {name: array.copy() for name, array in sampler.to_arrays().items()}
+    generator = rng.bit_generator.state
+    other, again, _ = taking_turns(2, dynamics, seed=9)
+    other.from_arrays(arrays)
+    again.bit_generator.state = generator
+    for version in range(1, 5):
+        found = []
+        for one, numbers in ((sampler, rng), (other, again)):
+            one.update(version)
+            found.append((to_lists(one.sample(2, numbers).samples), one.to_arrays()))
+        (expected, at), (samples, arrays) = found
+        assert samples == expected
+        assert len(samples) > 1
+        assert list(arrays) == list(at)
+        for name, array in at.items():
+            np.testing.assert_array_equal(arrays[name], array)
+
+
 # Restart
 
 

@@ -11,6 +11,7 @@ from ase_srdft.common.errors import BadInput
 from ase_srdft.models.model_file import save_model
 from ase_srdft.training.build import initial_model
 from ase_srdft.training.data.dataset import Dataset
+from ase_srdft.training.data.starts import molecules_at_a_time
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation_set import which_are_held_out
 from tests.tools.small_models import potential_model, small_model
@@ -57,6 +58,36 @@ def test_dynamics_at_every_level():
     samples = [s for _ in range(2) for batch in trainer.sampling.turn() for s in batch.samples]
     assert {sample.molecule for sample in samples} == {0, 1}
     assert len({round(sample.energy, 1) for sample in samples}) == 2
+
+
+def test_many_molecules_take_turns_and_share_out_over_samplers():
+    names = ["H2O", "H2", "CH4", "NH3", "HF", "N2", "LiH", "CO", "HCN"]
+    config = config_of(
+        safe_width_mEh=1e3,
+        pretraining_frames=1,
+        validation_frames=2,
+        sampling={"walkers": 3},
+        engine={"name": "local", "samplers": 2},
+    )
+    trainer = Trainer(config, Dataset.of([molecule(name) for name in names]))
+    assert trainer.notes == [
+        "18 molecules are given: dynamics goes from one to the next, 3 of them at a time "
+        "(--walkers)"
+    ]
+    trainer.begin()
+    trainer.sampling.place_walkers()
+    states = trainer.sampling.checkpoints
+    assert [state.arrays["start.together"].tolist() for state in states] == [[2], [1]]
+    walkers = [[state.arrays[f"start.{m}.walkers"].tolist() for m in range(18)] for state in states]
+    assert [len(a) + len(b) for a, b in zip(*walkers, strict=True)] == 18 * [1]
+
+
+@pytest.mark.parametrize(
+    ("nmolecules", "walkers", "together"),
+    [(1, 4, None), (16, 4, None), (17, 4, 4), (17, 17, None), (17, 30, None), (3618, 8, 8)],
+)
+def test_how_many_molecules_move_at_a_time(nmolecules, walkers, together):
+    assert molecules_at_a_time(nmolecules, walkers) == together
 
 
 def test_what_belongs_to_a_level_is_refused_at_two():

@@ -27,6 +27,7 @@ from ase_srdft.sampling.workers.sampler_message import SamplerCheckpoint, Sample
 __all__ = ["ResumableSampler", "SamplerBlueprint", "model_energy_surface", "starting_checkpoint"]
 
 _START = "start."
+_TOGETHER = f"{_START}together"
 
 
 def starting_checkpoint(
@@ -34,6 +35,7 @@ def starting_checkpoint(
     placed: Sequence[tuple[int, int, np.ndarray]],
     references: Sequence[np.ndarray],
     seed: np.random.SeedSequence,
+    together: int | None = None,
 ) -> SamplerCheckpoint:
     """A sampler that has not begun.
 
@@ -44,10 +46,16 @@ def starting_checkpoint(
         references: for each molecule, the given structure (natoms, 3), or all of them
             (nstructures, natoms, 3), in Bohr.
         seed: of its random numbers.
+        together: molecules that move at a time; None for all.
     """
     arrays: dict[str, np.ndarray] = {}
+    if together is not None:
+        arrays[_TOGETHER] = np.array([together])
+    walkers_of: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for walker, molecule, positions in placed:
+        walkers_of.setdefault(molecule, []).append((walker, positions))
     for index, reference in enumerate(references):
-        own = [(walker, positions) for walker, molecule, positions in placed if molecule == index]
+        own = walkers_of.get(index, [])
         starts = np.array([positions for _, positions in own])
         arrays[f"{_START}{index}.positions"] = starts.reshape(-1, *reference.shape[-2:])
         arrays[f"{_START}{index}.reference"] = np.asarray(reference)
@@ -80,14 +88,12 @@ class ResumableSampler:
         self.rng.bit_generator.state = checkpoint.rng
         self._begun = not any(name.startswith(_START) for name in checkpoint.arrays)
         if self._begun:
-            self.sampler.from_arrays(checkpoint.arrays)
-            self.sampler.version = checkpoint.version
+            self.sampler.from_arrays(checkpoint.arrays, checkpoint.version)
 
     def advance(self, version: int) -> SamplerMessage:
         """The next message, made with the weights the surface has now, whose version is given."""
         if not self._begun:
-            self._begin()
-            self.sampler.version = version
+            self._begin(version)
         elif version != self.checkpoint.version:
             self.sampler.update(version)
         result = self.sampler.sample(self.nsteps, self.rng)
@@ -100,14 +106,16 @@ class ResumableSampler:
         )
         return SamplerMessage(batch=result, checkpoint=self.checkpoint)
 
-    def _begin(self) -> None:
+    def _begin(self, version: int) -> None:
         arrays = self.checkpoint.arrays
+        self.sampler.version = version
+        together = int(arrays[_TOGETHER][0]) if _TOGETHER in arrays else None
         count = len(self.sampler.molecules)
         starts, references, walkers = (
             [arrays[f"{_START}{index}.{name}"] for index in range(count)]
             for name in ("positions", "reference", "walkers")
         )
-        self.sampler.init(starts, references, self.rng, walkers)
+        self.sampler.init(starts, references, self.rng, walkers, together)
         self._begun = True
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_srdft.common.named_arrays import under
+from ase_srdft.common.named_arrays import bundled, unbundled, under
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.prepared_geometry import Geometry, concatenate, from_tensors, select, to_tensors
 from ase_srdft.sampling.sample import Sample, SampleBatch
@@ -83,7 +83,8 @@ _PLAIN = ("molecule", "walker", "step", "weights_version", "energy", "bracket_wi
 
 def checkpoint_to_message(checkpoint: SamplerCheckpoint) -> _Packed:
     """As named tensors and plain values."""
-    tensors = {name: torch.as_tensor(array) for name, array in checkpoint.arrays.items()}
+    arrays = bundled(checkpoint.arrays)
+    tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
     return tensors, checkpoint.to_plain()
 
 
@@ -91,7 +92,7 @@ def checkpoint_from_message(
     tensors: Mapping[str, Tensor], plain: dict[str, Any]
 ) -> SamplerCheckpoint:
     """What `checkpoint_to_message` was given."""
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    arrays = unbundled({name: tensor.numpy() for name, tensor in tensors.items()})
     return SamplerCheckpoint.from_plain(plain, arrays)
 
 

@@ -12,11 +12,13 @@ from ase_srdft.common.connectivity import same_connectivity
 from ase_srdft.common.units import ANGSTROM_PER_BOHR
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.sampling.thermal_copies import thermal_copies
+from ase_srdft.sampling.turns import spread_order
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 
 __all__ = [
     "distances",
+    "molecules_at_a_time",
     "notes_on",
     "number_of_walkers",
     "placed",
@@ -130,7 +132,8 @@ def placed(
     """Walkers, spread over molecules and their structures.
 
     There are more of them than asked for where there are more molecules, or up to 16 structures
-    in all; where there are more of these, they take turns (`Sampler`).
+    in all; where there are more of these, they take turns (`Sampler`), as molecules do
+    (`molecules_at_a_time`).
 
     Args:
         structures: of each molecule (Bohr).
@@ -186,9 +189,9 @@ def with_own_bonds(
     kept: list[list[np.ndarray]] = []
     for molecule, reference, own in zip(molecules, references, found, strict=True):
         numbers, at = np.array(molecule.numbers), reference * ANGSTROM_PER_BOHR
-        kept.append(
-            [p for p in own if same_connectivity(numbers, at, p[None] * ANGSTROM_PER_BOHR)[0]]
-        )
+        positions = np.array(own).reshape(-1, *reference.shape)
+        same = same_connectivity(numbers, at, positions * ANGSTROM_PER_BOHR)
+        kept.append([one for one, is_same in zip(own, same, strict=True) if is_same])
     return kept
 
 
@@ -199,9 +202,15 @@ def notes_on(dataset: Dataset, names: Sequence[str], config: TrainingConfig) -> 
     notes = []
     counts, wanted = dataset.nstructures, config.sampling.walkers
     nwalkers = number_of_walkers(counts, wanted)
-    if nwalkers > wanted:
+    together = molecules_at_a_time(len(counts), wanted)
+    if together is not None:
+        notes.append(
+            f"{len(counts)} molecules are given: dynamics goes from one to the next, {together} of "
+            "them at a time (--walkers)"
+        )
+    elif nwalkers > wanted:
         notes.append(f"{sum(counts)} structures are given: {nwalkers} walkers instead of {wanted}")
-    if sum(counts) > nwalkers:
+    if together is None and sum(counts) > nwalkers:
         notes.append(
             f"{sum(counts)} structures are given: the {nwalkers} walkers go from one to the next"
         )
@@ -225,6 +234,18 @@ def number_of_walkers(nstructures: Sequence[int], wanted: int) -> int:
     return max(wanted, len(nstructures), total if total <= _MOST_WITH_A_WALKER else 0)
 
 
+def molecules_at_a_time(nmolecules: int, walkers: int) -> int | None:
+    """How many molecules move at a time, each with a walker; None for all of them.
+
+    Of more than 16 it is as many as there are to be walkers.
+
+    Args:
+        nmolecules: each at a level of theory.
+        walkers: asked for.
+    """
+    return walkers if nmolecules > max(_MOST_WITH_A_WALKER, walkers) else None
+
+
 def _nearest(
     geometries: Sequence[np.ndarray], structures: Sequence[np.ndarray]
 ) -> Int[np.ndarray, " ngeometries"]:
@@ -239,6 +260,4 @@ def _mixed(count: int) -> Int[np.ndarray, " count"]:
     """The order of structures: as given, or of many such that any first ones are spread evenly."""
     if count <= _MOST_WITH_A_WALKER:
         return np.arange(count)
-    golden = 0.5 * (np.sqrt(5.0) - 1.0)
-    order: np.ndarray = np.argsort(np.argsort(np.arange(count) * golden % 1.0))
-    return order
+    return spread_order(count)
