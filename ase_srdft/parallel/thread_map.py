@@ -38,14 +38,30 @@ class ThreadMap:
         self.nthreads = nthreads
         self._pool = ThreadPoolExecutor(nthreads) if nthreads > 1 else None
 
-    def map(self, function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    def map(
+        self,
+        function: Callable[[_Item], _Result],
+        items: Sequence[_Item],
+        costs: Sequence[float] | None = None,
+    ) -> list[_Result]:
         """The results of all items; the first exception is raised.
 
         In a forked process the calling thread does all: the others stayed behind.
+
+        Args:
+            function: of one item.
+            items: in the order of the results.
+            costs: of the items, in any unit: the dearest ones are begun first, so that threads end
+                at about the same time; None where they are alike.
         """
         if self._pool is None or len(items) < 2 or in_forked_process():
             return [function(item) for item in items]
-        return list(self._pool.map(function, items))
+        if costs is None:
+            return list(self._pool.map(function, items))
+        order = sorted(range(len(items)), key=lambda index: -costs[index])
+        results = self._pool.map(function, [items[index] for index in order])
+        by_place = dict(zip(order, results, strict=True))
+        return [by_place[index] for index in range(len(items))]
 
     def slices(self, length: int) -> list[slice]:
         """At most ``nthreads`` slices of nearly equal size that cover ``range(length)``."""

@@ -155,7 +155,7 @@ def build_parts(
         config.frames_share,
         config.buffer_size,
         config.selection,
-        MoleculeBrackets([2 * molecule.nocc for molecule in molecules]),
+        MoleculeBrackets([molecule.nelectron for molecule in molecules]),
     )
     return TrainingParts(
         config=config,

@@ -95,7 +95,8 @@ class EnergyLoss:
             bracket = energy_bracket(geometry, energy.detach(), density_matrix.detach(), fock)
             return energy, bracket.width
 
-        results = threads.map(work, pieces)
+        costs = [len(geometry) * geometry.molecule.nao**2 for geometry, _ in pieces]
+        results = threads.map(work, pieces, costs)
         return torch.cat([r[0] for r in results]), torch.cat([r[1] for r in results])
 
     def record(self, losses: Tensor, errors: Tensor) -> StepRecord:

@@ -15,6 +15,22 @@ def test_results_keep_their_order(nthreads):
     assert ThreadMap(nthreads).map(lambda x: x, []) == []
 
 
+def test_the_dearest_items_are_begun_first_and_results_keep_their_order():
+    threads, begun = ThreadMap(2), []
+    both = threading.Barrier(2)
+
+    def work(item):
+        if len(begun) < 2:
+            begun.append(item)
+            both.wait(timeout=60)  # the first two are on a thread each
+        return -item
+
+    costs = [1.0, 5.0, 2.0, 7.0, 5.0]
+    assert threads.map(work, range(5), costs) == [0, -1, -2, -3, -4]
+    assert sorted(begun) == [1, 3]
+    assert ThreadMap(1).map(work, range(5), costs) == [0, -1, -2, -3, -4]
+
+
 @pytest.mark.parametrize("nthreads", [2, 3])
 def test_items_are_worked_on_at_the_same_time(nthreads):
     meeting = threading.Barrier(nthreads)

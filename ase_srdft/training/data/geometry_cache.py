@@ -129,7 +129,8 @@ class GeometryCache:
         at_hand = {key: self._prepared[key] for key in keys if key in self._prepared}
         for key in at_hand:
             self._prepared.move_to_end(key)
-        fresh = self._shared_out(self._prepare, missing)
+        costs = [self.molecules[self.molecule_of(key)].nao for key in missing]
+        fresh = self._shared_out(self._prepare, missing, costs)
         fresh.reverse()
         for key in missing:  # what was made goes as it is kept, before the batch is there as well
             at_hand[key] = self._keep(key, fresh.pop())
@@ -137,7 +138,10 @@ class GeometryCache:
         return [concatenate(geometries) for geometries in grouped]
 
     def _shared_out(
-        self, function: Callable[[_Item], Geometry], items: Sequence[_Item]
+        self,
+        function: Callable[[_Item], Geometry],
+        items: Sequence[_Item],
+        costs: Sequence[float] | None = None,
     ) -> list[Geometry]:
         """What the function makes of the items; kernels have the threads that items leave."""
 
@@ -145,7 +149,7 @@ class GeometryCache:
             with kernel_threads(self.threads.share(len(items))):
                 return function(item)
 
-        return self.threads.map(work, items)
+        return self.threads.map(work, items, costs)
 
     def _prepare(self, key: int) -> Geometry:
         molecule, positions = self._positions[key]
