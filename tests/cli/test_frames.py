@@ -34,7 +34,7 @@ def test_smiles_and_files_of_them(tmp_path, capsys):
 
 
 def test_other_warnings_go_on(monkeypatch):
-    def read(source, limit):
+    def read(source, limit, conformers):
         warnings.warn("something else", UserWarning, stacklevel=2)
         return []
 
