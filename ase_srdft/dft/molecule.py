@@ -141,18 +141,18 @@ class Molecule:
 # tables are kept for the molecules in use: a run may have thousands, at several levels each
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _basis(numbers: tuple[int, ...], name: str) -> Basis:
     return Basis(numbers, name)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _provider(molecule: Molecule) -> IntegralProvider:
     return LibcintProvider(
         molecule.numbers, molecule.level, molecule.guess, molecule.potential_basis
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _grid_template(numbers: tuple[int, ...], grid_level: int, device: torch.device) -> GridTemplate:
     return GridTemplate.of(numbers, grid_level).to(device)
