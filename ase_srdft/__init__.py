@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ase_srdft.calculator.ase_names import register_lazily
 from ase_srdft.version import __version__
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ __all__ = [
     "list_models",
     "model_card",
 ]
+
+
+register_lazily()
 
 
 def __getattr__(name: str) -> object:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 from ase_srdft.models.electronic_structure import ElectronicStructure
 
-__all__ = ["Certificate"]
+__all__ = ["PREFIX", "Certificate"]
+
+#: Of the keys in ``atoms.info``.
+PREFIX = "srdft_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +75,15 @@ class Certificate:
         )
 
     def key_values(self) -> dict[str, float | str]:
-        """The parts that travel, as in ``atoms.info`` and for ``ase.db``."""
-        return {
-            "srdft_error": self.error,
-            "srdft_force_error": self.force_error,
-            "srdft_path": self.path,
-            "srdft_model": f"{self.model} v{self.model_version}",
-            "srdft_level": self.level,
+        """The parts that travel: in ``atoms.info`` with results, and for ``ase.db``."""
+        values: dict[str, float | str] = {
+            "error": self.error,
+            "force_error": self.force_error,
+            "path": self.path,
+            "model": f"{self.model} v{self.model_version}",
+            "level": self.level,
         }
+        return {PREFIX + name: value for name, value in values.items()}
 
     def __str__(self) -> str:
         return (

@@ -85,6 +85,14 @@ class ElectronicOutputs(GetOutputsMixin):
             raise PropertyNotPresent("no LUMO: all orbitals of this basis are occupied")
         return state.homo * EV_PER_HARTREE, state.lumo * EV_PER_HARTREE
 
+    def get_loewdin_charges(self) -> np.ndarray:
+        """Löwdin's charges of the atoms (e), (natoms,); ASE's ``get_charges`` gives Mulliken's.
+
+        Raises:
+            PropertyNotPresent: there was no geometry yet.
+        """
+        return self.electronic_state.loewdin_charges
+
     def _outputmixin_get_results(self) -> dict[str, Any]:
         """What ASE's output methods read; the Fermi level is in the middle of the gap."""
         state = self.electronic_state

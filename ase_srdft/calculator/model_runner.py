@@ -42,7 +42,7 @@ from ase_srdft.models.certified_single_point import (
 )
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
-from ase_srdft.models.model_file import build_model
+from ase_srdft.models.model_file import build_model, model_checksum
 from ase_srdft.models.open_single_point import OpenSinglePoint, open_single_point
 from ase_srdft.models.single_point import molecule_of, single_point
 from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
@@ -91,6 +91,7 @@ class ModelRunner:
         self.threads = ThreadMap(nthreads)
         self.memory = AnswerMemory()
         self._molecules: dict[_Kind, Molecule] = {}
+        self._checksum: str | None = None
 
     @undisturbed
     def __reduce__(self) -> tuple[Any, ...]:
@@ -103,6 +104,13 @@ class ModelRunner:
         rest = (own.level, str(self.device), self.threads.nthreads, *kept)
         return _restored, (blueprint, weights, *rest)
 
+    @property
+    def checksum(self) -> str:
+        """Of the model, with the weights it has now."""
+        if self._checksum is None:
+            self._checksum = model_checksum(self.model)
+        return self._checksum
+
     def fits(self, model: ElectronicStateModel) -> bool:
         """Whether a model differs from this one by its weights alone."""
         own = self.model
@@ -113,6 +121,7 @@ class ModelRunner:
     def take_weights(self, model: ElectronicStateModel) -> None:
         """Go on with the weights of a model that `fits`, and forget what the old ones answered."""
         self.memory.forget()
+        self._checksum = None
         self.model.load_state_dict(model.state_dict())
 
     def answer(self, atoms: Atoms, nuclei: Nuclei, forces: bool) -> Answer:
@@ -314,6 +323,9 @@ def _results(
         "energy": energy,
         "free_energy": energy,
         "dipole": moment * E_ANGSTROM_PER_ATOMIC_DIPOLE,
+        "charges": state.mulliken_charges,
+        "magmom": 0.0,
+        "magmoms": np.zeros(len(atoms)),
     }
     if evaluation.forces is not None:
         atomic = evaluation.forces[index].cpu().numpy()

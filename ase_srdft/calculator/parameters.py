@@ -30,6 +30,7 @@ __all__ = [
     "check_nuclei",
     "choose_model",
     "fresh_model",
+    "level_of",
     "memory_name",
     "own_copy",
     "plain_parameters",
@@ -186,6 +187,11 @@ def own_copy(model: ElectronicStateModel) -> ElectronicStateModel:
 
 def _requested(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {k: parameters[k] for k in _LEVEL_PARAMETERS if parameters[k] is not None}
+
+
+def level_of(parameters: Mapping[str, Any], model: ElectronicStateModel | None) -> LevelOfTheory:
+    """The level of theory that answers are at."""
+    return LevelOfTheory(**_requested(parameters)) if model is None else model.level
 
 
 def at_requested_level(

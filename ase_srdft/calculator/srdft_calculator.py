@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotPresent, all_changes
+from ase.calculators.calculator import PropertyNotPresent, all_changes
 
 from ase_srdft.calculator.answer_memory import Answer
-from ase_srdft.calculator.certificate import Certificate
+from ase_srdft.calculator.ase_names import NAME, register
+from ase_srdft.calculator.certificate import PREFIX, Certificate
 from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
 from ase_srdft.calculator.model_runner import ModelRunner, naming
 from ase_srdft.calculator.parameters import (
@@ -27,6 +28,7 @@ from ase_srdft.calculator.parameters import (
     plain_parameters,
 )
 from ase_srdft.calculator.trained_isomer import TrainedIsomer
+from ase_srdft.calculator.written_parameters import WrittenParameters
 from ase_srdft.common.charges import stated
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.errors import BadInput
@@ -40,7 +42,8 @@ from ase_srdft.models.electronic_structure import ElectronicStructure
 __all__ = ["SRDFTCalculator"]
 
 
-class SRDFTCalculator(ElectronicOutputs, Calculator):
+@register
+class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
     """Kohn-Sham energies and forces that begin with a model of the electronic state.
 
     The model gives occupied orbitals for the nuclei, and the Kohn-Sham functional their energy,
@@ -68,6 +71,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
     ``forces``                     eV/Å; computed only when asked for
     ``dipole``                     e·Å, towards the positive charge; of a charged molecule
                                    about the centre of mass
+    ``charges``                    e, Mulliken's; Löwdin's by ``get_loewdin_charges``
+    ``magmom``, ``magmoms``        0: closed shells
     ``energy_bracket``             eV, `energy_bracket`
     ``certificate``                eV and eV/Å, `certificate`; parts of it go to ``atoms.info``
     ``electronic_state``           Hartree and Bohr, `electronic_state`
@@ -140,7 +145,10 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
             with the same formula (`ase_srdft.model_card` has its structure); once.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "dipole"]
+    implemented_properties = [
+        *("energy", "free_energy", "forces", "dipole", "charges", "magmom", "magmoms")
+    ]
+    nolabel = True  # for ``ase run``: no names of files
     default_parameters = {
         "model": None,
         "charge": None,
@@ -193,13 +201,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         )
         self.model_version = 0
 
-    @classmethod
-    def fromdict(cls, parameters: Mapping[str, Any]) -> SRDFTCalculator:
-        """The calculator that gave these parameters by ``todict``."""
-        return cls(**parameters)
-
     def _get_name(self) -> str:
-        return "srdft"
+        return NAME
 
     # the model
 
@@ -328,6 +331,10 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         value = super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
         if atoms is not None and self._state is not None and value is not None:
             atoms.info.update(self._certificate(self._state).key_values())
+        elif atoms is not None and value is None and self.check_state(atoms):
+            # nothing is known of the atoms where they are now, as when they are written to a file
+            for key in [key for key in atoms.info if str(key).startswith(PREFIX)]:
+                del atoms.info[key]
         return value
 
     def reset(self) -> None:
@@ -431,9 +438,8 @@ class SRDFTCalculator(ElectronicOutputs, Calculator):
         return self._certificate(self._present_state())
 
     def _certificate(self, state: ElectronicStructure) -> Certificate:
-        assert self._runner is not None
-        level = str(self._runner.model.level)
-        return Certificate.of(state, self.parameters["model"], self.model_version, level)
+        model = self.parameters["model"]
+        return Certificate.of(state, model, self.model_version, str(self._level))
 
     def _present_state(self) -> ElectronicStructure:
         atoms = self._present_atoms()

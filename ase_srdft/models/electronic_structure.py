@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 
 from ase_srdft.common.units import EV_PER_HARTREE
+from ase_srdft.dft.atomic_charges import loewdin_charges, mulliken_charges
 from ase_srdft.models.correction_record import CorrectionRecord
 from ase_srdft.models.single_point_result import SinglePointResult
 
@@ -32,6 +33,8 @@ class ElectronicStructure:
         energy_lower: the bracket's lower end (Hartree); see
             `ase_srdft.dft.energy_bracket.EnergyBracket`.
         nocc: number of doubly occupied orbitals.
+        mulliken_charges: of the atoms (e), from P.
+        loewdin_charges: likewise.
         path: how the state came about: ``model``; or ``damped`` or ``guess``, where half or none
             of the model's correction gave a lower energy than all of it; ``corrected``, or
             ``scf`` where it took PySCF's.
@@ -44,6 +47,8 @@ class ElectronicStructure:
     energy: float
     energy_lower: float
     nocc: int
+    mulliken_charges: Float[np.ndarray, " natoms"]
+    loewdin_charges: Float[np.ndarray, " natoms"]
     path: str = "model"
     correction: CorrectionRecord | None = None
 
@@ -93,6 +98,7 @@ def electronic_structures(evaluation: SinglePointResult) -> list[ElectronicStruc
     geometry, bracket = evaluation.geometry, evaluation.bracket
     matrices = (evaluation.state.density_matrix, evaluation.fock, geometry.integrals.overlap)
     density_matrices, focks, overlaps = (m.detach().cpu().numpy() for m in matrices)
+    molecule = geometry.molecule
     return [
         ElectronicStructure(
             density_matrix=density_matrices[i].copy(),
@@ -100,7 +106,9 @@ def electronic_structures(evaluation: SinglePointResult) -> list[ElectronicStruc
             overlap=overlaps[i].copy(),
             energy=float(bracket.upper[i]),
             energy_lower=float(bracket.lower[i]),
-            nocc=geometry.molecule.nocc,
+            nocc=molecule.nocc,
+            mulliken_charges=mulliken_charges(molecule, overlaps[i], density_matrices[i]),
+            loewdin_charges=loewdin_charges(molecule, overlaps[i], density_matrices[i]),
             path=evaluation.paths[i],
             correction=evaluation.corrections[i] if evaluation.corrections else None,
         )

@@ -19,7 +19,14 @@ from ase_srdft.common.torch_state import seeded, single_precision, undisturbed
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.electronic_state import ElectronicStateModel, family
 
-__all__ = ["FORMAT_VERSION", "LoadedModel", "build_model", "load_model", "save_model"]
+__all__ = [
+    "FORMAT_VERSION",
+    "LoadedModel",
+    "build_model",
+    "load_model",
+    "model_checksum",
+    "save_model",
+]
 
 FORMAT_VERSION = 2
 
@@ -64,6 +71,34 @@ def _digest(header: dict[str, Any], tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _single_precision_weights(model: ElectronicStateModel) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().to("cpu", torch.float32).contiguous().clone()
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def _description(model: ElectronicStateModel, level: LevelOfTheory) -> dict[str, Any]:
+    return {
+        "family": model.family,
+        "level": level.to_dict(),
+        "elements": list(model.elements),
+        "config": asdict(model.config),
+    }
+
+
+@undisturbed
+def model_checksum(model: ElectronicStateModel) -> str:
+    """What tells two models apart: SHA-256 of the weights in single precision and what they are of.
+
+    A model has it in common with its file read again, and at any level of theory it is asked at.
+    """
+    described = _description(model, model.default_level)
+    if model.level_free:
+        del described["level"]
+    return _digest(described, _single_precision_weights(model))
+
+
 @undisturbed
 def save_model(path: str | Path, model: ElectronicStateModel, training: dict[str, Any]) -> None:
     """Write a model (weights in single precision), atomically.
@@ -83,17 +118,8 @@ def save_model(path: str | Path, model: ElectronicStateModel, training: dict[str
             + ("it is a directory" if path.is_dir() else f"there is no directory {path.parent}")
             + "; give the name of a file in one that exists"
         )
-    tensors = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
-    header = {
-        "family": model.family,
-        "level": model.level.to_dict(),
-        "elements": list(model.elements),
-        "config": asdict(model.config),
-        "training": training,
-    }
+    tensors = _single_precision_weights(model)
+    header = _description(model, model.level) | {"training": training}
     try:
         header["sha256"] = _digest(header, tensors)
     except (TypeError, ValueError) as err:
