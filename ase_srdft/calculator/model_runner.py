@@ -15,13 +15,15 @@ from ase.calculators.calculator import CalculationFailed, InputError, SCFError
 from torch import Tensor
 
 from ase_srdft.calculator.answer_memory import Answer, AnswerMemory, Key
-from ase_srdft.calculator.parameters import as_ase_error, own_copy
+from ase_srdft.calculator.parameters import as_ase_error, check_nuclei, own_copy
 from ase_srdft.common.devices import torch_device
+from ase_srdft.common.elements import hill_formula
 from ase_srdft.common.errors import (
     BadInput,
     DegenerateState,
     ReferenceNotConverged,
     UncertainAnswer,
+    UnknownElement,
 )
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded, undisturbed
@@ -91,6 +93,7 @@ class ModelRunner:
         self.threads = ThreadMap(nthreads)
         self.memory = AnswerMemory()
         self._molecules: dict[_Kind, Molecule] = {}
+        self._without_model: set[tuple[int, ...]] = set()
         self._checksum: str | None = None
 
     @undisturbed
@@ -103,6 +106,36 @@ class ModelRunner:
         kept = (self.promise, self.on_uncertain)
         rest = (own.level, str(self.device), self.threads.nthreads, *kept)
         return _restored, (blueprint, weights, *rest)
+
+    @property
+    def corrects(self) -> bool:
+        """Whether answers are corrected, so that they need not begin with the model's state."""
+        return self.promise is not None and self.on_uncertain == "correct"
+
+    def check(self, nuclei: Nuclei, trained: bool) -> None:
+        """Refuse nuclei that cannot be answered for; warn where it has to be without the model.
+
+        Args:
+            nuclei: the molecule.
+            trained: whether the model is; the state of one that is not is the guess's anyway.
+
+        Raises:
+            BadInput: a charge that the model does not know, or an element where nothing corrects.
+
+        Warns:
+            UnknownElement: once for each composition.
+        """
+        check_nuclei(nuclei, self.model, known=not self.corrects)
+        unknown = self.model.unknown_elements(nuclei.numbers)
+        if trained and unknown and nuclei.numbers not in self._without_model:
+            self._without_model.add(nuclei.numbers)
+            warnings.warn(
+                f"the model does not know {', '.join(unknown)}: {hill_formula(nuclei.numbers)} is "
+                "answered from the guess, as well as ever, but more slowly; train the model with "
+                "structures that contain these elements",
+                UnknownElement,
+                stacklevel=2,
+            )
 
     @property
     def checksum(self) -> str:
@@ -226,7 +259,7 @@ class ModelRunner:
     @property
     def _corrects(self) -> Promise | None:
         """The promise that states are corrected to keep."""
-        return self.promise if self.on_uncertain == "correct" else None
+        return self.promise if self.corrects else None
 
     def _opened(
         self, model: ElectronicStateModel, molecule: Molecule, positions: Tensor, graph: bool
@@ -273,7 +306,8 @@ class ModelRunner:
         if kind not in self._molecules:
             level = replace(self.model.level, charge=nuclei.charge)
             with as_ase_error():
-                molecule = molecule_of(self.model, nuclei.numbers, level)
+                known = not self.corrects
+                molecule = molecule_of(self.model, nuclei.numbers, level, known)
                 _ = molecule.provider  # an unknown auxiliary basis shows here
             if len(self._molecules) >= _MAX_MOLECULES:
                 self._molecules.pop(next(iter(self._molecules)))

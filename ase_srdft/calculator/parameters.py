@@ -244,12 +244,18 @@ def fresh_model(parameters: Mapping[str, Any], nuclei: Nuclei) -> ElectronicStat
         return own_copy(build_model("fock", level, elements, {}))
 
 
-def check_nuclei(nuclei: Nuclei, model: ElectronicStateModel) -> None:
+def check_nuclei(nuclei: Nuclei, model: ElectronicStateModel, known: bool = True) -> None:
     """Refuse a molecule that a model cannot be asked about.
+
+    Args:
+        nuclei: the molecule.
+        model: to be asked.
+        known: whether it must know all elements.
 
     Raises:
         BadInput: a charge or an element the model does not know.
     """
-    model.check_elements(nuclei.numbers)
+    if known:
+        model.check_elements(nuclei.numbers)
     if not model.level_free and nuclei.charge != model.level.charge:
         raise BadInput(_wrong_charge(f"the atoms have a total charge of {nuclei.charge}", model))

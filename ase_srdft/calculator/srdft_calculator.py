@@ -133,7 +133,7 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
     Raises:
         ase.calculators.calculator.InputError: what cannot be computed: an unknown model, device
             or level of theory, another level or charge than the model's, a periodic cell, an
-            element that the model does not know, an open shell.
+            open shell; an element that the model does not know, unless states are corrected.
         ase.calculators.calculator.CalculationFailed: positions that are not finite, atoms closer
             than 0.3 Å, an energy that is not a number, or forces where the highest occupied and
             the lowest empty orbital are degenerate (a gap below 1e-5 Hartree): no derivative.
@@ -143,6 +143,8 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
     Warns:
         ase_srdft.common.errors.OtherIsomer: a named model of one molecule is asked about another
             with the same formula (`ase_srdft.model_card` has its structure); once.
+        ase_srdft.common.errors.UnknownElement: once for each composition: the model does not know
+            an element, so that the correction begins with the guess.
     """
 
     implemented_properties = [
@@ -255,7 +257,12 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
             InputError: atoms that the model cannot be asked about.
             CalculationFailed: positions that are not finite, or atoms on top of each other.
         """
-        return self._runner_for(self.nuclei_for(atoms)).model
+        nuclei = self.nuclei_for(atoms)
+        with as_ase_error():
+            model = self._started_for(nuclei).model
+            check_nuclei(nuclei, model)
+        self._compare(nuclei)
+        return model
 
     @undisturbed
     def nuclei_for(self, atoms: Atoms) -> Nuclei:
@@ -272,12 +279,21 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
     def _runner_for(self, nuclei: Nuclei) -> ModelRunner:
         """The model at work that answers for these nuclei."""
         with as_ase_error():
-            if self._runner is None:
-                device = torch_device(self.parameters["device"])
-                self._runner = self._runner_of(fresh_model(self.parameters, nuclei), device)
-            check_nuclei(nuclei, self._runner.model)
+            runner = self._started_for(nuclei)
+            runner.check(nuclei, trained=self.parameters["model"] is not None)
+        self._compare(nuclei)
+        return runner
+
+    def _compare(self, nuclei: Nuclei) -> None:
+        """Warn of an isomer of the molecule that was trained on."""
         if self._isomer is not None:
             self._isomer.compare(nuclei)
+
+    def _started_for(self, nuclei: Nuclei) -> ModelRunner:
+        """The model at work; an untrained one for these nuclei if there is none yet."""
+        if self._runner is None:
+            device = torch_device(self.parameters["device"])
+            self._runner = self._runner_of(fresh_model(self.parameters, nuclei), device)
         return self._runner
 
     @undisturbed

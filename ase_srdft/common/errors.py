@@ -14,6 +14,7 @@ __all__ = [
     "SamplingFailed",
     "StructuresLeftOut",
     "UncertainAnswer",
+    "UnknownElement",
     "WorkerFailed",
 ]
 
@@ -60,6 +61,10 @@ class StructuresLeftOut(UserWarning):
 
 class UncertainAnswer(UserWarning):
     """An answer that is further from the SCF than was asked for."""
+
+
+class UnknownElement(UserWarning):
+    """A model does not know an element: the correction begins with the guess, and takes longer."""
 
 
 class WorkerFailed(RuntimeError):

@@ -155,14 +155,17 @@ class ElectronicStateModel(nn.Module):
         Raises:
             BadInput: naming the elements on both sides.
         """
-        unknown = sorted(set(numbers) - set(self.elements))
+        unknown = self.unknown_elements(numbers)
         if unknown:
-            names = ", ".join(chemical_symbols[z] for z in unknown)
             known = ", ".join(chemical_symbols[z] for z in self.elements)
             raise BadInput(
-                f"the model does not know {names}: it knows {known}; "
+                f"the model does not know {', '.join(unknown)}: it knows {known}; "
                 "train one with structures that contain these elements"
             )
+
+    def unknown_elements(self, numbers: tuple[int, ...]) -> list[str]:
+        """Symbols of the elements of a molecule that the model does not know."""
+        return [chemical_symbols[z] for z in sorted(set(numbers) - set(self.elements))]
 
 
 #: Families that come with the package, each in the module of its name.

@@ -51,12 +51,14 @@ def lowest_state(model: ElectronicStateModel, geometry: Geometry) -> EvaluatedSt
     """The model's state; where its bracket is wide, the lowest of it and two others.
 
     The others are the state of half of the model's correction, if it predicts a Hamiltonian, and
-    that of the guess.
+    that of the guess, which is all there is of a molecule with an element the model does not know.
 
     Args:
         model: to be asked.
         geometry: with the guess that the model starts from.
     """
+    if model.unknown_elements(geometry.molecule.numbers):
+        return _evaluated(geometry, _of_guess(geometry), "guess")
     best = _evaluated(geometry, model([geometry])[0], "model")
     if not bool((best.bracket.width > _SUSPICIOUS).any()):
         return best
@@ -81,7 +83,11 @@ def _others(
     others: dict[str, Callable[[], ElectronicState]] = {}
     if model.predicts_hamiltonian:
         others["damped"] = damped
-    return others | {"guess": lambda: ElectronicState.aufbau(geometry, geometry.guess_fock)}
+    return others | {"guess": lambda: _of_guess(geometry)}
+
+
+def _of_guess(geometry: Geometry) -> ElectronicState:
+    return ElectronicState.aufbau(geometry, geometry.guess_fock)
 
 
 def _evaluated(geometry: Geometry, state: ElectronicState, path: str) -> EvaluatedState:

@@ -15,7 +15,10 @@ __all__ = ["molecule_of", "single_point"]
 
 
 def molecule_of(
-    model: ElectronicStateModel, numbers: tuple[int, ...], level: LevelOfTheory | None = None
+    model: ElectronicStateModel,
+    numbers: tuple[int, ...],
+    level: LevelOfTheory | None = None,
+    known: bool = True,
 ) -> Molecule:
     """The molecule with what the model starts from.
 
@@ -23,13 +26,15 @@ def molecule_of(
         model: whose guess it is to have.
         numbers: atomic numbers.
         level: of theory, with the molecule's charge; None for the model's own.
+        known: whether the model must know all of its elements; else the guess may have to do.
 
     Raises:
         BadInput: an element the model does not know, an open shell, or a level that the model's
             weights do not belong to.
     """
     level = level or model.level
-    model.check_elements(numbers)
+    if known:
+        model.check_elements(numbers)
     model.check_level(level)
     return Molecule(
         numbers=numbers,
