@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from ase_srdft.calculator.model_card import ModelCard, model_card
     from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
     from ase_srdft.dft.level_of_theory import LevelOfTheory
+    from ase_srdft.dynamics.certificate_logger import CertificateLogger
     from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
     from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
     from ase_srdft.models.shipped_models import list_models
 
 _PUBLIC = {
+    "CertificateLogger": "ase_srdft.dynamics.certificate_logger",
     "LevelOfTheory": "ase_srdft.dft.level_of_theory",
     "ModelCard": "ase_srdft.calculator.model_card",
     "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
@@ -29,6 +31,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "CertificateLogger",
     "LevelOfTheory",
     "ModelCard",
     "OverdampedLangevin",
