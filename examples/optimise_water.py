@@ -3,8 +3,9 @@
     ase-srdft-train water.xyz -o run
     python examples/optimise_water.py run/model.srdft
 
-The start is a distorted molecule; BFGS is ASE's own.  Without a model file an untrained
-calculator is used: it has a minimum as well, but the bracket says how little that is worth.
+The start is a distorted molecule; BFGS is ASE's own.  The calculator corrects what the model
+predicts until the energy is the SCF's to 1 meV, so that the minimum is the SCF's with any model, or
+with none: without a model file the corrections begin with an untrained one, and are longer.
 """
 
 import argparse
@@ -35,17 +36,20 @@ def main(arguments: list[str] | None = None) -> None:
     lengths = atoms.get_distances(0, [1, 2])
     angle = atoms.get_angle(1, 0, 2)
     force = np.linalg.norm(atoms.get_forces(), axis=1).max()
-    lower, upper = atoms.calc.energy_bracket
     energy = atoms.get_potential_energy()
+    lower, upper = atoms.calc.energy_bracket
+    certificate = atoms.calc.certificate
     print(f"At the minimum the O-H bonds are {lengths[0]:.4f} and {lengths[1]:.4f} Å long,")
     print(f"the H-O-H angle is {angle:.2f} degrees, and no force exceeds {force:.4f} eV/Å.")
     print(f"The energy there is {energy:.5f} eV, {energy_before - energy:.4f} eV below the start.")
     print(f"An SCF would converge to between {lower:.5f} and {upper:.5f} eV:")
-    print(f"the model is off by {1000 * (upper - lower):.4f} meV at most.")
+    print(f"the energy is off by {1000 * certificate.error:.4f} meV at most,")
+    print(f"and that of the model alone would be by {1000 * certificate.start_error:.4f} meV.")
 
     assert converged
     assert force < options.fmax
     assert energy < energy_before
+    assert certificate.error < 1e-3, "the promise is not kept"
     assert abs(lengths[0] - lengths[1]) < 0.01, "the molecule has lost its symmetry"
 
 

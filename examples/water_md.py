@@ -5,9 +5,10 @@
 
 Any dynamics of ASE will do: here velocity Verlet, which conserves the total energy as well as
 the forces are the derivative of the energy, or Langevin dynamics with ``--thermostat``.  The last
-column of the table is what only this calculator has: the width of the bracket around the energy
-that a converged SCF would give at this very geometry.  Without a model file an untrained
-calculator is used; its forces conserve its energy too, but the bracket is some eV wide.
+columns of the table are what only this calculator has: the width of the bracket around the energy
+that a converged SCF would give at this very geometry, and that of the model's state before it was
+corrected.  Without a model file an untrained calculator is used; its dynamics are the SCF's too,
+as its states are corrected likewise, only each step takes longer.
 """
 
 import argparse
@@ -50,27 +51,32 @@ def main(arguments: list[str] | None = None) -> None:
         settings |= {"fixcm": False, "rng": rng}
     dynamics = scheme(atoms, **settings)
 
-    energies, total_energies, widths = [], [], []
+    energies, total_energies, widths, widths_of_model = [], [], [], []
 
     def record() -> None:
-        lower, upper = atoms.calc.energy_bracket
         energies.append(atoms.get_potential_energy())
         total_energies.append(atoms.get_total_energy())
-        widths.append(1000 * (upper - lower))
+        certificate = atoms.calc.certificate
+        widths.append(1000 * certificate.error)
+        widths_of_model.append(1000 * certificate.start_error)
 
     def show() -> None:
         columns = f"{energies[-1]:11.4f}   {total_energies[-1]:17.4f}"
         columns += f"   {atoms.get_temperature():15.0f}   {widths[-1]:19.4f}"
+        columns += f"   {widths_of_model[-1]:17.4f}"
         print(f"{dynamics.nsteps:6d}   {columns}")
 
-    print("  step   energy / eV   total energy / eV   temperature / K   bracket width / meV")
+    titles = ("  step", "energy / eV", "total energy / eV", "temperature / K")
+    print("   ".join([*titles, "bracket width / meV", "model alone / meV"]))
     dynamics.attach(record)
     dynamics.attach(show, interval=max(1, options.steps // 10))
     dynamics.run(options.steps)
 
-    print(f"mean bracket width: {np.mean(widths):.4f} meV; frames in {options.trajectory}")
+    print(f"mean bracket width: {np.mean(widths):.4f} meV, of the model alone")
+    print(f"{np.mean(widths_of_model):.4f} meV; frames in {options.trajectory}")
     assert len(widths) > options.steps
-    assert all(isfinite(width) and width > 0 for width in widths)
+    assert all(width <= 1.0 for width in widths), "the promise is not kept"
+    assert all(isfinite(width) and width > 0 for width in widths_of_model)
     if not options.thermostat:
         exchanged, lost = 1000 * np.ptp(energies), 1000 * np.ptp(total_energies)
         print(f"the potential energy moved by {exchanged:.1f} meV, the total energy by {lost:.1f}")

@@ -55,7 +55,7 @@ def test_dynamics_with_the_trained_model(model, tmp_path, capsys, options):
     assert len(frames) == 21
     assert all(math.isfinite(frame.get_potential_energy()) for frame in frames)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [row[0] for row in rows if len(row) == 5] == [str(step) for step in range(0, 21, 2)]
+    assert [row[0] for row in rows if len(row) == 6] == [str(step) for step in range(0, 21, 2)]
 
 
 def test_dynamics_without_a_model(tmp_path):
