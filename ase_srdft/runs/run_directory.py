@@ -60,7 +60,10 @@ class RunDirectory:
     """Writes the files of one run.
 
     ``model.srdft`` (the best model so far), ``samples.traj`` (eV, eV/Angstrom), ``metrics.jsonl``,
-    ``config.yaml``, ``report.html`` and the checkpoint.
+    ``config.yaml``, ``report.html`` and the checkpoint.  Frames of the trajectory tell in
+    ``atoms.info`` their ``charge``, ``walker``, ``walker_step`` and ``weights_version``, and as
+    `ase_srdft.SRDFTCalculator` does ``srdft_level`` (without the grid: sampling is on the coarse
+    one) and ``srdft_error``, the width of the bracket (eV).
 
     Args:
         path: created if need be.
@@ -235,11 +238,11 @@ class RunDirectory:
         level = self.trainer.molecules[sample.molecule].level
         atoms.info = {
             "charge": level.charge,
-            "level": f"{level.xc}/{level.basis}",
+            "srdft_level": f"{level.xc}/{level.basis}",
+            "srdft_error": sample.bracket_width * EV_PER_HARTREE,
             "walker": sample.walker,
             "walker_step": sample.step,
             "weights_version": sample.weights_version,
-            "bracket_width": sample.bracket_width * EV_PER_HARTREE,
         }
         atoms.calc = SinglePointCalculator(
             atoms,
