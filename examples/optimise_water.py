@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"the H-O-H angle is {angle:.2f} degrees, and no force exceeds {force:.4f} eV/Å.")
     print(f"The energy there is {energy:.5f} eV, {energy_before - energy:.4f} eV below the start.")
     print(f"An SCF would converge to between {lower:.5f} and {upper:.5f} eV:")
-    print(f"the energy is off by {1000 * certificate.error:.4f} meV at most,")
-    print(f"and that of the model alone would be by {1000 * certificate.start_error:.4f} meV.")
+    print(f"the energy is off by {1000 * certificate.error:.1e} meV at most,")
+    print(f"and that of the model alone would be by {1000 * certificate.start_error:.1e} meV.")
 
     assert converged
     assert force < options.fmax

@@ -62,8 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     def show() -> None:
         columns = f"{energies[-1]:11.4f}   {total_energies[-1]:17.4f}"
-        columns += f"   {atoms.get_temperature():15.0f}   {widths[-1]:19.4f}"
-        columns += f"   {widths_of_model[-1]:17.4f}"
+        columns += f"   {atoms.get_temperature():15.0f}   {widths[-1]:19.1e}"
+        columns += f"   {widths_of_model[-1]:17.1e}"
         print(f"{dynamics.nsteps:6d}   {columns}")
 
     titles = ("  step", "energy / eV", "total energy / eV", "temperature / K")
@@ -72,8 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     dynamics.attach(show, interval=max(1, options.steps // 10))
     dynamics.run(options.steps)
 
-    print(f"mean bracket width: {np.mean(widths):.4f} meV, of the model alone")
-    print(f"{np.mean(widths_of_model):.4f} meV; frames in {options.trajectory}")
+    print(f"mean bracket width: {np.mean(widths):.1e} meV, of the model alone")
+    print(f"{np.mean(widths_of_model):.1e} meV; frames in {options.trajectory}")
     assert len(widths) > options.steps
     assert all(width <= 1.0 for width in widths), "the promise is not kept"
     assert all(isfinite(width) and width > 0 for width in widths_of_model)

@@ -50,7 +50,7 @@ class CertificateLogger(MDLogger):
         """Write a line."""
         certificate = self.atoms.calc.certificate
         errors = (certificate.error, certificate.start_error, certificate.force_error)
-        numbers = " ".join(f"{_MEV_PER_EV * error:12.4f}" for error in errors)
+        numbers = " ".join(f"{_MEV_PER_EV * error:12.3g}" for error in errors)
         # ASE fills in its own columns; nothing here has a percent sign
         self.fmt = f"{self._columns} {numbers}  {certificate.path}\n"
         super().__call__()  # type: ignore[no-untyped-call]
