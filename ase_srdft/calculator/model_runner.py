@@ -270,16 +270,24 @@ class ModelRunner:
 
     def _check(self, evaluation: SinglePointResult) -> None:
         """Say, or refuse, that a state does not keep the promise."""
-        if self.promise is None or self.on_uncertain == "correct":
+        if self.promise is None:
             return
         width = EV_PER_HARTREE * float(evaluation.bracket.width.max())
         allowed = EV_PER_HARTREE * self.promise.error
         if width <= allowed:
             return
-        message = (
-            f"the energy of {evaluation.geometry.molecule.formula} may be {width:.2g} eV above the "
-            f"SCF, more than max_error={allowed:.2g} eV: on_uncertain='correct' corrects it"
-        )
+        formula = evaluation.geometry.molecule.formula
+        if self.on_uncertain == "correct":
+            message = (
+                f"the SCF of {formula} has an occupied orbital above an empty one, so its bracket "
+                f"of {width:.2g} eV (max_error={allowed:.2g} eV) is no measure of its error: "
+                "closed shells may be no description of this geometry"
+            )
+        else:
+            message = (
+                f"the energy of {formula} may be {width:.2g} eV above the SCF, more than "
+                f"max_error={allowed:.2g} eV: on_uncertain='correct' corrects it"
+            )
         if self.on_uncertain == "raise":
             raise CalculationFailed(message)
         warnings.warn(message, UncertainAnswer, stacklevel=2)
@@ -298,8 +306,13 @@ class ModelRunner:
             yield
         except ReferenceNotConverged as err:
             raise SCFError(str(err)) from err
-        except (BadInput, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
+        except BadInput as err:
             raise CalculationFailed(str(err)) from err
+        except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
+            said = " ".join(str(err).split())
+            raise CalculationFailed(
+                f"an eigenvalue problem broke down ({said}): check the geometry and the model"
+            ) from err
 
     def _molecule(self, nuclei: Nuclei) -> Molecule:
         kind = (nuclei.numbers, nuclei.charge)

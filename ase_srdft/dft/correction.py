@@ -98,7 +98,11 @@ class Correction:
         self.refer(fock)
 
     def relax(self, goal: float) -> None:
-        """Move to the self-consistent state of A, to a residual of ``goal`` (norm, Hartree)."""
+        """Move to the self-consistent state of A, to a residual of ``goal`` (norm, Hartree).
+
+        Raises:
+            torch.linalg.LinAlgError: the state has become nothing that is a number.
+        """
         for _ in range(_MOST_STATES):
             focks = [self._constant + change for _, change in self._past]
             residuals = [
@@ -126,9 +130,15 @@ class Correction:
 
 
 def _pulay_weights(residuals: list[Tensor]) -> Float[Tensor, " count"]:
-    """Weights of sum one that make the weighted sum of the residuals smallest."""
+    """Weights of sum one that make the weighted sum of the residuals smallest.
+
+    Raises:
+        torch.linalg.LinAlgError: a residual is not finite.
+    """
     count = len(residuals)
     flat = torch.stack([each.flatten() for each in residuals])
+    if not bool(torch.isfinite(flat).all()):
+        raise torch.linalg.LinAlgError("a residual is not finite")  # type: ignore[attr-defined]
     table = flat.new_zeros((count + 1, count + 1))
     table[:count, :count] = flat @ flat.T
     table /= table.diagonal()[:count].min().clamp(min=torch.finfo(flat.dtype).tiny)

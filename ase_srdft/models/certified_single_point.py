@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +23,7 @@ from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import on_grid, prepare
 from ase_srdft.dft.prepared_geometry import Geometry, detached
+from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import reference_scf, safe_gap
 from ase_srdft.models.correction_record import CorrectionRecord
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
@@ -124,6 +126,9 @@ def open_certified_single_point(
 ) -> OpenSinglePoint:
     """Evaluate one geometry; forces can be had later.
 
+    The bracket is wider than promised where PySCF's lowest solution has an occupied orbital above
+    an empty one, as some of stretched bonds have.
+
     Args:
         model: gives the state to begin with.
         molecule: from :func:`ase_srdft.models.single_point.molecule_of`.
@@ -146,7 +151,8 @@ def open_certified_single_point(
     found, builds = _corrected(correction, geometry if graph else plain, plain, promise)
     path = "corrected"
     if found is None or not _is_safe(found, start, molecule):
-        path, found = "scf", _by_scf(correction, geometry if graph else plain, promise)
+        lowest = _by_scf(correction, geometry if graph else plain, plain, promise)
+        path, found, builds = "scf", lowest, builds + 1
     record = CorrectionRecord(
         start=start.paths[0],
         start_width=float(start.bracket.width),
@@ -166,8 +172,11 @@ def _corrected(
     goal = max(_FIRST_GOAL * correction.residual, _OF_COARSE_GRID)
     allowed = promise.force_error / FORCE_ERROR_PER_RESIDUAL
     for build in range(1, _MOST_BUILDS + 1):
-        with torch.no_grad():
-            correction.relax(goal)
+        try:
+            with torch.no_grad():
+                correction.relax(goal)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            return None, build - 1
         # the first is hardly ever near enough for forces: no graph for it
         with torch.set_grad_enabled(build > 1):
             found = _Corrected.at(geometry if build > 1 else plain, correction.projector)
@@ -193,28 +202,45 @@ def _is_safe(found: _Corrected, start: EvaluatedState, molecule: Molecule) -> bo
     return float(found.bracket.aufbau_gap) > gap
 
 
-def _by_scf(correction: Correction, geometry: Geometry, promise: Promise) -> _Corrected:
-    """The lowest solution that PySCF finds.
+def _by_scf(
+    correction: Correction, geometry: Geometry, plain: Geometry, promise: Promise
+) -> _Corrected:
+    """The lowest solution that PySCF finds; corrected further where it is not near enough.
 
     Raises:
         ReferenceNotConverged: there is none, or ours on the same grid is not as good.
     """
     molecule, positions = geometry.molecule, geometry.positions[0].detach().cpu().numpy()
-    with torch.no_grad():
-        present = geometry.density_matrix(correction.projector[None])[0].cpu().numpy()
-    reference = reference_scf(molecule, positions, density_matrix=present)
-    overlap, orthogonaliser = geometry.integrals.overlap.detach(), geometry.orthogonaliser.detach()
-    root = overlap @ orthogonaliser
+    present = geometry.density_matrix(correction.projector[None]).detach()[0].cpu().numpy()
+    start = present if np.isfinite(present).all() else None
+    reference = reference_scf(molecule, positions, density_matrix=start)
+    root = plain.integrals.overlap @ plain.orthogonaliser
     density_matrix = torch.as_tensor(reference.density_matrix).to(root)
     found = _Corrected.at(geometry, (0.5 * root @ density_matrix @ root)[0])
-    if not found.keeps(promise):
-        width, error = float(found.bracket.width), FORCE_ERROR_PER_RESIDUAL * found.residual
-        raise ReferenceNotConverged(
-            f"the SCF of {molecule.formula} at {molecule.level} ends at a bracket of {width:.1e} "
-            f"Hartree and an error of forces of {error:.1e} Hartree/Bohr, where "
-            f"{promise.error:.1e} and {promise.force_error:.1e} are asked for: check the geometry"
-        )
-    return found
+    if found.keeps(promise) or _lies_above_empty_orbitals(plain, found, promise):
+        return found
+    correction.go_back(found.projector, found.fock)
+    nearer, _ = _corrected(correction, geometry, plain, promise)
+    allowed = float(found.energy.detach()) + _UPHILL
+    if nearer is not None and float(nearer.energy.detach()) < allowed:
+        return nearer
+    width, error = float(found.bracket.width), FORCE_ERROR_PER_RESIDUAL * found.residual
+    raise ReferenceNotConverged(
+        f"the SCF of {molecule.formula} at {molecule.level} ends at a bracket of {width:.1e} "
+        f"Hartree and an error of forces of {error:.1e} Hartree/Bohr, where "
+        f"{promise.error:.1e} and {promise.force_error:.1e} are asked for: ask for less"
+    )
+
+
+def _lies_above_empty_orbitals(plain: Geometry, found: _Corrected, promise: Promise) -> bool:
+    """Whether a self-consistent state is none of lowest orbitals, so that its bracket is wide.
+
+    The lowest solution of a stretched bond may have an occupied orbital above an empty one.
+    """
+    lowest = occupied_projector(plain.orthogonal(found.fock), plain.molecule.nocc)[0][0]
+    shared = float((lowest * found.projector).sum())
+    near = FORCE_ERROR_PER_RESIDUAL * found.residual <= promise.force_error
+    return near and shared < plain.molecule.nocc - 0.5
 
 
 def _result(

@@ -6,6 +6,9 @@ import torch
 
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import energy_bracket
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.preparation import prepare
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import reference_scf
 from tests.tools.molecules import prepared
@@ -80,6 +83,35 @@ def test_lower_is_the_linearised_energy_of_the_aufbau_state(converged):
     bracket = energy_bracket(geometry, energies.total, density_matrix, fock)
     assert float(bracket.width) > 1e-5
     assert float(bracket.lower) == pytest.approx(expected, abs=1e-10)
+
+
+#: Whose errors exceed a width that is not widened: name, distance (Bohr), functional, size, seed.
+SMALL_GAPS = {
+    "LiH": ((3, 1), 5.29, "PBE", 1e-2, 0),
+    "N2": ((7, 7), 3.78, "B3LYP", 1e-2, 5),
+    "F2": ((9, 9), 3.78, "B3LYP", 1e-3, 4),
+}
+
+
+@pytest.mark.parametrize("case", SMALL_GAPS.values(), ids=SMALL_GAPS)
+def test_where_the_gap_is_small_the_bracket_is_wider_and_holds(case):
+    numbers, distance, xc, size, seed = case
+    molecule = Molecule(numbers=numbers, level=LevelOfTheory(xc=xc, grid_level=0))
+    positions = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 0.0, distance]]], dtype=torch.float64)
+    geometry = prepare(molecule, positions)
+    reference = reference_scf(molecule, positions[0].numpy())
+    density_matrix = perturbed(geometry, reference.fock, size, seed)
+    energies, fock = kohn_sham(geometry, density_matrix)
+    bracket = energy_bracket(geometry, energies.total, density_matrix, fock)
+    exchange = molecule.level.functional.exact_exchange
+    assert float(bracket.aufbau_gap) < 0.06 + 0.4 * exchange
+    change = geometry.density_matrix(
+        occupied_projector(geometry.orthogonal(fock), molecule.nocc)[0]
+    ) - density_matrix
+    not_widened = -(1.0 + exchange) * float((fock * change).sum())
+    error = float(bracket.upper) - reference.energy
+    assert not_widened < error < 0.9 * float(bracket.width)
+    assert float(bracket.width) == pytest.approx(1.5 * not_widened)
 
 
 def test_a_filled_basis_has_an_infinite_gap_and_no_width():

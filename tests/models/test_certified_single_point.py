@@ -119,7 +119,7 @@ def test_where_correction_gives_up_pyscf_goes_on(monkeypatch):
 def test_what_nothing_keeps_is_an_error(monkeypatch):
     monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
     model, molecule, positions = asked("H2O")
-    with pytest.raises(ReferenceNotConverged, match="are asked for: check the geometry"):
+    with pytest.raises(ReferenceNotConverged, match="are asked for: ask for less"):
         certified_single_point(model, molecule, positions, Promise(error=1e-30, force_error=1e-30))
 
 
