@@ -57,7 +57,7 @@ def diatomic(symbols: str, length: float) -> Atoms:
 
 def twisted(angle: float) -> Atoms:
     """Ethylene with one half turned (degrees)."""
-    atoms = ase_molecule("C2H4")
+    atoms: Atoms = ase_molecule("C2H4")
     half = [i for i in range(6) if atoms.positions[i, 2] > 0]
     turned = atoms[half]
     turned.rotate(angle, "z")
@@ -225,8 +225,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not each.is_covered_by(each.factor * each.bare):
             word = "widened" if each.is_covered_by(each.width) else "SHORT"
             print(
-                f"{word}: {each.molecule} {each.xc} {each.kind}, {each.state}: error {each.error:.2e}, "
-                f" width {each.width:.2e}, gap {each.gap:.3f} Hartree"
+                f"{word}: {each.molecule} {each.xc} {each.kind}, {each.state}: "
+                f"error {each.error:.2e}, width {each.width:.2e}, gap {each.gap:.3f} Hartree"
             )
     print_table(found)
     return 0

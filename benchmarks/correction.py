@@ -1,7 +1,7 @@
 """What correcting a state costs and is worth, and how far its forces are off for a given residual.
 
     python benchmarks/correction.py
-    python benchmarks/correction.py --structures smiles:CCO aspirin --levels PBE0/def2-svp --no-times
+    python benchmarks/correction.py --structures smiles:CCO aspirin --levels PBE0/def2-svp
     python benchmarks/correction.py --calibrate
 
 For each structure and level, from a model's state and from the guess's: Fock matrices on the
@@ -11,8 +11,8 @@ with forces, in turn with PySCF's density-fitted SCF and gradient (--conv-tol, w
 of the grid) from its minao guess and from the density of the time step before.
 
 With --calibrate: the largest true error of a component of the forces (Hartree/Bohr) for each
-Hartree of the residual's norm, of states after one, two and more Fock matrices at equilibrium,
-rattled, compressed and stretched geometries.  ``FORCE_ERROR_PER_RESIDUAL`` must be above all.
+Hartree of the residual's norm, of states after one, two and more Fock matrices at rattled,
+compressed and stretched geometries.  ``FORCE_ERROR_PER_RESIDUAL`` must be above all.
 """
 
 from __future__ import annotations
@@ -57,7 +57,13 @@ from ase_srdft.models.single_point_result import SinglePointResult
 
 MODEL = Path(__file__).parent / "organics" / "organics.srdft"
 #: 3 to 33 atoms.
-NAMES = ("g2:H2O", "g2:CH3CH2OH", "smiles:NCC(=O)O", "smiles:O=c1cc[nH]c(=O)[nH]1", "aspirin")
+NAMES: tuple[str, ...] = (
+    "g2:H2O",
+    "g2:CH3CH2OH",
+    "smiles:NCC(=O)O",
+    "smiles:O=c1cc[nH]c(=O)[nH]1",
+    "aspirin",
+)
 NAMES += ("ibuprofen",)
 LEVELS = ("PBE/def2-svp", "B3LYP/6-31g*", "PBE0/def2-svp")
 #: Hartree, and Hartree/Bohr.
@@ -66,12 +72,18 @@ TRUTH = Promise(error=1.0e-9, force_error=3.0e-7)
 PROMISES = ((1.0e-3, 5.0e-3), (1.0e-4, 5.0e-4))
 
 #: Geometries of the calibration, and levels beyond those of the table.
-_CALIBRATED = ("g2:H2O", "g2:HF", "g2:N2", "g2:LiF", "g2:CH3CH2OH", "g2:H2CO", "g2:HCN", "g2:O3")
-_CALIBRATED += ("g2:CH3Cl", "g2:SiH4", "g2:SO2", "g2:NaCl", "g2:PH3", "g2:CS2", "g2:C4H4NH")
-_CALIBRATED += ("smiles:NCC(=O)O", "smiles:O=c1cc[nH]c(=O)[nH]1")
+_CALIBRATED: tuple[str, ...] = (
+    "g2:H2O",
+    "g2:N2",
+    "g2:LiF",
+    "g2:H2CO",
+    "g2:HCN",
+    "g2:SO2",
+    "g2:CH3Cl",
+    "g2:SiH4",
+)
+_CALIBRATED += ("g2:NaCl",)
 _CALIBRATED_LEVELS = ("LDA/sto-3g", "PBE/6-31g", "PBE0/sto-3g", *LEVELS)
-#: At STO-3G, and in larger bases.
-_MOST_ATOMS, _FEWER_ATOMS = 12, 6
 _MOST_STATES = 5
 
 
@@ -190,11 +202,10 @@ def table(options: argparse.Namespace) -> None:
 
 
 def _variants(name: str) -> Iterator[tuple[str, Atoms]]:
-    """A structure, rattled, compressed, and with its first bond stretched by a third."""
+    """A structure, rattled, compressed and stretched."""
     atoms = structure(name)
-    yield "relaxed", atoms
     rattled = atoms.copy()
-    rattled.rattle(0.15, seed=1)
+    rattled.rattle(0.1, seed=1)
     yield "rattled", rattled
     for factor, word in ((0.85, "compressed"), (1.2, "stretched")):
         scaled = atoms.copy()
@@ -223,15 +234,15 @@ def calibrate(options: argparse.Namespace) -> None:
         rows: list[tuple[float, int, str]] = []
         for name in options.structures or _CALIBRATED:
             for variant, atoms in _variants(name):
-                if len(atoms) > (_MOST_ATOMS if "/sto-3g" in text else _FEWER_ATOMS):
-                    continue
                 asked = Question.of(atoms, parsed_level(text), None)
                 try:
                     rows += [(r, n, f"{name} {variant}") for n, _, r in ratios(asked)]
                 except RuntimeError as err:
                     print(f"{name} {variant}, {text}: {err}")
         every += rows
-        by_builds = {n: max(r for r, m, _ in rows if m == n) for n in sorted({m for _, m, _ in rows})}
+        by_builds = {
+            n: max(r for r, m, _ in rows if m == n) for n in sorted({m for _, m, _ in rows})
+        }
         worst = max(rows)
         print(
             f"{text:<14}{len(rows):4d} states, median {np.median([r for r, *_ in rows]):.3f}, "

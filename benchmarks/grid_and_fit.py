@@ -29,7 +29,7 @@ STRUCTURES = ("g2:H2O", "g2:CH3OH", "g2:CH3CHO")
 LEVELS = ("PBE/def2-svp", "B3LYP/6-31g*")
 GRIDS, FINEST = (0, 1, 2, 3, 4), 5
 #: (eV, eV/Angstrom) of every answer: far below what is looked at.
-PROMISE = {"max_error": 1.0e-5, "max_force_error": 2.0e-4}
+MAX_ERROR, MAX_FORCE_ERROR = 1.0e-5, 2.0e-4
 _STEP_ANGSTROM = 0.01
 
 
@@ -37,8 +37,26 @@ def calculator(level: str, grid_level: int, fitting: bool = True) -> SRDFTCalcul
     """Of a `functional/basis`."""
     xc, _, basis = level.partition("/")
     return SRDFTCalculator(
-        xc=xc, basis=basis, grid_level=grid_level, density_fitting=fitting, **PROMISE
+        xc=xc,
+        basis=basis,
+        grid_level=grid_level,
+        density_fitting=fitting,
+        max_error=MAX_ERROR,
+        max_force_error=MAX_FORCE_ERROR,
     )
+
+
+def energy_of(calc: SRDFTCalculator, atoms: Atoms) -> float:
+    """Of a structure (eV)."""
+    atoms.calc = calc
+    return float(atoms.get_potential_energy())
+
+
+def forces_of(calc: SRDFTCalculator, atoms: Atoms) -> np.ndarray:
+    """On a structure (eV/Angstrom)."""
+    atoms.calc = calc
+    forces: np.ndarray = atoms.get_forces()
+    return forces
 
 
 def structure(name: str) -> Atoms:
@@ -58,7 +76,7 @@ def turned(atoms: Atoms, seed: int) -> Atoms:
 
 def spread_meV(atoms: Atoms, calc: SRDFTCalculator, turns: int) -> float:
     """Largest minus smallest energy of the turned molecule (meV)."""
-    energies = [calc.get_potential_energy(turned(atoms, seed)) for seed in range(turns)]
+    energies = [energy_of(calc, turned(atoms, seed)) for seed in range(turns)]
     return 1e3 * float(np.ptp(energies))
 
 
@@ -71,7 +89,7 @@ def frequencies(atoms: Atoms, calc: SRDFTCalculator) -> np.ndarray:
         for sign in (1.0, -1.0):
             moved = atoms.copy()
             moved.positions[divmod(index, 3)] += sign * _STEP_ANGSTROM
-            pair.append(calc.get_forces(moved).ravel())
+            pair.append(forces_of(calc, moved).ravel())
         rows.append((pair[1] - pair[0]) / (2.0 * _STEP_ANGSTROM))
     hessian = 0.5 * (np.array(rows) + np.array(rows).T) / np.sqrt(np.outer(masses, masses))
     values = np.linalg.eigvalsh(hessian)
@@ -83,18 +101,19 @@ def frequencies(atoms: Atoms, calc: SRDFTCalculator) -> np.ndarray:
 def grid_lines(name: str, level: str, turns: int, with_frequencies: bool) -> None:
     """A line for each grid level."""
     atoms = structure(name)
-    finest = calculator(level, FINEST).get_forces(atoms)
+    finest = forces_of(calculator(level, FINEST), atoms)
     nmodes = 3 * len(atoms) - 6
     known = frequencies(atoms, calculator(level, FINEST))[-nmodes:] if with_frequencies else None
     for grid_level in GRIDS:
         calc = calculator(level, grid_level)
-        calc.get_forces(turned(atoms, 99))  # tables of the molecule
+        forces_of(calc, turned(atoms, 99))  # tables of the molecule
         begun = time.process_time()
-        off = 1e3 * (calc.get_forces(atoms) - finest)
+        off = 1e3 * (forces_of(calc, atoms) - finest)
         seconds = time.process_time() - begun
+        spread = spread_meV(atoms, calc, turns)
         line = (
-            f"{name:<11}{level:<14} grid {grid_level}: energy {spread_meV(atoms, calc, turns):8.3f} "
-            f"meV by turning; forces off by {np.sqrt(np.mean(off**2)):7.3f} rms, "
+            f"{name:<11}{level:<14} grid {grid_level}: energy {spread:8.3f} meV by turning; "
+            f"forces off by {np.sqrt(np.mean(off**2)):7.3f} rms, "
             f"{np.abs(off).max():7.3f} largest, net {np.abs(off.sum(0)).max():6.3f} meV/Å; "
             f"{seconds:6.2f} s CPU"
         )
@@ -112,9 +131,9 @@ def fit_line(name: str, level: str) -> None:
     for fitting in (True, False):
         calc = calculator(level, 3, fitting)
         begun = time.process_time()
-        forces, energy = calc.get_forces(atoms), calc.get_potential_energy(atoms)
+        forces, energy = forces_of(calc, atoms), energy_of(calc, atoms)
         seconds = time.process_time() - begun
-        answers.append((energy, calc.get_potential_energy(moved) - energy, forces, seconds))
+        answers.append((energy, energy_of(calc, moved) - energy, forces, seconds))
     fitted, exact = answers
     print(
         f"{name:<11}{level:<14} fit: energy off by {1e3 * (fitted[0] - exact[0]):8.3f} meV, change "

@@ -6,12 +6,17 @@ import warnings
 import ase.db
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, InputError, PropertyNotPresent, SCFError
 from ase.io import read, write
 
 from ase_srdft import SRDFTCalculator
+from ase_srdft.calculator import model_runner
 from ase_srdft.common.errors import ReferenceNotConverged, UncertainAnswer
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.molecule import Molecule
+from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models import certified_single_point as certified
 
 LEVEL = {"xc": "LDA", "basis": "sto-3g", "grid_level": 0}
@@ -75,6 +80,28 @@ def test_warning_and_refusing(water):
         refusing.evaluate_batch([water, molecule("H2")])
     refusing.set(max_error=1e3)
     assert refusing.get_potential_energy(water) == energy
+
+
+def test_an_scf_that_is_none_of_lowest_orbitals_comes_with_a_warning():
+    atoms = Atoms("NH", [[0.0, 0.0, 0.0], [0.0, 0.0, 1.57]])
+    atoms.calc = SRDFTCalculator(**LEVEL)
+    with pytest.warns(UncertainAnswer, match="HN has an occupied orbital above an empty one"):
+        energy = atoms.get_potential_energy()
+    assert atoms.calc.certificate.path == "scf"
+    assert atoms.calc.certificate.error > 0.1 > atoms.calc.certificate.force_error
+    scf = mean_field(
+        Molecule(numbers=(7, 1), level=LevelOfTheory(**LEVEL)), atoms.positions / 0.529177210903
+    )
+    assert energy < 27.211386245988 * scf.kernel() + 1e-3
+
+
+def test_what_breaks_down_is_told_in_one_line(water, monkeypatch):
+    def breaks(*_, **__):
+        raise np.linalg.LinAlgError("did not\nconverge")
+
+    monkeypatch.setattr(model_runner, "open_certified_single_point", breaks)
+    with pytest.raises(CalculationFailed, match=r"broke down \(did not converge\): check the"):
+        water.get_potential_energy()
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,10 @@ def test_where_the_gap_is_small_the_bracket_is_wider_and_holds(case):
     bracket = energy_bracket(geometry, energies.total, density_matrix, fock)
     exchange = molecule.level.functional.exact_exchange
     assert float(bracket.aufbau_gap) < 0.06 + 0.4 * exchange
-    change = geometry.density_matrix(
-        occupied_projector(geometry.orthogonal(fock), molecule.nocc)[0]
-    ) - density_matrix
+    change = (
+        geometry.density_matrix(occupied_projector(geometry.orthogonal(fock), molecule.nocc)[0])
+        - density_matrix
+    )
     not_widened = -(1.0 + exchange) * float((fock * change).sum())
     error = float(bracket.upper) - reference.energy
     assert not_widened < error < 0.9 * float(bracket.width)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ase_srdft.common.errors import ReferenceNotConverged
+from ase_srdft.dft.correction import Correction, _pulay_weights
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models import certified_single_point as certified
 from ase_srdft.models.certified_single_point import (
@@ -17,6 +18,8 @@ from ase_srdft.models.single_point import molecule_of, single_point
 from tests.tools.molecules import slope, system
 
 TIGHT = Promise(error=1e-5, force_error=1e-5)
+#: Its lowest closed shell has an occupied orbital above an empty one without exact exchange (Bohr).
+STRETCHED_WATER = ((0, 0, 0.1), (0, 4.2, -0.9), (0, -1.45, -0.9))
 
 
 def asked(name, family="potential", stretch=0.1, **level):
@@ -97,7 +100,7 @@ def test_a_batch_is_each_geometry_by_itself():
 
 def test_a_stretched_molecule_is_left_to_pyscf():
     model, molecule, _ = asked("H2O", xc="PBE0")
-    positions = torch.tensor([[[0, 0, 0.1], [0, 4.2, -0.9], [0, -1.45, -0.9]]], dtype=torch.float64)
+    positions = torch.tensor([STRETCHED_WATER], dtype=torch.float64)
     result = certified_single_point(model, molecule, positions, TIGHT)
     reference = reference_scf(molecule, positions[0].numpy())
     assert result.paths == ("scf",)
@@ -114,6 +117,47 @@ def test_where_correction_gives_up_pyscf_goes_on(monkeypatch):
     assert own.paths == ("corrected",)
     assert float(result.energy) == pytest.approx(float(own.energy), abs=1e-8)
     torch.testing.assert_close(result.forces, own.forces, rtol=0, atol=2e-5)
+
+
+def test_where_pyscf_is_not_near_enough_correction_goes_on(monkeypatch):
+    monkeypatch.setattr(certified, "_is_safe", lambda *_: False)
+    model, molecule, positions = asked("H2CO", xc="LDA", basis="sto-3g")
+    nearer = Promise(error=1e-5, force_error=1e-8)
+    result = certified_single_point(model, molecule, positions, nearer)
+    assert result.paths == ("scf",)
+    assert result.corrections[0].force_error < 1e-8
+    reference = reference_scf(molecule, positions[0].numpy(), forces=True)
+    assert float(result.energy) == pytest.approx(reference.energy, abs=1e-9)
+    assert np.abs(result.forces[0].numpy() - reference.forces).max() < 2e-5
+
+
+@pytest.mark.slow
+def test_an_occupied_orbital_above_an_empty_one_is_answered_with_a_wide_bracket():
+    model, molecule, _ = asked("H2O", xc="LDA", basis="sto-3g")
+    positions = torch.tensor([STRETCHED_WATER], dtype=torch.float64)
+    result = certified_single_point(model, molecule, positions, TIGHT)
+    reference = reference_scf(molecule, positions[0].numpy(), forces=True)
+    occupied = reference.mo_energy[reference.mo_occ > 0].max()
+    assert occupied > reference.mo_energy[reference.mo_occ == 0].min() + 0.01
+    assert result.paths == ("scf",)
+    assert float(result.bracket.width) > 1e2 * TIGHT.error
+    assert float(result.energy) == pytest.approx(reference.energy, abs=1e-8)
+    assert np.abs(result.forces[0].numpy() - reference.forces).max() < 2e-5
+
+
+def test_a_state_that_is_no_number_is_left_to_pyscf(monkeypatch):
+    monkeypatch.setattr(Correction, "residual", property(lambda _: float("nan")))
+    monkeypatch.setattr(Correction, "relax", _breaks)
+    model, molecule, positions = asked("H2O", xc="LDA", basis="sto-3g")
+    result = certified_single_point(
+        model, molecule, positions, Promise(error=1e-5, force_error=1e-3)
+    )
+    assert result.paths == ("scf",)
+
+
+def _breaks(correction, _):
+    correction.projector = torch.full_like(correction.projector, torch.nan)
+    _pulay_weights([correction.projector])
 
 
 def test_what_nothing_keeps_is_an_error(monkeypatch):
