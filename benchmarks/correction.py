@@ -139,7 +139,7 @@ def off_by(found: SinglePointResult, truth: SinglePointResult) -> float:
     return float((found.forces - truth.forces).abs().max())
 
 
-def print_errors(name: str, asked: Question) -> None:
+def print_errors(name: str, who: str, asked: Question) -> None:
     """A line for each promise: matrices, brackets, true errors."""
     truth = asked.answer(TRUTH)
     for error, force_error in PROMISES:
@@ -148,7 +148,7 @@ def print_errors(name: str, asked: Question) -> None:
         true_error = float(found.energy - truth.energy)
         forces = EV_PER_ANGSTROM_PER_ATOMIC_FORCE * 1e3
         print(
-            f"{name:<14}{len(asked.positions[0]):3d} atoms {1e3 * error:4.1f} meV {record.start:<7}"
+            f"{name:<14}{len(asked.positions[0]):3d} atoms {1e3 * error:4.1f} meV {who:<6}"
             f"{record.builds:2d} + {record.coarse_builds:2d}  {found.paths[0]:<10}"
             f"bracket {1e3 * EV_PER_HARTREE * record.start_width:9.2f} ->"
             f"{1e3 * EV_PER_HARTREE * float(found.bracket.width):9.5f} meV, true "
@@ -196,7 +196,7 @@ def table(options: argparse.Namespace) -> None:
                 except BadInput as err:
                     print(f"{name}, {who}: {err}")
                     continue
-                print_errors(name.split(":")[-1], asked[who])
+                print_errors(name.split(":")[-1], who, asked[who])
             if not options.no_times:
                 print_times(atoms, asked, options.conv_tol, options.repeats, options.threads)
 
