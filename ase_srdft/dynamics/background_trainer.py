@@ -227,7 +227,9 @@ class TrainerProcess:
     def _launch(self) -> None:
         assert self._mailbox is not None
         molecules = [molecule_of(self._model, numbers) for numbers in self.dataset.compositions]
-        blueprint = SamplerBlueprint.of(self._model, molecules, self.config.sampling, True)
+        blueprint = SamplerBlueprint.of(
+            self._model, molecules, self.config.sampling, True, self.config.carried_bytes
+        )
         orders = TrainerOrders(
             config=self.config,
             blueprint=blueprint,

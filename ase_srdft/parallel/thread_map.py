@@ -63,9 +63,17 @@ class ThreadMap:
         by_place = dict(zip(order, results, strict=True))
         return [by_place[index] for index in range(len(items))]
 
-    def slices(self, length: int) -> list[slice]:
-        """At most ``nthreads`` slices of nearly equal size that cover ``range(length)``."""
+    def slices(self, length: int, largest: int | None = None) -> list[slice]:
+        """Slices of nearly equal size that cover ``range(length)``.
+
+        Args:
+            length: of what is shared out.
+            largest: slice that may be; None for any.  There are ``nthreads`` slices at most, or as
+                many as it takes to have none that is larger.
+        """
         npieces = max(1, min(self.nthreads, length))
+        if largest is not None:
+            npieces = max(npieces, -(-length // largest))
         bounds = [length * piece // npieces for piece in range(npieces + 1)]
         return [slice(start, stop) for start, stop in pairwise(bounds)]
 

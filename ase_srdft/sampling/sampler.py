@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -38,15 +38,22 @@ class Sampler:
         config: dynamics, temperature, guards.
         molecules: all molecules.
         surface: energy, forces and bracket with the current weights.
+        carried_bytes: of the integrals that the samples of a round bring along; those of later
+            steps, where there is no room for all walkers, come without.
     """
 
     def __init__(
-        self, config: SamplingConfig, molecules: Sequence[Molecule], surface: EnergySurface
+        self,
+        config: SamplingConfig,
+        molecules: Sequence[Molecule],
+        surface: EnergySurface,
+        carried_bytes: float = inf,
     ) -> None:
         self.config = config
         self.scheme = SCHEMES[config.dynamics]
         self.molecules = tuple(molecules)
         self.surface = surface
+        self.carried_bytes = carried_bytes
         self.groups: list[WalkerGroup] = []
         self.turns = Turns(count=0)
         self.version = 0
@@ -139,6 +146,7 @@ class Sampler:
         resets: Counter[str] = Counter()
         temperature = np.zeros(2)
         accepted: list[float] = []
+        room = self.carried_bytes
         self._make_ready(rng)
         for group in self._moving:
             # A mobility belongs to a geometry: constant within a round, anew for the next.
@@ -148,13 +156,14 @@ class Sampler:
                 before = group.state
                 group.state = integrator.step(before, surface, rng)
                 group.nsteps += 1
-                evaluation = surface.latest
-                assert evaluation is not None  # a step ends where it has asked for the forces
+                evaluation = surface.take()
                 good = self._guard(group, resets)
                 temperature += self.scheme.temperature(integrator, before, group.state)
                 moved = getattr(group.state, "accepted", good)
                 accepted.append(float(np.mean(moved)))
-                samples += _collect(group, evaluation, good & moved, self.version)
+                room -= evaluation.geometry.nbytes
+                samples += _collect(group, evaluation, good & moved, self.version, room >= 0)
+                del evaluation  # its integrals go before those of the next step are there
                 over = group.structures_turn_is_over(self.turns.are_taken)
                 self._start_again(group, integrator, ~good | over, rng)
         self.turns = self.turns.passed_on()
@@ -254,7 +263,11 @@ class Sampler:
 
 
 def _collect(
-    group: WalkerGroup, evaluation: SinglePointResult, good: np.ndarray, version: int
+    group: WalkerGroup,
+    evaluation: SinglePointResult,
+    good: np.ndarray,
+    version: int,
+    with_integrals: bool,
 ) -> list[Sample]:
     assert evaluation.forces is not None
     return [
@@ -267,7 +280,9 @@ def _collect(
             energy=float(evaluation.energy[walker]),
             forces=evaluation.forces[walker].cpu().numpy(),
             bracket_width=float(evaluation.bracket.width[walker]),
-            geometry=select(evaluation.geometry, slice(int(walker), int(walker) + 1)),
+            geometry=select(evaluation.geometry, slice(int(walker), int(walker) + 1))
+            if with_integrals
+            else None,
         )
         for walker in np.flatnonzero(good)
     ]

@@ -97,7 +97,7 @@ class GroupSurface:
         surface: of all molecules.
 
     Attributes:
-        latest: the whole answer to the latest call; None before the first.
+        latest: the whole answer to the latest call; None before the first, and once it is taken.
     """
 
     def __init__(self, group: WalkerGroup, surface: EnergySurface) -> None:
@@ -110,11 +110,18 @@ class GroupSurface:
         group = self.group
         hopeless = too_close(group.numbers, positions * ANGSTROM_PER_BOHR)
         usable = np.where(hopeless[:, None, None], group.reference, positions)
-        self.latest = self.surface(group.molecule, usable)
-        assert self.latest.forces is not None
-        energy = self.latest.energy.cpu().numpy()
-        forces = self.latest.forces.cpu().numpy()
+        self.latest = None  # its integrals go before there are others
+        self.latest = answer = self.surface(group.molecule, usable)
+        assert answer.forces is not None
+        energy = answer.energy.cpu().numpy()
+        forces = answer.forces.cpu().numpy()
         return (
             np.where(hopeless, np.inf, energy),
             np.where(hopeless[:, None, None], np.nan, forces),
         )
+
+    def take(self) -> SinglePointResult:
+        """The latest answer, which is kept here no longer."""
+        taken, self.latest = self.latest, None
+        assert taken is not None  # a step ends where it has asked for the forces
+        return taken

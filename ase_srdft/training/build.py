@@ -209,6 +209,7 @@ def _blueprint(parts: TrainingParts) -> SamplerBlueprint:
         parts.molecules,
         parts.config.sampling,
         parts.config.coarse_sampling,
+        parts.config.carried_bytes,
     )
 
 

@@ -134,7 +134,9 @@ class TrainingConfig:
         buffer_size: sampled geometries kept; ``selection`` decides which one is dropped.
         memory_gb: gigabytes for integrals: those kept with geometries, and what a batch takes while
             it is at work.  A fifth is for those held out.  The trainer's process is larger than
-            that by 1 GB at most, half of it libraries; samplers have processes of their own.
+            that by 1 GB at most, half of it libraries.  Samplers of the engines ``local`` and
+            ``ray`` have processes of their own, each with up to a quarter of it for messages, half
+            a gigabyte of libraries, and the integrals of its walkers twice.
         validation_frames: geometries held out.  They are the last frames given, or copies of the
             structures until samples take their places.
         validate_every: training steps between validations.
@@ -224,6 +226,15 @@ class TrainingConfig:
     def coarse_sampling(self) -> bool:
         """Whether sampling, and training to begin with, is on the coarse grid."""
         return self.coarse_share > 0
+
+    @property
+    def carried_bytes(self) -> int:
+        """Memory of the integrals that the samples of a message bring along.
+
+        They are there four times at once where a message is made: in the samples, joined, and
+        twice in the file's bytes.
+        """
+        return int(self.memory_gb * 1e9 / 16)
 
     @property
     def sampler_cores(self) -> int:

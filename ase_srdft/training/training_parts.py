@@ -63,4 +63,6 @@ class TrainingParts:
     def sampler_from(self, checkpoint: SamplerCheckpoint) -> ResumableSampler:
         """A sampler in this process, on the averaged model."""
         sampling = self.config.sampling
-        return ResumableSampler(sampling, self.molecules, self.energy_surface(), checkpoint)
+        carried = self.config.carried_bytes
+        surface = self.energy_surface()
+        return ResumableSampler(sampling, self.molecules, surface, checkpoint, carried)

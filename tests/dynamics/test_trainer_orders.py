@@ -16,7 +16,9 @@ def orders():
     config, dataset = small_config(), small_dataset()
     model = initial_model(config, dataset)
     molecules = [molecule_of(model, numbers) for numbers in dataset.compositions]
-    blueprint = SamplerBlueprint.of(model, molecules, config.sampling, coarse_grid=True)
+    blueprint = SamplerBlueprint.of(
+        model, molecules, config.sampling, coarse_grid=True, carried_bytes=10**8
+    )
     return TrainerOrders(config=config, blueprint=blueprint, step=7, train_steps=3)
 
 

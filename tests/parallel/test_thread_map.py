@@ -85,3 +85,19 @@ def test_threads_that_pieces_leave_are_shared_among_them(nthreads, npieces, expe
 
 def test_no_pieces_leave_all_threads():
     assert ThreadMap(4).share(0) == 4
+
+
+@pytest.mark.parametrize(
+    ("nthreads", "length", "largest", "sizes"),
+    [
+        (1, 5, None, [5]),
+        (1, 5, 2, [1, 2, 2]),
+        (2, 4, 1, [1, 1, 1, 1]),
+        (3, 4, 9, [1, 1, 2]),
+        (2, 0, 1, [0]),
+    ],
+)
+def test_no_slice_is_larger_than_may_be(nthreads, length, largest, sizes):
+    slices = ThreadMap(nthreads).slices(length, largest)
+    assert [piece.stop - piece.start for piece in slices] == sizes
+    assert [i for piece in slices for i in range(piece.start, piece.stop)] == list(range(length))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,12 @@ __all__ = ["ResumableSampler", "SamplerBlueprint", "model_energy_surface", "star
 
 _START = "start."
 _TOGETHER = f"{_START}together"
+#: About so many three-centre integrals, or exact ones, of walkers that are evaluated together
+#: (32 MB); what is made of them takes several times that.  Small molecules are faster together;
+#: with large ones nothing is gained, and the process would grow with the number of walkers.
+_INTEGRALS_TOGETHER = 4_000_000
+#: Auxiliary functions for each orbital, more or less.
+_AUXILIARY = 4
 
 
 def starting_checkpoint(
@@ -72,6 +79,7 @@ class ResumableSampler:
         molecules: all molecules of the run.
         surface: energy, forces and bracket with the current weights.
         checkpoint: where to go on.
+        carried_bytes: see `Sampler`.
     """
 
     def __init__(
@@ -80,9 +88,10 @@ class ResumableSampler:
         molecules: Sequence[Molecule],
         surface: EnergySurface,
         checkpoint: SamplerCheckpoint,
+        carried_bytes: float = inf,
     ) -> None:
         self.nsteps = config.steps_per_round
-        self.sampler = Sampler(config, molecules, surface)
+        self.sampler = Sampler(config, molecules, surface, carried_bytes)
         self.checkpoint = checkpoint
         self.rng = np.random.default_rng()
         self.rng.bit_generator.state = checkpoint.rng
@@ -119,6 +128,13 @@ class ResumableSampler:
         self._begun = True
 
 
+def walkers_together(molecule: Molecule) -> int:
+    """How many walkers of a molecule are evaluated as one batch; one at least."""
+    npair = molecule.nao * (molecule.nao + 1) // 2
+    columns = _AUXILIARY * molecule.nao if molecule.level.density_fitting else npair
+    return max(1, _INTEGRALS_TOGETHER // (npair * columns))
+
+
 def model_energy_surface(
     model: ElectronicStateModel,
     molecules: Sequence[Molecule],
@@ -129,7 +145,8 @@ def model_energy_surface(
 ) -> EnergySurface:
     """The energy surface of a model; walkers are shared out over threads.
 
-    Where there are fewer walkers than threads, their kernels have more than one each.
+    Where there are fewer walkers than threads, their kernels have more than one each.  Of large
+    molecules each thread has one walker at a time (`walkers_together`).
 
     Args:
         model: its weights may change from call to call.
@@ -143,7 +160,7 @@ def model_energy_surface(
     def surface(molecule: int, positions: np.ndarray) -> SinglePointResult:
         sign_of_life()
         tensor = torch.as_tensor(positions, device=device)
-        pieces = threads.slices(len(positions))
+        pieces = threads.slices(len(positions), walkers_together(molecules[molecule]))
 
         def work(piece: slice) -> SinglePointResult:
             with kernel_threads(threads.share(len(pieces))):
@@ -171,6 +188,7 @@ class SamplerBlueprint:
         molecules: atomic numbers and level of theory of each.
         sampling: a `SamplingConfig`.
         coarse_grid: sample on the coarse training grid.
+        carried_bytes: see `Sampler`.
     """
 
     family: str
@@ -180,6 +198,7 @@ class SamplerBlueprint:
     molecules: tuple[tuple[tuple[int, ...], dict[str, Any]], ...]
     sampling: dict[str, Any]
     coarse_grid: bool
+    carried_bytes: int
 
     @classmethod
     def of(
@@ -188,6 +207,7 @@ class SamplerBlueprint:
         molecules: Sequence[Molecule],
         sampling: SamplingConfig,
         coarse_grid: bool,
+        carried_bytes: int,
     ) -> SamplerBlueprint:
         """The blueprint of a model and molecules that are at hand."""
         return cls(
@@ -198,6 +218,7 @@ class SamplerBlueprint:
             molecules=tuple((m.numbers, m.level.to_dict()) for m in molecules),
             sampling=asdict(sampling),
             coarse_grid=coarse_grid,
+            carried_bytes=carried_bytes,
         )
 
     def to_plain(self) -> dict[str, Any]:
@@ -236,5 +257,5 @@ class SamplerBlueprint:
             model, molecules, self.coarse_grid, place, ThreadMap(), sign_of_life
         )
         return model, ResumableSampler(
-            SamplingConfig(**self.sampling), molecules, surface, checkpoint
+            SamplingConfig(**self.sampling), molecules, surface, checkpoint, self.carried_bytes
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ase_srdft.common.named_arrays import bundled, unbundled, under
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.dft.prepared_geometry import Geometry, concatenate, from_tensors, select, to_tensors
+from ase_srdft.dft.prepared_geometry import concatenate, from_tensors, select, to_tensors
 from ase_srdft.sampling.sample import Sample, SampleBatch
 
 __all__ = [
@@ -104,9 +105,11 @@ def to_message(message: SamplerMessage) -> _Packed:
     grid_levels = []
     groups = _consecutive(result.samples)
     for index, samples in enumerate(groups):
-        joined = concatenate([_integrals(sample) for sample in samples])
-        grid_levels.append(joined.grid.template.level)
-        tensors |= {f"geometry.{index}.{name}": t.cpu() for name, t in to_tensors(joined).items()}
+        own = [sample.geometry for sample in samples if sample.geometry is not None]
+        joined = concatenate(own) if own else None
+        grid_levels.append(joined.grid.template.level if joined else None)
+        named = to_tensors(joined) if joined else {}
+        tensors |= {f"geometry.{index}.{name}": t.cpu() for name, t in named.items()}
         positions = np.stack([sample.positions for sample in samples])
         tensors[f"positions.{index}"] = torch.as_tensor(positions)
         tensors[f"forces.{index}"] = torch.as_tensor(np.stack([s.forces for s in samples]))
@@ -135,7 +138,9 @@ def from_message(
     samples: list[Sample] = []
     for index, group in enumerate(plain["samples"]):
         own = {n: t.to(device) for n, t in under(f"geometry.{index}.", tensors).items()}
-        geometry = from_tensors(molecules[group[0]["molecule"]], own, plain["grid_levels"][index])
+        level = plain["grid_levels"][index]
+        molecule = molecules[group[0]["molecule"]]
+        geometry = None if level is None else from_tensors(molecule, own, level)
         positions = tensors[f"positions.{index}"].numpy()
         forces = tensors[f"forces.{index}"].numpy()
         samples += [
@@ -143,7 +148,7 @@ def from_message(
                 **values,
                 positions=positions[place],
                 forces=forces[place],
-                geometry=select(geometry, slice(place, place + 1)),
+                geometry=geometry and select(geometry, slice(place, place + 1)),
             )
             for place, values in enumerate(group)
         ]
@@ -161,16 +166,10 @@ def from_message(
     )
 
 
-def _integrals(sample: Sample) -> Geometry:
-    assert sample.geometry is not None  # a sampler has them
-    return sample.geometry
-
-
 def _consecutive(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Consecutive samples of the same molecule."""
-    groups: list[list[Sample]] = []
-    for sample in samples:
-        if not groups or groups[-1][0].molecule != sample.molecule:
-            groups.append([])
-        groups[-1].append(sample)
-    return groups
+    """Consecutive samples of the same molecule, all with their integrals or all without."""
+
+    def kind(sample: Sample) -> tuple[int, bool]:
+        return sample.molecule, sample.geometry is None
+
+    return [list(group) for _, group in groupby(samples, kind)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -63,6 +64,7 @@ class GeometryCache:
         self._prepared: OrderedDict[int, Geometry] = OrderedDict()
         self._next_key = 0
         self._is_refined = False
+        self._has_warned = False
 
     def add(
         self,
@@ -165,6 +167,7 @@ class GeometryCache:
         """Keep a geometry if there is room for it; returns what is kept, or it itself."""
         room = self._room_beside(geometry)
         if room < 0:
+            self._warn(room)
             return geometry
         while self.nbytes > room:
             self._drop(next(iter(self._prepared)))
@@ -178,6 +181,20 @@ class GeometryCache:
         """Bytes for all others, if this geometry is kept; below zero if it cannot be."""
         self._largest = max(self._largest, geometry.nbytes)
         return self.memory_bytes - _COPIES * self.nworking * self._largest - geometry.nbytes
+
+    def _warn(self, room: int) -> None:
+        """Say, once, that a batch alone takes the memory, and how much would do."""
+        if self.nworking == 0 or self._has_warned:
+            return
+        self._has_warned = True
+        working = _COPIES * self.nworking * self._largest
+        warnings.warn(
+            f"{self.nworking} geometries at work together take about {working / 1e9:.2g} GB, and "
+            f"memory_gb leaves them {self.memory_bytes / 1e9:.2g}: no integrals are kept, and "
+            "every step computes them anew.  Make memory_gb more than "
+            f"{1 - room / self.memory_bytes:.1f} times as large, or batch_size smaller",
+            stacklevel=2,
+        )
 
     def _drop(self, key: int) -> None:
         geometry = self._prepared.pop(key, None)

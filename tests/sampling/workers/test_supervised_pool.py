@@ -48,6 +48,7 @@ class Pool(SupervisedPool):
             molecules=(),
             sampling={},
             coarse_grid=True,
+            carried_bytes=10**8,
         )
         super().__init__(EngineConfig(**settings), blueprint, (), torch.device("cpu"))
         self.launched = []

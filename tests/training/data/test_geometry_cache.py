@@ -1,5 +1,7 @@
 """Integrals kept within a memory budget: what is returned is always what fresh ones are."""
 
+import contextlib
+import re
 from dataclasses import fields
 
 import numpy as np
@@ -112,6 +114,21 @@ def test_least_recently_used_goes(prepared_keys):
     assert prepared_keys == [*keys, keys[1]]
 
 
+@pytest.mark.parametrize("ngeometries", [1.0, 5.0, 6.9])
+def test_the_memory_that_is_called_for_is_enough(ngeometries):
+    cache = cache_for(ngeometries, nworking=2)
+    keys = [cache.add(0, positions) for positions in POSITIONS]
+    with pytest.warns(UserWarning, match="times as large") as said:
+        cache.batches(keys)
+    assert len(said) == 1
+    factor = float(re.search(r"more than ([\d.]+) times", str(said[0].message))[1])
+    assert factor == pytest.approx(7.0 / ngeometries, abs=0.051)  # six at work, and one to keep
+    larger = cache_for((factor + 0.06) * ngeometries, nworking=2)
+    larger.batches([larger.add(0, positions) for positions in POSITIONS])
+    assert larger.nbytes >= ONE
+    cache.batches(keys)  # it is said once: warnings are errors here
+
+
 def test_a_geometry_larger_than_the_budget_is_not_kept(prepared_keys):
     cache = cache_for(0.9)
     key = cache.add(0, POSITIONS[0])
@@ -125,7 +142,8 @@ def test_a_geometry_larger_than_the_budget_is_not_kept(prepared_keys):
 def test_room_is_left_for_geometries_at_work(ngeometries, kept, prepared_keys):
     cache = cache_for(ngeometries, nworking=2)  # which take three times their memory
     keys = [cache.add(0, positions) for positions in POSITIONS]
-    (found,) = cache.batches(keys)
+    with contextlib.nullcontext() if kept else pytest.warns(UserWarning, match="memory_gb"):
+        (found,) = cache.batches(keys)
     assert cache.nbytes == kept * ONE
     assert_equal(found, fresh(WATER, POSITIONS))
     cache.batches(keys)
