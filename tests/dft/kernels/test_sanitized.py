@@ -85,18 +85,28 @@ def run(command, environment, name):
     )
 
 
-@pytest.mark.parametrize("which", ["portable", "best"])
-def test_nothing_is_found(sanitized, which, tmp_path):
-    _, environment = sanitized
-    name = INSTRUCTION_SETS[0] if which == "portable" else chosen().instruction_set
-    tests = [f"tests/dft/kernels/test_{room}.py" for room in ("becke", "coulomb", "quadrature")]
+def assert_nothing_is_found(environment, name, folder, rooms, *options):
+    tests = [f"tests/dft/kernels/test_{room}.py" for room in rooms]
     # a sanitizer ends the process where there is too little memory
-    chosen_ones = ["-k", "not memory", "--basetemp", str(tmp_path / "inside"), "-q"]
+    chosen_ones = ["-k", "not memory", "--basetemp", str(folder / "inside"), "-q", *options]
     plugin = ["-p", "tests.tools.sanitized_kernels", "-p", "no:cacheprovider"]
     done = run(["-m", "pytest", *plugin, *chosen_ones, *tests], environment, name)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
+
+
+@pytest.mark.parametrize("which", ["portable", "best"])
+def test_nothing_is_found(sanitized, which, tmp_path):
+    _, environment = sanitized
+    name = INSTRUCTION_SETS[0] if which == "portable" else chosen().instruction_set
+    assert_nothing_is_found(environment, name, tmp_path, ("becke", "coulomb", "quadrature"))
+
+
+def test_nothing_is_found_by_the_slow_tests_of_the_quadrature(sanitized, tmp_path):
+    _, environment = sanitized
+    name = chosen().instruction_set
+    assert_nothing_is_found(environment, name, tmp_path, ("quadrature",), "-m", "slow")
 
 
 def test_an_overflow_is_found(sanitized):
