@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -14,25 +18,46 @@ class Seconds:
 
     cpu: float
     wall: float
+    rounds: int = 1
 
 
-def medians(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Seconds]:
-    """Median times of each side, taken in turn after a first round that does not count."""
-    times: dict[str, list[Seconds]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
-        for name, side in sides.items():
-            cpu, wall = time.process_time(), time.perf_counter()
-            side()
-            spent = Seconds(time.process_time() - cpu, time.perf_counter() - wall)
-            if repeat > 0:
-                times[name].append(spent)
+def medians(
+    sides: Mapping[_Key, Callable[[], object]], repeats: int, limit: float = math.inf
+) -> dict[_Key, Seconds]:
+    """Median times of each side, taken in turn after a first round that does not count.
+
+    Args:
+        sides: by name.
+        repeats: rounds, at most.
+        limit: seconds for all rounds.  Where the first takes a third of it or more, there is one
+            more, of the sides that took less than a tenth of it: what they do but once would show.
+            Of the others the first round counts.
+    """
+    first, duration = _round(sides)
+    if 3 * duration >= limit:
+        quick = {name: side for name, side in sides.items() if 10 * first[name].wall < limit}
+        return first | _round(quick)[0]
+    rounds = repeats if limit == math.inf else max(1, min(repeats, int(limit / duration)))
+    times = [_round(sides)[0] for _ in range(rounds)]
     return {
         name: Seconds(
-            statistics.median(each.cpu for each in values),
-            statistics.median(each.wall for each in values),
+            statistics.median(each[name].cpu for each in times),
+            statistics.median(each[name].wall for each in times),
+            rounds,
         )
-        for name, values in times.items()
+        for name in sides
     }
+
+
+def _round(sides: Mapping[_Key, Callable[[], object]]) -> tuple[dict[_Key, Seconds], float]:
+    """Times of each side, once, and the seconds of all of them."""
+    times = {}
+    begin = time.perf_counter()
+    for name, side in sides.items():
+        cpu, wall = time.process_time(), time.perf_counter()
+        side()
+        times[name] = Seconds(time.process_time() - cpu, time.perf_counter() - wall)
+    return times, time.perf_counter() - begin
 
 
 def median_seconds(sides: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
