@@ -37,7 +37,7 @@ from _common import (
 )
 from ase import Atoms
 from side_by_side import medians
-from throughput import STRUCTURES, parsed_level, step_before
+from throughput_bench import STRUCTURES, parsed_level, step_before
 
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.nuclei import nuclei_of
