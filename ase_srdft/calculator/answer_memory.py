@@ -15,8 +15,9 @@ from ase_srdft.models.open_single_point import OpenSinglePoint
 
 __all__ = ["Answer", "AnswerMemory", "Key"]
 
-#: The results under ASE's names and in its units, and the electrons in atomic ones.
-Answer = tuple[dict[str, Any], ElectronicStructure]
+#: The results under ASE's names and in its units, the electrons in atomic ones, and the version of
+#: the weights.
+Answer = tuple[dict[str, Any], ElectronicStructure, int]
 #: Numbers, charge, positions and masses (as far as they matter) of a geometry.
 Key = tuple[tuple[int, ...], int, bytes, bytes]
 
@@ -27,7 +28,7 @@ _MOST_IN_VAIN = 4
 
 
 class AnswerMemory:
-    """What one set of weights has answered.
+    """What was answered, each geometry by one set of weights.
 
     Args:
         size: geometries that are remembered; the least recently asked about go first.
@@ -47,16 +48,19 @@ class AnswerMemory:
         """
         return self._in_vain < _MOST_IN_VAIN
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._answers
+
     def answer(self, key: Key, forces: bool) -> Answer | None:
         """A copy of what is known of a geometry; None if it is not, or not with its forces."""
         if key not in self._answers:
             return None
         self._answers.move_to_end(key)
-        results, state = self._answers[key]
+        results, state, version = self._answers[key]
         if forces and "forces" not in results:
             self._in_vain = 0  # they follow
             return None
-        return copy.deepcopy(results), state
+        return copy.deepcopy(results), state, version
 
     def take_graph(self, key: Key) -> OpenSinglePoint | None:
         """The last energy's graph if it is this geometry's.
@@ -73,8 +77,8 @@ class AnswerMemory:
     def keep(self, key: Key, answer: Answer, graph: OpenSinglePoint | None) -> None:
         """Remember an answer, and the graph of an energy."""
         self._graph = None if graph is None else (key, graph)
-        results, state = answer
-        self._answers[key] = copy.deepcopy(results), state
+        results, state, version = answer
+        self._answers[key] = copy.deepcopy(results), state, version
         self._answers.move_to_end(key)
         while len(self._answers) > self._size:
             self._answers.popitem(last=False)

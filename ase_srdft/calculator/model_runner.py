@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -77,6 +78,10 @@ class ModelRunner:
         nthreads: for geometries first, and for the kernels where there are fewer of those.
         promise: what answers are to keep; None for the model's state as it is.
         on_uncertain: of ``ON_UNCERTAIN``, what to do where the model's state does not keep it.
+
+    Attributes:
+        version: of the model, which answers carry.
+        seconds: that the last evaluation took.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class ModelRunner:
         self.promise, self.on_uncertain = promise, on_uncertain
         self.device = device
         self.threads = ThreadMap(nthreads)
+        self.version, self.seconds = 0, 0.0
         self.memory = AnswerMemory()
         self._molecules: dict[_Kind, Molecule] = {}
         self._without_model: set[tuple[int, ...]] = set()
@@ -152,8 +158,13 @@ class ModelRunner:
         )
 
     def take_weights(self, model: ElectronicStateModel) -> None:
-        """Go on with the weights of a model that `fits`, and forget what the old ones answered."""
-        self.memory.forget()
+        """Go on with the weights of a model that `fits`.
+
+        What the old ones answered is forgotten, unless it keeps a promise whatever the weights:
+        corrected states, and graphs through them, know nothing of the model.
+        """
+        if not self.corrects:
+            self.memory.forget()
         self._checksum = None
         self.model.load_state_dict(model.state_dict())
 
@@ -176,14 +187,15 @@ class ModelRunner:
         known = self.memory.answer(key, forces)
         if known is not None:
             return known
-        kept = self.memory.take_graph(key)
+        started, kept = time.perf_counter(), self.memory.take_graph(key)
         with self._failing(), kernel_threads(self.threads.share(1)):
             if kept is None:
                 graph = forces or self.memory.keeps_graphs
                 kept = self._opened(*self._asked([nuclei]), graph)
             evaluation = kept.with_forces() if forces else kept.result
         self._check(evaluation)
-        (answer,) = _answers([atoms], evaluation)
+        (answer,) = self._answers([atoms], evaluation)
+        self.seconds = time.perf_counter() - started
         if evaluation.degeneracy(0) is None:
             self.memory.keep(key, answer, None if forces or not kept.has_graph else kept)
         return answer
@@ -209,6 +221,7 @@ class ModelRunner:
         """
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size}: use at least 1")
+        started = time.perf_counter()
         groups: dict[_Kind, list[int]] = {}
         for index, each in enumerate(nuclei):
             groups.setdefault((each.numbers, each.charge), []).append(index)
@@ -218,6 +231,7 @@ class ModelRunner:
                 batch = members[start : start + batch_size]
                 found = self._together(images, nuclei, batch, forces)
                 answers.update(zip(batch, found, strict=True))
+        self.seconds = time.perf_counter() - started
         return [answers[index] for index in range(len(images))]
 
     def _together(
@@ -254,7 +268,19 @@ class ModelRunner:
         with self._failing():
             evaluation = concatenate_single_points(self.threads.map(work, pieces))
         self._check(evaluation)
-        return _answers(images, evaluation)
+        return self._answers(images, evaluation)
+
+    def knows(self, atoms: Atoms, nuclei: Nuclei) -> bool:
+        """Whether this geometry was answered for before: its version is settled."""
+        return _key(atoms, nuclei) in self.memory
+
+    def _answers(self, images: Sequence[Atoms], evaluation: SinglePointResult) -> list[Answer]:
+        """Results, electrons and version of each geometry of an evaluation."""
+        states = electronic_structures(evaluation)
+        return [
+            (_results(atoms, evaluation, index, state), state, self.version)
+            for index, (atoms, state) in enumerate(zip(images, states, strict=True))
+        ]
 
     @property
     def _corrects(self) -> Promise | None:
@@ -346,15 +372,6 @@ def _key(atoms: Atoms, nuclei: Nuclei) -> Key:
     """What an answer depends on, apart from the model; masses matter to the dipole of an ion."""
     masses = atoms.get_masses().tobytes() if nuclei.charge else b""
     return nuclei.numbers, nuclei.charge, atoms.positions.tobytes(), masses
-
-
-def _answers(images: Sequence[Atoms], evaluation: SinglePointResult) -> list[Answer]:
-    """Results and electrons of each geometry of an evaluation."""
-    states = electronic_structures(evaluation)
-    return [
-        (_results(atoms, evaluation, index, state), state)
-        for index, (atoms, state) in enumerate(zip(images, states, strict=True))
-    ]
 
 
 def _results(

@@ -16,13 +16,16 @@ from ase_srdft.calculator.trained_isomer import TrainedIsomer
 from ase_srdft.common.errors import BadGeometry, BadInput, ReferenceNotConverged
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded
+from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
+from ase_srdft.models.certified_single_point import Promise
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.shipped_models import model_path
 
 __all__ = [
+    "LEARN",
     "ON_UNCERTAIN",
     "Choice",
     "as_ase_error",
@@ -34,6 +37,8 @@ __all__ = [
     "memory_name",
     "own_copy",
     "plain_parameters",
+    "promise_of",
+    "successor",
 ]
 
 #: A model, and the one molecule that it was trained on, as far as there are such.
@@ -41,6 +46,8 @@ Choice = tuple[ElectronicStateModel | None, TrainedIsomer | None]
 
 #: What to do where a model's state is further from the SCF than it may be.
 ON_UNCERTAIN = ("correct", "warn", "raise")
+#: Where and whether a calculator learns; True is "beside".
+LEARN = (False, True, "beside", "in_turn", "pause")
 _LEVEL_PARAMETERS = ("xc", "basis", "density_fitting", "grid_level")
 _IN_MEMORY = " model in memory>"
 _AT_LEAST_ONE = "a whole number of at least 1"
@@ -85,6 +92,7 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
     _check_state(plain)
     _check_work(plain)
     _check_promise(plain)
+    _check_learn(plain)
     return plain
 
 
@@ -115,6 +123,13 @@ def _check_promise(plain: dict[str, Any]) -> None:
         raise InputError(
             f"on_uncertain {plain['on_uncertain']!r}: use one of {', '.join(ON_UNCERTAIN)}"
         )
+
+
+def _check_learn(plain: dict[str, Any]) -> None:
+    learn = plain.get("learn", False)
+    if not isinstance(learn, bool | str) or learn not in LEARN:
+        choices = ", ".join(map(repr, LEARN))
+        raise InputError(f"learn {learn!r}: use one of {choices}")
 
 
 def _positive(name: str, value: Any) -> float:
@@ -178,6 +193,16 @@ def _load_named_model(name: str) -> Choice:
     return own_copy(loaded.model), isomer
 
 
+def promise_of(parameters: Mapping[str, Any]) -> Promise | None:
+    """What answers are to keep, in atomic units; None for the model's state as it is."""
+    if parameters["max_error"] is None:
+        return None
+    return Promise(
+        error=parameters["max_error"] / EV_PER_HARTREE,
+        force_error=parameters["max_force_error"] / EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    )
+
+
 def own_copy(model: ElectronicStateModel) -> ElectronicStateModel:
     """A copy to evaluate only: nobody's training changes it."""
     model = copy.deepcopy(model)
@@ -220,6 +245,23 @@ def at_requested_level(
     return model.at_level(wanted)
 
 
+def successor(
+    parameters: Mapping[str, Any],
+    model: ElectronicStateModel,
+    current: ElectronicStateModel | None,
+) -> ElectronicStateModel:
+    """A model that takes the place of the present one, at the level of theory asked for.
+
+    Raises:
+        BadInput: a level of theory that is not the present one's, or that it does not know.
+    """
+    if current is not None and not model.level_free and model.level != current.level:
+        raise BadInput(f"the new model is at {model.level}, the calculator at {current.level}")
+    chosen = at_requested_level(parameters, model)
+    assert chosen is not None
+    return chosen
+
+
 def _wrong_charge(what: str, model: ElectronicStateModel) -> str:
     return (
         f"{what}, but the model was trained for molecules of charge {model.level.charge} and "
@@ -228,7 +270,9 @@ def _wrong_charge(what: str, model: ElectronicStateModel) -> str:
     )
 
 
-def fresh_model(parameters: Mapping[str, Any], nuclei: Nuclei) -> ElectronicStateModel:
+def fresh_model(
+    parameters: Mapping[str, Any], nuclei: Nuclei, family: str = "fock"
+) -> ElectronicStateModel:
     """An untrained model for the elements of a molecule: its state is the guess's.
 
     The same every time: its random weights are drawn from a seed, and the global generator of
@@ -241,7 +285,7 @@ def fresh_model(parameters: Mapping[str, Any], nuclei: Nuclei) -> ElectronicStat
     Molecule(numbers=nuclei.numbers, level=level)
     elements = tuple(sorted(set(nuclei.numbers)))
     with seeded(0):
-        return own_copy(build_model("fock", level, elements, {}))
+        return own_copy(build_model(family, level, elements, {}))
 
 
 def check_nuclei(nuclei: Nuclei, model: ElectronicStateModel, known: bool = True) -> None:

@@ -16,6 +16,8 @@ from ase_srdft.calculator.answer_memory import Answer
 from ase_srdft.calculator.ase_names import NAME, register
 from ase_srdft.calculator.certificate import PREFIX, Certificate
 from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
+from ase_srdft.calculator.learning import Learning
+from ase_srdft.calculator.learning_outputs import LearningOutputs
 from ase_srdft.calculator.model_runner import ModelRunner, naming
 from ase_srdft.calculator.parameters import (
     as_ase_error,
@@ -26,16 +28,15 @@ from ase_srdft.calculator.parameters import (
     memory_name,
     own_copy,
     plain_parameters,
+    promise_of,
+    successor,
 )
 from ase_srdft.calculator.trained_isomer import TrainedIsomer
 from ase_srdft.calculator.written_parameters import WrittenParameters
 from ase_srdft.common.charges import stated
 from ase_srdft.common.devices import torch_device
-from ase_srdft.common.errors import BadInput
 from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
-from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
-from ase_srdft.models.certified_single_point import Promise
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure
 
@@ -43,7 +44,7 @@ __all__ = ["SRDFTCalculator"]
 
 
 @register
-class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
+class SRDFTCalculator(ElectronicOutputs, WrittenParameters, LearningOutputs):
     """Kohn-Sham energies and forces that begin with a model of the electronic state.
 
     The model gives occupied orbitals for the nuclei, and the Kohn-Sham functional their energy,
@@ -93,6 +94,16 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
     the atoms that it was last asked about, where they are now: if they have moved, it is computed
     anew.  Only where that object is gone is it answered for the geometry that was evaluated.
 
+    A calculator that learns (``learn``) trains on geometries whose bracket, of the model by itself,
+    is wider than 1 meV and than ``max_error``, the widest first, but not on those that are near to
+    one it had, as finite differences are.  It takes new weights between two geometries: energy and
+    forces of one are of one version.  Corrected answers do not jump by more than the promise; for
+    runs that conserve energy better there is ``calc.set(learn="pause")``.  With a further molecule
+    the trainer begins anew, with all of them and the newest weights.  It ends with the program,
+    with `close` and with the calculator; if it fails, a warning says so, and the answers go on.
+    Copies and what comes from a pickle do not learn until told to.  `save` writes a file to go on
+    from: ``SRDFTCalculator("mine.srdft", learn=True)``.
+
     torch's global state (gradient modes, default type and device, random numbers, threads) neither
     matters nor changes; see `ase_srdft.common.torch_state`, also for forked processes.
 
@@ -102,7 +113,7 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
             calculator made from an object writes ``.traj`` and databases, but cannot be restored
             from its ``todict``: this needs a file.  None makes an untrained model for the
             elements of the first atoms: its state is the guess's, some 0.1 Hartree above the SCF
-            energy, as its bracket says; `ase_srdft.SelfRefiningLangevin` trains it as it runs.
+            energy, as its bracket says.  It is of the family ``potential`` if it is to learn.
         charge: of the molecule (e); None for what the atoms say: the sum of their initial
             charges, or ``charge`` or ``total_charge`` in ``atoms.info`` (see
             `ase_srdft.common.charges`), which must agree.  It must be the charge that the model was
@@ -126,6 +137,9 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         on_uncertain: what to do where the model's own bracket is wider than ``max_error``:
             "correct" (the default) corrects every state, "warn" takes the model's state as it is
             and warns (`ase_srdft.common.errors.UncertainAnswer`), "raise" refuses.
+        learn: whether to train on the geometries that any driver asks for: "beside" it (or True),
+            in a process that leaves it most of the processor; "in_turn" with it, in half of the
+            time; "pause" for no new weights and no new geometries; False ends the trainer.
 
     Attributes:
         model_version: counts the changes of the model, `update_model` and ``set`` alike.
@@ -164,6 +178,7 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         "max_error": 1.0e-3,
         "max_force_error": 5.0e-3,
         "on_uncertain": "correct",
+        "learn": False,
     }
 
     def __init__(
@@ -181,8 +196,10 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         max_error: float | None = 1.0e-3,
         max_force_error: float = 5.0e-3,
         on_uncertain: str = "correct",
+        learn: bool | str = False,
     ) -> None:
-        self.model_version = 0
+        self.model_version = self._state_version = 0
+        self._learning = Learning()
         self._runner: ModelRunner | None = None
         self._state: ElectronicStructure | None = None
         self._asked: weakref.ref[Atoms] | None = None
@@ -200,6 +217,7 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
             max_error=max_error,
             max_force_error=max_force_error,
             on_uncertain=on_uncertain,
+            learn=learn,
         )
         self.model_version = 0
 
@@ -212,7 +230,8 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Change parameters; returns those that differ from before, as plain values.
 
-        All or nothing: where one is refused, none is changed.  Naming a model loads it again.
+        All or nothing: where one is refused, none is changed.  Naming a model loads it again.  All
+        but ``learn`` let a trainer begin anew.
 
         Raises:
             InputError: a parameter that does not exist, or a value that cannot be used.
@@ -226,21 +245,20 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
             chosen = at_requested_level(wanted, model)
             device = torch_device(wanted["device"])
         changed: dict[str, Any] = super().set(**plain)  # type: ignore[no-untyped-call]
-        if changed or "model" in kwargs:
+        if changed.keys() - {"learn"} or "model" in kwargs:
             self._forget()
             self._isomer = isomer
-            self.model_version += model is not current
+            self._learning.close()  # it trains another model, or for another promise
+            if model is not current:
+                self.model_version += 1
+                self._learning.begin_from(self.parameters["model"])
             self._runner = None if chosen is None else self._runner_of(chosen, device)
+        if "learn" in changed:
+            self._learning.switch(changed["learn"])
         return changed
 
     def _runner_of(self, model: ElectronicStateModel, device: torch.device) -> ModelRunner:
-        wanted = self.parameters
-        promise = None
-        if wanted["max_error"] is not None:
-            promise = Promise(
-                error=wanted["max_error"] / EV_PER_HARTREE,
-                force_error=wanted["max_force_error"] / EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
-            )
+        wanted, promise = self.parameters, promise_of(self.parameters)
         return ModelRunner(model, device, wanted["threads"], promise, wanted["on_uncertain"])
 
     def _forget(self) -> None:
@@ -277,7 +295,6 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
             return nuclei_of(atoms, self.parameters["charge"], self.parameters["multiplicity"])
 
     def _runner_for(self, nuclei: Nuclei) -> ModelRunner:
-        """The model at work that answers for these nuclei."""
         with as_ase_error():
             runner = self._started_for(nuclei)
             runner.check(nuclei, trained=self.parameters["model"] is not None)
@@ -285,15 +302,15 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         return runner
 
     def _compare(self, nuclei: Nuclei) -> None:
-        """Warn of an isomer of the molecule that was trained on."""
         if self._isomer is not None:
             self._isomer.compare(nuclei)
 
     def _started_for(self, nuclei: Nuclei) -> ModelRunner:
-        """The model at work; an untrained one for these nuclei if there is none yet."""
         if self._runner is None:
             device = torch_device(self.parameters["device"])
-            self._runner = self._runner_of(fresh_model(self.parameters, nuclei), device)
+            model = fresh_model(self.parameters, nuclei, self._learning.family)
+            self._runner = self._runner_of(model, device)
+        self._runner.version = self.model_version
         return self._runner
 
     @undisturbed
@@ -306,14 +323,15 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         Raises:
             InputError: a model at another level of theory than the calculator's.
         """
+        self._go_on_with(model)
+        assert self._runner is not None
+        self._runner.memory.forget()
+        self._learning.begin_from(self.parameters["model"])
+
+    def _go_on_with(self, model: ElectronicStateModel) -> None:
         runner = self._runner
         with as_ase_error():
-            if runner is not None and not model.level_free and model.level != runner.model.level:
-                raise BadInput(
-                    f"the new model is at {model.level}, the calculator at {runner.model.level}"
-                )
-            chosen = at_requested_level(self.parameters, model)
-            assert chosen is not None
+            chosen = successor(self.parameters, model, None if runner is None else runner.model)
             device = torch_device(self.parameters["device"])
         if runner is not None and runner.fits(chosen):
             runner.take_weights(chosen)
@@ -323,8 +341,6 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         self._isomer = None  # nobody has said what the new ones were trained on
         self.model_version += 1
         self.parameters["model"] = memory_name(model)
-
-    # whose results
 
     def _present_atoms(self, atoms: Atoms | None = None) -> Atoms | None:
         """These atoms, now those last asked about; without any, those of the last time.
@@ -363,7 +379,12 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
     def __getstate__(self) -> dict[str, Any]:
         # atoms that are copied or sent together with their calculator stay the ones it tells of
         atoms = None if self._asked is None else self._asked()
-        return self.__dict__ | {"_asked": atoms if getattr(atoms, "calc", None) is self else None}
+        return self.__dict__ | {
+            "_asked": atoms if getattr(atoms, "calc", None) is self else None,
+            # trainers are not copied
+            "_learning": self._learning.past,
+            "parameters": type(self.parameters)(self.parameters | {"learn": False}),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -396,8 +417,14 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         if self.atoms is None:
             raise PropertyNotPresent("no atoms: attach the calculator to some and ask them")
         nuclei = self.nuclei_for(self.atoms)
-        answer = self._runner_for(nuclei).answer(self.atoms, nuclei, "forces" in properties)
-        self.results, self._state = answer
+        is_new = not self._runner_for(nuclei).knows(self.atoms, nuclei)
+        if is_new:  # energy and forces of one geometry are of one version
+            self._take_new_weights()
+        runner = self._runner_for(nuclei)
+        answer = runner.answer(self.atoms, nuclei, "forces" in properties)
+        self.results, self._state, self._state_version = answer
+        if is_new:
+            self._learning.learn_from([nuclei], [answer], runner)
 
     @undisturbed
     def evaluate_batch(
@@ -420,7 +447,7 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
         """
         return [
             BatchResults(results, state.energy_bracket)
-            for results, state in self._evaluate(images, forces, batch_size)
+            for results, state, _ in self._evaluate(images, forces, batch_size)
         ]
 
     def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int) -> list[Answer]:
@@ -431,7 +458,10 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
                 self._runner_for(nuclei[-1])
         if self._runner is None:
             return []
-        return self._runner.evaluate(images, nuclei, forces, batch_size)
+        self._take_new_weights()
+        answers = self._runner.evaluate(images, nuclei, forces, batch_size)
+        self._learning.learn_from(nuclei, answers, self._runner)
+        return answers
 
     @property
     def electronic_state(self) -> ElectronicStructure:
@@ -455,7 +485,7 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters):
 
     def _certificate(self, state: ElectronicStructure) -> Certificate:
         model = self.parameters["model"]
-        return Certificate.of(state, model, self.model_version, str(self._level))
+        return Certificate.of(state, model, self._state_version, str(self._level))
 
     def _present_state(self) -> ElectronicStructure:
         atoms = self._present_atoms()

@@ -8,6 +8,7 @@ __all__ = [
     "DamagedFile",
     "DegenerateState",
     "KernelsUnavailable",
+    "LearningStopped",
     "OtherIsomer",
     "RankLost",
     "ReferenceNotConverged",
@@ -37,6 +38,10 @@ class DegenerateState(UserWarning):
 
 class KernelsUnavailable(UserWarning):
     """No compiled kernel can be used here: torch computes the same, several times more slowly."""
+
+
+class LearningStopped(UserWarning):
+    """A calculator's trainer has failed: it answers as before, and learns no more."""
 
 
 class OtherIsomer(UserWarning):

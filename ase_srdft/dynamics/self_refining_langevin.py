@@ -13,8 +13,8 @@ from ase.calculators.calculator import InputError
 from ase_srdft.calculator.parameters import as_ase_error
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.torch_state import plain_state, undisturbed
-from ase_srdft.dynamics.background_trainer import InlineTrainer, TrainerProcess
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
+from ase_srdft.learning.background_trainer import SHARE_OF_RATE, InlineTrainer, TrainerProcess
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import StepRecord
@@ -23,8 +23,6 @@ from ase_srdft.training.trainer import Trainer
 __all__ = ["SelfRefiningLangevin"]
 
 _TRAINER_RUNS = ("beside", "in_turn")
-#: Of the family's learning rate, which is for a schedule that lowers it.
-_SHARE_OF_RATE = 0.5
 #: Values of the former argument ``engine``, and what they are called now.
 _OLD_ENGINES = {"local": "beside", "sync": "in_turn"}
 
@@ -69,7 +67,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         **kwargs: of :class:`ase_srdft.OverdampedLangevin` and ASE's ``MolecularDynamics``.
 
     Attributes:
-        background_trainer: the trainer (`ase_srdft.dynamics.background_trainer`).
+        background_trainer: the trainer (`ase_srdft.learning.background_trainer`).
 
     Raises:
         ase.calculators.calculator.InputError: another calculator, another ``trainer_runs``,
@@ -132,7 +130,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         nuclei = self.calculator.nuclei_for(atoms)
         model = copy.deepcopy(self.calculator.model_for(atoms))
         rate = base.optimiser.learning_rate
-        rate = _SHARE_OF_RATE * model.learning_rate if rate is None else rate
+        rate = SHARE_OF_RATE * model.learning_rate if rate is None else rate
         settings = replace(
             base,
             level=model.level,

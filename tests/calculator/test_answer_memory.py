@@ -193,7 +193,7 @@ def test_a_cell_makes_no_difference(calc, monkeypatch):
 
 def test_the_least_recent_geometry_goes_first(calc):
     calc.get_potential_energy(water())
-    answer = calc.results, calc.electronic_state
+    answer = calc.results, calc.electronic_state, 0
     memory = AnswerMemory(size=2)
     keys = [((1,), 0, bytes([index]), b"") for index in range(3)]
     for key in keys[:2]:

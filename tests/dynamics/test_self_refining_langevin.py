@@ -19,8 +19,8 @@ from ase.calculators.emt import EMT
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
-from ase_srdft.dynamics import background_trainer
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
+from ase_srdft.learning import background_trainer
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.training.build import initial_model
 from ase_srdft.training.trainer import Trainer

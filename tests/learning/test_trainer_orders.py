@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ase_srdft.common.errors import BadInput
-from ase_srdft.dynamics.trainer_orders import TrainerOrders
+from ase_srdft.learning.trainer_orders import TrainerOrders
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.sampling.workers.resumable_sampler import SamplerBlueprint
 from ase_srdft.training.build import initial_model
@@ -19,7 +19,7 @@ def orders():
     blueprint = SamplerBlueprint.of(
         model, molecules, config.sampling, coarse_grid=True, carried_bytes=10**8
     )
-    return TrainerOrders(config=config, blueprint=blueprint, step=7, train_steps=3)
+    return TrainerOrders(config=config, blueprint=blueprint, step=7, train_steps=3, pretrains=False)
 
 
 def test_orders_are_the_same_after_json():
@@ -27,6 +27,7 @@ def test_orders_are_the_same_after_json():
     assert (plain["step"], plain["train_steps"]) == (7, 3)
     again = TrainerOrders.from_plain(plain)
     assert again == orders()
+    assert not again.pretrains
     assert isinstance(again.blueprint.elements, tuple)
     assert [numbers for numbers, _ in again.blueprint.molecules] == [(8, 1, 1)]
 

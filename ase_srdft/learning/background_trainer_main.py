@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.common.named_arrays import under
-from ase_srdft.dynamics.background_trainer import pretrain
-from ase_srdft.dynamics.trainer_orders import TrainerOrders
+from ase_srdft.learning.background_trainer import WITHOUT_NEWS, pretrain
+from ase_srdft.learning.trainer_orders import TrainerOrders
 from ase_srdft.parallel.allocator import keep_freed_memory
 from ase_srdft.parallel.launch import parent_is_gone
 from ase_srdft.parallel.mailbox import Mailbox
@@ -24,9 +25,8 @@ from ase_srdft.training.trainer import Trainer
 
 __all__ = ["main"]
 
-#: Times ``train_steps`` that are trained without a new geometry: beyond that, a simulation
-#: that pauses would be overfitted.
-_WITHOUT_NEWS = 10
+#: Added to the niceness of a process that nobody waits for.
+_NICENESS = 5
 _PAUSE_SECONDS = 0.02
 
 
@@ -45,12 +45,16 @@ def main() -> int:
             raise SystemExit(0)
         mailbox.touch(name)
 
-    try:
-        record = pretrain(trainer, alive)
-    except SamplingFailed as err:
-        mailbox.write("failure", str(err))
-        return 1
-    _publish(mailbox, trainer, record)
+    if orders.pretrains:
+        try:
+            record = pretrain(trainer, alive)
+        except SamplingFailed as err:
+            mailbox.write("failure", str(err))
+            return 1
+        _publish(mailbox, trainer, record)
+    else:
+        os.nice(_NICENESS)
+        trainer.begin()
     _go_on(mailbox, trainer, orders.train_steps, alive)
 
 
@@ -62,10 +66,10 @@ def _go_on(
     while True:
         alive()
         for path in mailbox.waiting("geometry"):
-            tensors, _ = mailbox.take(path)
-            trainer.sampling.add_given(0, tensors["positions"].numpy())
+            tensors, plain = mailbox.take(path)
+            trainer.sampling.add_given(plain["molecule"], tensors["positions"].numpy())
             since_news = 0
-        if since_news >= _WITHOUT_NEWS * train_steps:
+        if since_news >= WITHOUT_NEWS * train_steps:
             time.sleep(_PAUSE_SECONDS)
             continue
         for _ in range(train_steps):
@@ -81,7 +85,9 @@ def _new_trainer(orders: TrainerOrders, start: dict[str, Tensor]) -> Trainer:
     dataset = Dataset(
         compositions=tuple(numbers for numbers, _ in orders.blueprint.molecules),
         charges=tuple(level["charge"] for _, level in orders.blueprint.molecules),
-        references=(start["reference"].numpy(),),
+        references=tuple(
+            start[f"reference.{index}"].numpy() for index in range(len(orders.blueprint.molecules))
+        ),
         frames=(),
     )
     trainer = Trainer(orders.config, dataset, model)

@@ -10,12 +10,13 @@ import copy
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from ase_srdft.common.errors import SamplingFailed, WorkerFailed
-from ase_srdft.dynamics.trainer_orders import TrainerOrders
+from ase_srdft.learning.trainer_orders import TrainerOrders
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.parallel.mailbox import Mailbox
@@ -26,8 +27,13 @@ from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import StepRecord
 from ase_srdft.training.trainer import Trainer
 
-__all__ = ["InlineTrainer", "TrainerProcess", "pretrain"]
+__all__ = ["SHARE_OF_RATE", "WITHOUT_NEWS", "InlineTrainer", "TrainerProcess", "pretrain"]
 
+#: Of the family's learning rate, which is for a schedule that lowers it.
+SHARE_OF_RATE = 0.5
+#: Times ``train_steps`` that are trained without a new geometry: beyond that, a simulation
+#: that pauses would be overfitted.
+WITHOUT_NEWS = 10
 #: Training steps after which a start that is still not safe is given up.
 LONGEST_PRETRAINING = 5000
 #: Steps of pre-training between checks whether the bracket is safe.
@@ -104,9 +110,9 @@ class InlineTrainer:
         """
         self.last_training = pretrain(self.trainer)
 
-    def learn_from(self, positions: np.ndarray) -> None:
-        """Train with a further geometry (natoms, 3) in Bohr."""
-        self.trainer.sampling.add_given(0, positions)
+    def learn_from(self, positions: np.ndarray, molecule: int = 0) -> None:
+        """Train with a further geometry (natoms, 3) in Bohr of a molecule of the data set."""
+        self.trainer.sampling.add_given(molecule, positions)
         for _ in range(self.train_steps):
             self.last_training = self.trainer.train(progress=0.0)
 
@@ -128,9 +134,11 @@ class TrainerProcess:
 
     Args:
         config: of the training; ``config.engine`` says what is done about a process that dies.
-        dataset: the structure.
+        dataset: the molecules.
         model: to start from.
         train_steps: between new weights.
+        pretrains: whether the simulation waits for a safe bracket.  Where it does not, it is not
+            to be slowed down either: the process takes what time of the processor is left.
     """
 
     def __init__(
@@ -139,8 +147,10 @@ class TrainerProcess:
         dataset: Dataset,
         model: ElectronicStateModel,
         train_steps: int,
+        pretrains: bool = True,
     ) -> None:
         self.config = config
+        self.pretrains = pretrains
         self.dataset = dataset
         self.train_steps = train_steps
         self.nsteps = 0
@@ -148,11 +158,21 @@ class TrainerProcess:
         self.last_training: StepRecord | None = None
         self.nleft_out = 0
         self._model = copy.deepcopy(model).double()
-        self._recent: deque[np.ndarray] = deque(maxlen=_REMEMBERED)
+        self._recent: deque[tuple[np.ndarray, int]] = deque(maxlen=_REMEMBERED)
         self._nsent = 0
         self._version, self._fresh = 0, False
         self._mailbox: Mailbox | None = Mailbox.create()
         self.process: WorkerProcess | None = None
+
+    def start(self) -> None:
+        """Begin, without waiting for anything."""
+        self._launch()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another geometry would not be left out."""
+        waiting = [] if self._mailbox is None else self._mailbox.waiting("geometry")
+        return len(waiting) < _MOST_WAITING
 
     def pretrain(self) -> None:
         """Begin: wait until the bracket is safe for dynamics.
@@ -161,19 +181,19 @@ class TrainerProcess:
             SamplingFailed: it does not become so.
             WorkerFailed: the process died, or was silent, too often.
         """
-        self._launch()
+        self.start()
         while not self._look():
             time.sleep(_PAUSE_SECONDS)
 
-    def learn_from(self, positions: np.ndarray) -> None:
+    def learn_from(self, positions: np.ndarray, molecule: int = 0) -> None:
         """Send a geometry (natoms, 3) in Bohr; left out while too many wait for the trainer."""
-        self._recent.append(np.array(positions))
+        self._recent.append((np.array(positions), molecule))
         if self._mailbox is None:
             return
-        if len(self._mailbox.waiting("geometry")) >= _MOST_WAITING:
+        if not self.has_room:
             self.nleft_out += 1
             return
-        self._send(positions)
+        self._send(positions, molecule)
 
     def newest(self) -> ElectronicStateModel | None:
         """The newest model; None if there is none newer than the one given last.
@@ -211,10 +231,11 @@ class TrainerProcess:
             self._mailbox.remove()
             self._mailbox = None
 
-    def _send(self, positions: np.ndarray) -> None:
+    def _send(self, positions: np.ndarray, molecule: int) -> None:
         assert self._mailbox is not None
         self._nsent += 1
-        self._mailbox.put("geometry", self._nsent, {"positions": torch.as_tensor(positions)}, {})
+        tensors = {"positions": torch.as_tensor(positions)}
+        self._mailbox.put("geometry", self._nsent, tensors, {"molecule": molecule})
 
     def _note_status(self) -> None:
         assert self._mailbox is not None
@@ -226,7 +247,11 @@ class TrainerProcess:
 
     def _launch(self) -> None:
         assert self._mailbox is not None
-        molecules = [molecule_of(self._model, numbers) for numbers in self.dataset.compositions]
+        level = self.config.level
+        molecules = [
+            molecule_of(self._model, numbers, replace(level, charge=charge or level.charge))
+            for numbers, charge in zip(self.dataset.compositions, self.dataset.charges, strict=True)
+        ]
         blueprint = SamplerBlueprint.of(
             self._model, molecules, self.config.sampling, True, self.config.carried_bytes
         )
@@ -235,13 +260,15 @@ class TrainerProcess:
             blueprint=blueprint,
             step=self._version,
             train_steps=self.train_steps,
+            pretrains=self.pretrains,
         )
         self._mailbox.write("orders", orders.to_plain())
         start = {f"weights.{name}": t.float() for name, t in self._model.state_dict().items()}
-        start["reference"] = torch.as_tensor(self.dataset.references[0])
+        for index, reference in enumerate(self.dataset.references):
+            start[f"reference.{index}"] = torch.as_tensor(reference)
         self._mailbox.put("start", self.nrestarts, start, {})
         self.process = WorkerProcess(
-            "trainer", "ase_srdft.dynamics.background_trainer_main", self._mailbox
+            "trainer", "ase_srdft.learning.background_trainer_main", self._mailbox
         )
 
     def _restart(self, trouble: str) -> None:
@@ -260,6 +287,6 @@ class TrainerProcess:
         self.nrestarts += 1
         for path in [*self._mailbox.waiting("start"), *self._mailbox.waiting("geometry")]:
             path.unlink(missing_ok=True)
-        for positions in self._recent:
-            self._send(positions)
+        for positions, molecule in self._recent:
+            self._send(positions, molecule)
         self._launch()

@@ -21,12 +21,14 @@ class TrainerOrders:
         blueprint: of the model and the molecule; its settings of sampling are not used.
         step: training step to count on from: the version of the weights it starts with.
         train_steps: between new weights.
+        pretrains: whether it trains to a safe bracket before anything else, which is waited for.
     """
 
     config: TrainingConfig
     blueprint: SamplerBlueprint
     step: int
     train_steps: int
+    pretrains: bool = True
 
     def to_plain(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -35,6 +37,7 @@ class TrainerOrders:
             "blueprint": self.blueprint.to_plain(),
             "step": self.step,
             "train_steps": self.train_steps,
+            "pretrains": self.pretrains,
         }
 
     @classmethod
@@ -49,4 +52,5 @@ class TrainerOrders:
             blueprint=SamplerBlueprint.from_plain(plain["blueprint"]),
             step=plain["step"],
             train_steps=plain["train_steps"],
+            pretrains=plain["pretrains"],
         )

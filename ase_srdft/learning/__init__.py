@@ -1,0 +1,1 @@
+"""Trainers beside a driver: what a calculator learns from, and when."""
