@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import weakref
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ase import Atoms
@@ -14,7 +15,10 @@ from ase_srdft.calculator.parameters import as_ase_error
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.common.torch_state import plain_state, undisturbed
 from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
+from ase_srdft.dynamics.refinement_log import RefinementLog
 from ase_srdft.learning.background_trainer import SHARE_OF_RATE, InlineTrainer, TrainerProcess
+from ase_srdft.learning.learning_record import LearningRecord
+from ase_srdft.models.model_file import save_model
 from ase_srdft.training.config import TrainingConfig
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.events import StepRecord
@@ -44,7 +48,11 @@ class SelfRefiningLangevin(OverdampedLangevin):
     works while the dynamics goes on; the calculator takes new weights as they come, between two
     steps.  With "in_turn" it works in this process, ``train_steps`` steps for every geometry:
     slower, and reproducible by its seed.  The trainer ends with the ``with`` block, with `close`,
-    or with the program; dynamics can go on after that, with the last weights.
+    or with the program; dynamics can go on after that, with the last weights.  `save` writes the
+    model to a file that a calculator, and so another run, goes on from.
+
+    ``logfile`` gets the step, the energy, both brackets, the path to the answer and the training
+    steps (`ase_srdft.dynamics.refinement_log`) instead of a temperature that is always zero.
 
     Example::
 
@@ -68,10 +76,12 @@ class SelfRefiningLangevin(OverdampedLangevin):
 
     Attributes:
         background_trainer: the trainer (`ase_srdft.learning.background_trainer`).
+        ngeometries: of the run, that joined the buffer.
 
     Raises:
         ase.calculators.calculator.InputError: another calculator, another ``trainer_runs``,
-            the former argument ``engine``, or intervals below one.
+            the former argument ``engine``, intervals below one, or a calculator that learns by
+            itself.
         SamplingFailed: pre-training does not reach a bracket that is safe for dynamics.
         WorkerFailed: by any step: the trainer's process died too often.
     """
@@ -95,6 +105,11 @@ class SelfRefiningLangevin(OverdampedLangevin):
                 f"the atoms' calculator is {type(calculator).__name__}: self-refining dynamics "
                 "needs an SRDFTCalculator, whose model it trains"
             )
+        if calculator.parameters["learn"] is not False:
+            raise InputError(
+                f"the calculator learns by itself (learn={calculator.parameters['learn']!r}): use "
+                "ase_srdft.OverdampedLangevin, or a calculator with learn=False"
+            )
         if "engine" in kwargs:
             raise InputError(_instead_of_engine(kwargs["engine"]))
         if trainer_runs not in _TRAINER_RUNS:
@@ -106,7 +121,8 @@ class SelfRefiningLangevin(OverdampedLangevin):
             )
         self.trainer_runs = trainer_runs
         self.train_interval, self.train_steps = train_interval, train_steps
-        self.calculator = calculator
+        self.calculator, self.ngeometries = calculator, 0
+        self._start: str | None = calculator.parameters["model"]
         base = replace(
             config or TrainingConfig(),
             device=trainer_device or calculator.parameters["device"],
@@ -115,7 +131,11 @@ class SelfRefiningLangevin(OverdampedLangevin):
         self.background_trainer = self._new_background_trainer(atoms, temperature_K, base)
         self._ending = weakref.finalize(self, self.background_trainer.stop)
         try:
+            logfile = kwargs.pop("logfile", None)
             super().__init__(atoms, timestep, temperature_K, **kwargs)
+            if logfile:
+                log = self.closelater(RefinementLog(self, logfile))
+                self.attach(log, kwargs.get("loginterval", 1))
             with plain_state():
                 self.background_trainer.pretrain()
             self._take_new_weights()
@@ -157,6 +177,21 @@ class SelfRefiningLangevin(OverdampedLangevin):
         """End the trainer; idempotent."""
         self._ending()
 
+    def save(self, path: str | Path) -> None:
+        """Write the calculator's model to a file, with what it learned from (`SRDFTCalculator`).
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        model = self.calculator.model_for(self.atoms)
+        record = LearningRecord(
+            molecules=(self.atoms.get_chemical_formula(),),
+            ngeometries=self.ngeometries,
+            nsteps=self.background_trainer.nsteps,
+        )
+        with as_ase_error():
+            save_model(path, model, record.of_file(model, self._start))
+
     @property
     def last_training(self) -> StepRecord | None:
         """What the latest training step known here showed; None before the first."""
@@ -169,6 +204,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
             return
         if (self.nsteps + 1) % self.train_interval == 0:
             nuclei = self.calculator.nuclei_for(self.atoms)
+            self.ngeometries += 1
             with plain_state():
                 self.background_trainer.learn_from(nuclei.positions)
         self._take_new_weights()

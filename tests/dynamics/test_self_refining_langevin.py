@@ -21,6 +21,7 @@ from ase_srdft.common.errors import SamplingFailed, WorkerFailed
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
 from ase_srdft.learning import background_trainer
+from ase_srdft.models.model_file import load_model
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.training.build import initial_model
 from ase_srdft.training.trainer import Trainer
@@ -237,6 +238,55 @@ def test_settings_in_a_trajectory():
     assert settings["train_interval"] == 2
     assert settings["train_steps"] == 3
     assert settings["temperature_K"] == 300.0
+
+
+def test_a_file_has_the_model_of_the_run_and_another_run_goes_on(tmp_path):
+    atoms, path = untrained_water(), tmp_path / "mine.srdft"
+    dyn = dynamics(atoms)
+    dyn.run(4)
+    dyn.save(path)
+    record = load_model(path).training
+    assert record["molecules"] == ["H2O"]
+    assert record["elements"] == ["H", "O"]
+    assert record["samples"] == 2
+    assert record["steps"] == dyn.background_trainer.nsteps > 6
+    assert record["start"] == "<fock LDA/sto-3g model in memory>"
+    again = atoms.copy()
+    again.calc = SRDFTCalculator(path, max_error=None)
+    energy = atoms.get_potential_energy()
+    assert again.get_potential_energy() == pytest.approx(energy, abs=1e-4)
+    more = dynamics(again)
+    assert more.last_training is None  # safe for dynamics as it is
+    more.run(2)
+    more.save(path)
+    assert load_model(path).training["steps"] == 3
+    with pytest.raises(InputError, match="no directory"):
+        more.save(tmp_path / "nowhere" / "mine.srdft")
+
+
+def test_the_log_tells_what_energies_are_worth(tmp_path):
+    atoms, path = untrained_water(), tmp_path / "log.txt"
+    atoms.calc.set(max_error=1e-3)
+    dyn = dynamics(atoms, logfile=str(path), loginterval=2)
+    dyn.run(4)
+    header, *lines = path.read_text().splitlines()
+    assert "T[K]" not in header
+    rows = [line.split() for line in lines]
+    assert [int(row[0]) for row in rows] == [0, 2, 4]
+    for row in rows:
+        assert 500.0 > float(row[2]) > 0.01  # meV, of the model by itself
+        assert 1.0 > float(row[3]) >= 0.0  # and of the answer
+        assert row[4] == "corrected"
+    trained = [int(row[5]) for row in rows]
+    assert trained == [trained[0], trained[0] + 3, trained[0] + 6]
+    assert float(rows[-1][1]) == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+
+
+def test_a_calculator_that_learns_by_itself_is_refused():
+    atoms = untrained_water()
+    atoms.calc.set(learn=True)
+    with pytest.raises(InputError, match="learns by itself"):
+        dynamics(atoms)
 
 
 @pytest.mark.parametrize("calculator", [None, EMT()])
