@@ -100,7 +100,8 @@ class Learner:
                 self._begin(model)
             self._teach()
             if isinstance(self.trainer, BoundedTrainer):
-                self.trainer.work(sum(each.seconds for each in lessons))
+                wide = [each for each in lessons if each.error > self.offers.good_enough]
+                self.trainer.work(sum(each.seconds for each in wide))  # a good model may rest
         except (FloatingPointError, SamplingFailed, WorkerFailed) as err:
             self._give_up(err)
 

@@ -250,7 +250,7 @@ def test_a_file_has_the_model_of_the_run_and_another_run_goes_on(tmp_path):
     assert record["elements"] == ["H", "O"]
     assert record["samples"] == 2
     assert record["steps"] == dyn.background_trainer.nsteps > 6
-    assert record["start"] == "<fock LDA/sto-3g model in memory>"
+    assert record["config"]["start_from"] == "<fock LDA/sto-3g model in memory>"
     again = atoms.copy()
     again.calc = SRDFTCalculator(path, max_error=None)
     energy = atoms.get_potential_energy()

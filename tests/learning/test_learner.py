@@ -9,6 +9,7 @@ from ase.build import molecule
 from ase_srdft.common.errors import LearningStopped, WorkerFailed
 from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.learning import learner as module
+from ase_srdft.learning.bounded_trainer import BoundedTrainer
 from ase_srdft.learning.learner import Learner, Lesson
 from tests.tools.small_models import potential_model
 
@@ -84,6 +85,17 @@ def test_while_there_is_no_room_the_widest_are_kept(processes):
     learner.learn_from([], MODEL)
     for (_, positions), n in zip(process.told[1:], (1, 2, 0), strict=True):
         assert positions is given[n].nuclei.positions
+
+
+def test_a_good_model_costs_no_time_in_turn(monkeypatch):
+    paid = []
+    monkeypatch.setattr(BoundedTrainer, "work", lambda trainer, seconds: paid.append(seconds))
+    learner = Learner("in_turn", good_enough=1e-3, coarse=True)
+    learner.learn_from([lesson()], MODEL)
+    learner.learn_from([lesson(seed=1, error=1e-4), lesson(seed=2)], MODEL)
+    learner.learn_from([lesson(seed=3, error=1e-4)], MODEL)
+    assert paid == [0.1, 0.1, 0]
+    assert learner.record.ngeometries == 1  # the other one waits until the first had its training
 
 
 def test_a_further_molecule_begins_anew_with_both(processes):
