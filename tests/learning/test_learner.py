@@ -112,6 +112,14 @@ def test_a_further_molecule_begins_anew_with_both(processes):
     assert learner.record.ngeometries == 3
 
 
+def test_a_molecule_with_elements_that_the_model_does_not_know_teaches_nothing(processes):
+    learner = new_learner()
+    learner.learn_from([lesson("CH4"), lesson()], MODEL)
+    (process,) = processes
+    assert process.dataset.compositions == ((8, 1, 1),)
+    assert learner.record.ngeometries == 1
+
+
 def test_charges_are_the_molecules_own(processes):
     new_learner().learn_from([lesson(charge=2), lesson(charge=0)], MODEL)
     (process,) = processes
