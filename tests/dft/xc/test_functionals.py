@@ -24,7 +24,7 @@ def derivatives(output, inputs, **options):
 
 
 def alone(name):
-    return Functional(terms=((name, 1.0),), exact_exchange=0.0, needs_gradient=True, pyscf_name="")
+    return Functional(terms=((name, 1.0),), exact_exchange=0.0, needs_gradient=True)
 
 
 def test_every_term_has_its_derivatives():
