@@ -59,8 +59,8 @@ def guess_width(system: Molecule, positions: torch.Tensor) -> float:
 
 def row(
     model: ElectronicStateModel, atoms: Atoms, level: LevelOfTheory, options: argparse.Namespace
-) -> str:
-    """One molecule at one level."""
+) -> tuple[float, str]:
+    """One molecule at one level: its mean bracket (mEh), and its line."""
     nuclei = nuclei_of(atoms)
     level = replace(level, charge=nuclei.charge)
     system = molecule_of(model, nuclei.numbers, level)
@@ -76,7 +76,18 @@ def row(
     if options.scf:
         reference = reference_scf(system, copies[0])
         text += f" {1e3 * (float(results[0].energy) - reference.energy):9.3f}"
-    return text
+    return float(widths.mean()), text
+
+
+def summary(molecules: dict[str, Atoms], means: dict[str, float]) -> str:
+    """Means of the small molecules kept out, and of the others by size."""
+    groups: dict[str, list[float]] = {}
+    for name, mean in means.items():
+        size = "20 atoms and more" if len(molecules[name]) >= 20 else "up to 19 atoms"
+        groups.setdefault("kept out" if name in KEPT_OUT else size, []).append(mean)
+    return ", ".join(
+        f"{group} ({len(members)}): {np.mean(members):.3f}" for group, members in groups.items()
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,8 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         xc, _, basis = name.partition("/")
         level = LevelOfTheory(xc=xc, basis=basis)
         print(f"\n{level}\n{'':24} atoms  mean/mEh   largest     guess path", flush=True)
+        means = {}
         for label, atoms in molecules.items():
-            print(f"{label:24} {row(model, atoms, level, options)}", flush=True)
+            means[label], line = row(model, atoms, level, options)
+            print(f"{label:24} {line}", flush=True)
+        print(f"mean: {summary(molecules, means)}", flush=True)
 
 
 if __name__ == "__main__":

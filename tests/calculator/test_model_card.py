@@ -130,5 +130,4 @@ def test_shipped_models_tell_which_isomer_they_are_for(name):
 
 
 def test_public_names():
-    assert ase_srdft.list_models() == sorted(STRUCTURES)
     assert {"ModelCard", "model_card"} <= set(ase_srdft.__all__)

@@ -53,12 +53,14 @@ STRUCTURES = {
     "malonaldehyde-pbe-6-31g": MALONALDEHYDE,
     "uracil-pbe-sto-3g": URACIL,
 }
+#: The one that is for more than one molecule.
+GENERAL = "organics"
 #: The error of a geometry rattled by so much (Å) is below this (microhartree).
 RATTLE, WORST = 0.03, 200.0
 
 
 def test_these_ship():
-    assert ase_srdft.list_models() == sorted(STRUCTURES)
+    assert ase_srdft.list_models() == sorted([*STRUCTURES, GENERAL])
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
@@ -75,7 +77,7 @@ def test_a_name_says_the_molecule_and_the_level(name):
 def test_the_energy_is_that_of_the_scf_and_the_bracket_holds_it(name):
     atoms = STRUCTURES[name].copy()
     atoms.rattle(RATTLE, seed=1)
-    atoms.calc = SRDFTCalculator(name)
+    atoms.calc = SRDFTCalculator(name, max_error=None)
     energy, (lower, upper) = atoms.get_potential_energy(), atoms.calc.energy_bracket
     level = load_model(model_path(name)).model.level
     numbers = tuple(int(number) for number in atoms.numbers)
@@ -84,3 +86,32 @@ def test_the_energy_is_that_of_the_scf_and_the_bracket_holds_it(name):
     assert lower - 1e-7 <= expected <= upper + 1e-7
     assert (energy - expected) / EV_PER_HARTREE * MICROHARTREE < WORST
     assert np.abs(atoms.get_forces()).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "widest"),
+    [
+        ("CH3OH", {"xc": "PBE", "basis": "def2-svp"}, 0.3),
+        ("CH3CONH2", {"xc": "B3LYP", "basis": "6-31g*"}, 0.5),
+        ("CH3OCH3", {"xc": "BLYP", "basis": "6-31g"}, 0.5),
+    ],
+)
+def test_the_general_model_is_near_on_molecules_it_has_not_seen(name, level, widest):
+    atoms = molecule(name)
+    atoms.rattle(RATTLE, seed=1)
+    atoms.calc = SRDFTCalculator(GENERAL, **level)
+    energy = atoms.get_potential_energy()
+    certificate = atoms.calc.certificate
+    assert 1e3 * certificate.start_error / EV_PER_HARTREE < widest  # mEh
+    assert (certificate.start, certificate.path) == ("model", "corrected")
+    assert certificate.error < 1e-3
+    atoms.calc = SRDFTCalculator(**level)
+    assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-3)
+    assert atoms.calc.certificate.start_error > 10 * certificate.start_error
+
+
+def test_the_general_model_is_small_and_says_what_it_is_for():
+    assert model_path(GENERAL).stat().st_size < 4_000_000
+    card = ase_srdft.model_card(GENERAL)
+    assert card.elements == ("H", "C", "N", "O", "F", "S", "Cl")
+    assert card.scope
