@@ -365,8 +365,7 @@ def test_a_trainer_process_improves_the_calculator_of_the_dynamics(tmp_path):
         trainer, pid = dyn.background_trainer, dyn.background_trainer.process.pid
         assert width(atoms) < 0.3 * first
         trained, versions = trainer.nsteps, [atoms.calc.model_version]
-        assert trained % 25 == 0
-        assert trained > 0
+        assert trained >= 25  # it may have gone on already
         dyn.attach(lambda: versions.append(atoms.calc.model_version))
 
         def improved():
