@@ -22,7 +22,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -52,10 +51,11 @@ from ase_srdft.models.certified_single_point import (
 )
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
+from ase_srdft.models.shipped_models import model_path
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.models.single_point_result import SinglePointResult
 
-MODEL = Path(__file__).parent / "organics" / "organics.srdft"
+MODEL = "organics"
 #: 3 to 33 atoms.
 NAMES: tuple[str, ...] = (
     "g2:H2O",
@@ -184,7 +184,7 @@ def print_times(
 
 def table(options: argparse.Namespace) -> None:
     """Errors and times of all structures and levels."""
-    model = load_model(options.model).model
+    model = load_model(model_path(options.model)).model
     for text in options.levels:
         print(f"\n{text}")
         for name in options.structures:
@@ -263,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_conv_tol(parser)
     parser.add_argument("--structures", nargs="+", help="g2:NAME, smiles:..., a file, aspirin, ...")
     parser.add_argument("--levels", nargs="+", metavar="XC/BASIS")
-    parser.add_argument("--model", type=Path, default=MODEL, help="beside the guess alone")
+    parser.add_argument("--model", default=MODEL, help="beside the guess alone")
     parser.add_argument("--no-times", action="store_true", help="errors alone")
     parser.add_argument("--calibrate", action="store_true", help="forces against residuals")
     options = parser.parse_args(arguments)

@@ -39,7 +39,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field, reference_scf
 
-MODEL = Path(__file__).parent / "organics" / "organics.srdft"
+MODEL = "organics"
 #: Elements that it knows.
 _OF_MODEL = {1, 6, 7, 8}
 #: Of the calculator (eV), its default.

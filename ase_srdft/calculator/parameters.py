@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ase.calculators.calculator import CalculationFailed, InputError, SCFError
+from ase.calculators.calculator import CalculationFailed, InputError
 
 from ase_srdft.calculator.model_card import trained_structure
 from ase_srdft.calculator.trained_isomer import TrainedIsomer
-from ase_srdft.common.errors import BadGeometry, BadInput, ReferenceNotConverged
+from ase_srdft.common.errors import BadGeometry, BadInput
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded
 from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
@@ -58,8 +58,6 @@ def as_ase_error() -> Iterator[None]:
     """Turn our errors for bad geometries and other bad input into ASE's."""
     try:
         yield
-    except ReferenceNotConverged as err:
-        raise SCFError(str(err)) from err
     except BadGeometry as err:
         raise CalculationFailed(str(err)) from err
     except BadInput as err:

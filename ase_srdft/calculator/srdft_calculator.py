@@ -420,7 +420,7 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters, LearningOutputs):
         is_new = not self._runner_for(nuclei).knows(self.atoms, nuclei)
         if is_new:  # energy and forces of one geometry are of one version
             self._take_new_weights()
-        runner = self._runner_for(nuclei)
+        runner = self._started_for(nuclei)
         answer = runner.answer(self.atoms, nuclei, "forces" in properties)
         self.results, self._state, self._state_version = answer
         if is_new:

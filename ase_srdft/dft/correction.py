@@ -6,8 +6,8 @@ potential, and for the change a coarse grid will do, and the local companion of 
     F[P] ~ A[P] = F[P'] + G[P] - G[P'],      G[P] = J[P] + V_c[P] on the coarse grid
 
 P' is the state of the last Fock matrix of the fine grid.  DIIS (P. Pulay, J. Comput. Chem. 3, 556
-(1982)) solves A, a new P' is what it ends at, and every such round takes the residual [F, Gamma] to
-a few per cent of what it was: what is left out is a difference of differences.
+(1982)) solves A, and a new P' is what it ends at.  What is left out is a difference of differences,
+so few such rounds take the residual [F, Gamma] to nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Correction", "residual"]
 
 #: States that DIIS remembers, and the most that it makes from one fine Fock matrix.
 _REMEMBERED, _MOST_STATES = 8, 8
-#: Raises the empty orbitals (Hartree): the step is as long as the electrons' answer lets it be.
+#: Lowers the occupied orbitals (Hartree): the step is as long as the electrons' answer lets it be.
 _LEVEL_SHIFT = 0.2
 #: Factor by which it grows where a step has led uphill.
 _STIFFER = 3.0
@@ -37,7 +37,7 @@ _STIFFER = 3.0
 def residual(
     fock: Float[Tensor, "nao nao"], projector: Float[Tensor, "nao nao"]
 ) -> Float[Tensor, "nao nao"]:
-    """[F, Gamma] in an orthonormal basis (Hartree): zero at self-consistency, or the gradient."""
+    """[F, Gamma] in an orthonormal basis (Hartree), zero at self-consistency."""
     product = fock @ projector
     return product - product.T
 
@@ -52,7 +52,7 @@ class Correction:
 
     Attributes:
         projector: Gamma of the present state, in Loewdin's basis.
-        nstates: Fock matrices of the coarse grid that were made.
+        nbuilds: Fock matrices of the coarse grid that were made.
     """
 
     def __init__(
@@ -64,9 +64,8 @@ class Correction:
         self._coarse = coarse
         quadrature = coarse.quadrature
         self._quadrature = replace(quadrature, functional=quadrature.functional.companion)
-        root = coarse.integrals.overlap @ coarse.orthogonaliser  # S^(1/2)
-        self.projector: Float[Tensor, "nao nao"] = (0.5 * root @ density_matrix @ root)[0]
-        self.nstates = 0
+        self.projector: Float[Tensor, "nao nao"] = coarse.projector(density_matrix)[0]
+        self.nbuilds = 0
         self._shift = _LEVEL_SHIFT
         #: Gamma and G[P] of the last states.
         self._past: deque[tuple[Tensor, Tensor]] = deque(maxlen=_REMEMBERED)
@@ -120,9 +119,9 @@ class Correction:
             best = torch.einsum("k,kmn->mn", _pulay_weights(residuals), shifted)[None]
             self.projector = occupied_projector(best, self._coarse.molecule.nocc)[0][0]
             self._remember()
-            self.nstates += 1
 
     def _remember(self) -> None:
+        self.nbuilds += 1
         density_matrix = self._coarse.density_matrix(self.projector[None])
         change = coulomb_matrix(self._coarse.integrals, density_matrix)
         change = change + xc_potential(self._quadrature, density_matrix)

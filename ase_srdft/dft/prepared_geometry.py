@@ -83,6 +83,13 @@ class Geometry:
         """P = 2 X Gamma X, spin-summed."""
         return 2.0 * self.orthogonaliser @ projector @ self.orthogonaliser
 
+    def projector(
+        self, density_matrix: Float[Tensor, "batch nao nao"]
+    ) -> Float[Tensor, "batch nao nao"]:
+        """Gamma = S^(1/2) P S^(1/2) / 2, the occupied projector in Loewdin's basis."""
+        root = self.integrals.overlap @ self.orthogonaliser
+        return 0.5 * root @ density_matrix @ root
+
 
 def to_tensors(geometry: Geometry) -> dict[str, Tensor]:
     """The numbers by name, to be sent to another process."""

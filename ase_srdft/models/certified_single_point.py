@@ -152,13 +152,13 @@ def open_certified_single_point(
     found, builds = _corrected(correction, geometry if graph else plain, plain, promise)
     path = "corrected"
     if found is None or not _is_safe(found, start, molecule):
-        lowest = _by_scf(correction, geometry if graph else plain, plain, promise)
-        path, found, builds = "scf", lowest, builds + 1
+        lowest, more = _by_scf(correction, geometry if graph else plain, plain, promise)
+        path, found, builds = "scf", lowest, builds + more
     record = CorrectionRecord(
         start=start.paths[0],
         start_width=float(start.bracket.width),
         builds=builds,
-        coarse_builds=1 + correction.nstates,
+        coarse_builds=start.builds + correction.nbuilds,
         force_error=FORCE_ERROR_PER_RESIDUAL * found.residual,
     )
     result = _result(plain, found, path, record)
@@ -205,8 +205,10 @@ def _is_safe(found: _Corrected, start: EvaluatedState, molecule: Molecule) -> bo
 
 def _by_scf(
     correction: Correction, geometry: Geometry, plain: Geometry, promise: Promise
-) -> _Corrected:
+) -> tuple[_Corrected, int]:
     """The lowest solution that PySCF finds; corrected further where it is not near enough.
+
+    And the Fock matrices that it took, but for PySCF's own.
 
     Raises:
         ReferenceNotConverged: there is none, or ours on the same grid is not as good.
@@ -215,16 +217,15 @@ def _by_scf(
     present = geometry.density_matrix(correction.projector[None]).detach()[0].cpu().numpy()
     start = present if np.isfinite(present).all() else None
     reference = reference_scf(molecule, positions, density_matrix=start)
-    root = plain.integrals.overlap @ plain.orthogonaliser
-    density_matrix = torch.as_tensor(reference.density_matrix).to(root)
-    found = _Corrected.at(geometry, (0.5 * root @ density_matrix @ root)[0])
+    density_matrix = torch.as_tensor(reference.density_matrix).to(plain.orthogonaliser)
+    found = _Corrected.at(geometry, plain.projector(density_matrix[None])[0])
     if found.keeps(promise) or _lies_above_empty_orbitals(plain, found, promise):
-        return found
+        return found, 1
     correction.go_back(found.projector, found.fock)
-    nearer, _ = _corrected(correction, geometry, plain, promise)
+    nearer, builds = _corrected(correction, geometry, plain, promise)
     allowed = float(found.energy.detach()) + _UPHILL
     if nearer is not None and float(nearer.energy.detach()) < allowed:
-        return nearer
+        return nearer, 1 + builds
     width, error = float(found.bracket.width), FORCE_ERROR_PER_RESIDUAL * found.residual
     raise ReferenceNotConverged(
         f"the SCF of {molecule.formula} at {molecule.level} ends at a bracket of {width:.1e} "

@@ -7,7 +7,7 @@ without a reference: the one with the lowest energy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,7 @@ class EvaluatedState:
         fock: F[P] (Hartree), detached.
         bracket: around the SCF energy (Hartree).
         paths: of each geometry, ``model``, ``damped`` or ``guess``.
+        builds: states that were evaluated, a Fock matrix each.
     """
 
     state: ElectronicState
@@ -45,6 +46,7 @@ class EvaluatedState:
     fock: Float[Tensor, "batch nao nao"]
     bracket: EnergyBracket
     paths: tuple[str, ...]
+    builds: int = 1
 
 
 def lowest_state(model: ElectronicStateModel, geometry: Geometry) -> EvaluatedState:
@@ -62,7 +64,8 @@ def lowest_state(model: ElectronicStateModel, geometry: Geometry) -> EvaluatedSt
     best = _evaluated(geometry, model([geometry])[0], "model")
     if not bool((best.bracket.width > _SUSPICIOUS).any()):
         return best
-    for path, make in _others(model, geometry).items():
+    others = _others(model, geometry)
+    for path, make in others.items():
         with torch.no_grad():
             other = _evaluated(geometry, make(), path)
         lower = other.energy < best.energy.detach() - _LOWER
@@ -70,7 +73,7 @@ def lowest_state(model: ElectronicStateModel, geometry: Geometry) -> EvaluatedSt
             if torch.is_grad_enabled():
                 other = _evaluated(geometry, make(), path)
             best = _merged(best, other, lower)
-    return best
+    return replace(best, builds=1 + len(others))
 
 
 def _others(

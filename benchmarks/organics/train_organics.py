@@ -7,7 +7,7 @@ stages gave is in organics.md beside this file.
 
     python benchmarks/organics/train_organics.py -o stage-1 --minutes 36 --seed 1
     python benchmarks/organics/train_organics.py -o stage-2 --minutes 50 --seed 2 --all-elements \\
-        --start-from benchmarks/organics/organics.srdft --levels 'PBE/6-31g*' PBE/def2-svp
+        --start-from stage-1/model.srdft --levels 'PBE/6-31g*' PBE/def2-svp
 """
 
 import argparse

@@ -57,10 +57,10 @@ def test_it_ends_at_its_goal_and_counts_its_states():
     before = correction.residual
     correction.relax(0.3 * before)
     assert 0 < correction.residual < 0.3 * before
-    made = correction.nstates
+    made = correction.nbuilds
     assert 0 < made <= 4
     correction.relax(0.3 * before)  # it is there
-    assert correction.nstates == made
+    assert correction.nbuilds == made
 
 
 def test_going_back_takes_shorter_steps_from_the_earlier_state():

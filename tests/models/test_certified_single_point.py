@@ -50,16 +50,16 @@ def test_energy_and_forces_are_those_of_the_scf(level):
     wrong = np.abs(result.forces[0].numpy() - reference.forces).max()
     assert wrong < record.force_error + 2e-6 < TIGHT.force_error + 2e-6
     assert result.paths == ("corrected",)
-    assert (record.start, record.builds) == ("guess", pytest.approx(3, abs=1)) or (
-        record.start in ("model", "damped")
-    )
+    assert record.start == "model"  # untrained, it is the guess's
+    assert 2 <= record.builds <= (3 if molecule.level.functional.exact_exchange == 0 else 6)
+    assert record.coarse_builds > 3  # model, half of it and guess, and what DIIS made
     assert record.start_width > 1e-3
 
 
 def test_forces_are_the_derivative_of_the_energy():
     model, molecule, positions = asked("H2O", xc="B3LYP")
     forces = certified_single_point(model, molecule, positions, TIGHT).forces
-    direction = torch.randn(positions.shape, dtype=torch.float64)
+    direction = torch.tensor(np.random.default_rng(3).standard_normal(positions.shape))
 
     def energy(x):
         return certified_single_point(model, molecule, x, TIGHT, forces=False).energy
