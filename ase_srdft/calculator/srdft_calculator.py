@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from ase.calculators.calculator import PropertyNotPresent, all_changes
 
 from ase_srdft.calculator.answer_memory import Answer
 from ase_srdft.calculator.ase_names import NAME, register
-from ase_srdft.calculator.certificate import PREFIX, Certificate
+from ase_srdft.calculator.asked_atoms import AskedAtoms
 from ase_srdft.calculator.electronic_outputs import BatchResults, ElectronicOutputs
 from ase_srdft.calculator.learning import Learning
 from ase_srdft.calculator.learning_outputs import LearningOutputs
@@ -33,7 +32,6 @@ from ase_srdft.calculator.parameters import (
 )
 from ase_srdft.calculator.trained_isomer import TrainedIsomer
 from ase_srdft.calculator.written_parameters import WrittenParameters
-from ase_srdft.common.charges import stated
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
@@ -44,7 +42,7 @@ __all__ = ["SRDFTCalculator"]
 
 
 @register
-class SRDFTCalculator(ElectronicOutputs, WrittenParameters, LearningOutputs):
+class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, LearningOutputs):
     """Kohn-Sham energies and forces that begin with a model of the electronic state.
 
     The model gives occupied orbitals for the nuclei, and the Kohn-Sham functional their energy,
@@ -342,33 +340,6 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters, LearningOutputs):
         self.model_version += 1
         self.parameters["model"] = memory_name(model)
 
-    def _present_atoms(self, atoms: Atoms | None = None) -> Atoms | None:
-        """These atoms, now those last asked about; without any, those of the last time.
-
-        ASE keeps a copy of them in ``self.atoms``, which does not move with them.
-        """
-        if atoms is None and self._asked is not None and self.atoms is not None:
-            atoms = self._asked()
-        if atoms is None:
-            return self.atoms
-        if atoms is not self.atoms:
-            self._asked = weakref.ref(atoms)
-        return atoms
-
-    def get_property(
-        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
-    ) -> Any:
-        """A result under ASE's name; of the atoms last asked about where none are named."""
-        atoms = self._present_atoms(atoms)
-        value = super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
-        if atoms is not None and self._state is not None and value is not None:
-            atoms.info.update(self._certificate(self._state).key_values())
-        elif atoms is not None and value is None and self.check_state(atoms):
-            # nothing is known of the atoms where they are now, as when they are written to a file
-            for key in [key for key in atoms.info if str(key).startswith(PREFIX)]:
-                del atoms.info[key]
-        return value
-
     def reset(self) -> None:
         """Forget results and atoms, as if nothing had been asked."""
         super().reset()  # type: ignore[no-untyped-call]
@@ -392,16 +363,6 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters, LearningOutputs):
         self._asked = None if asked is None else weakref.ref(asked)
 
     # results
-
-    def check_state(self, atoms: Atoms, tol: float = 1.0e-15) -> list[str]:
-        """What of the atoms has changed since the last results; also what ``info`` says of them.
-
-        ASE itself compares arrays only, and would answer from the results of another charge.
-        """
-        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
-        if self.atoms is not None and repr(stated(self.atoms.info)) != repr(stated(atoms.info)):
-            changes.append("initial_charges")
-        return changes
 
     @undisturbed
     def calculate(
@@ -462,38 +423,3 @@ class SRDFTCalculator(ElectronicOutputs, WrittenParameters, LearningOutputs):
         answers = self._runner.evaluate(images, nuclei, forces, batch_size)
         self._learning.learn_from(nuclei, answers, self._runner)
         return answers
-
-    @property
-    def electronic_state(self) -> ElectronicStructure:
-        """Density matrix, Fock matrix and orbitals (Hartree, Bohr); a copy.
-
-        They are those of the atoms that were last asked about, where they are now.
-
-        Raises:
-            PropertyNotPresent: there were none yet.
-        """
-        return copy.deepcopy(self._present_state())
-
-    @property
-    def certificate(self) -> Certificate:
-        """What the answer for the atoms last asked about, where they are now, is worth.
-
-        Raises:
-            PropertyNotPresent: there were none yet.
-        """
-        return self._certificate(self._present_state())
-
-    def _certificate(self, state: ElectronicStructure) -> Certificate:
-        model = self.parameters["model"]
-        return Certificate.of(state, model, self._state_version, str(self._level))
-
-    def _present_state(self) -> ElectronicStructure:
-        atoms = self._present_atoms()
-        if atoms is None or self.atoms is None:
-            raise PropertyNotPresent(
-                "no geometry was evaluated yet: call atoms.get_potential_energy() first"
-            )
-        if self._state is None or not self.results or self.check_state(atoms):
-            self.calculate(atoms, ["energy"])
-        assert self._state is not None
-        return self._state
