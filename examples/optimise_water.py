@@ -4,8 +4,8 @@
     python examples/optimise_water.py run/model.srdft
 
 The start is a distorted molecule; BFGS is ASE's own.  The calculator corrects what the model
-predicts until the energy is the SCF's to 1 meV, so that the minimum is the SCF's with any model, or
-with none: without a model file the corrections begin with an untrained one, and are longer.
+predicts until the energy is the SCF's to 1 meV, so that the minimum is the SCF's with any model,
+without a model file: the corrections then begin with the general model.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from ase_srdft import SRDFTCalculator
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Optimise the geometry of water.")
     parser.add_argument("model", nargs="?", help="model.srdft of a training run")
-    parser.add_argument("--basis", help="of an untrained calculator (6-31g)")
+    parser.add_argument("--basis", help="without a model file (def2-SVP)")
     parser.add_argument("--fmax", type=float, default=0.01, help="largest force left, eV/Å")
     options = parser.parse_args(arguments)
 

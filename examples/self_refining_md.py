@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trajectory", default="self_refining_md.traj")
     options = parser.parse_args(arguments)
 
-    calculator = SRDFTCalculator(xc="PBE", basis=options.basis)
+    calculator = SRDFTCalculator("untrained", xc="PBE", basis=options.basis)
     atoms = molecule("H2O")
     atoms.calc = calculator
 

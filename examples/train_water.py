@@ -56,8 +56,10 @@ def main(arguments: list[str] | None = None) -> None:
     directory.finish("steps done")
 
     # 3. Ask it.  The bracket holds the energy that an SCF would converge to.  By default a
-    #    calculator corrects what the model predicts to 1 meV; here it is the model that counts.
-    water.calc = SRDFTCalculator(options.output / "model.srdft", max_error=None)
+    #    calculator corrects what the model predicts to 1 meV, on a finer grid; here it is the
+    #    model that counts, on the grid that the SCF below has, too.
+    path = options.output / "model.srdft"
+    water.calc = SRDFTCalculator(path, grid_level=level.grid_level, max_error=None)
     energy = water.get_potential_energy()
     lower, upper = water.calc.energy_bracket
     print(f"energy of the structure given: {energy:.5f} eV")

@@ -7,8 +7,7 @@ Any dynamics of ASE will do: here velocity Verlet, which conserves the total ene
 the forces are the derivative of the energy, or Langevin dynamics with ``--thermostat``.  The last
 columns of the table are what only this calculator has: the width of the bracket around the energy
 that a converged SCF would give at this very geometry, and that of the model's state before it was
-corrected.  Without a model file an untrained calculator is used; its dynamics are the SCF's too,
-as its states are corrected likewise, only each step takes longer.
+corrected.  Without a model file it is the general model that is corrected.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from ase_srdft import SRDFTCalculator
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Molecular dynamics of water.")
     parser.add_argument("model", nargs="?", help="model.srdft of a training run")
-    parser.add_argument("--basis", help="of an untrained calculator (6-31g)")
+    parser.add_argument("--basis", help="without a model file (def2-SVP)")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--timestep", type=float, default=0.5, help="in fs")
     parser.add_argument("--temperature", type=float, default=300.0, help="in K")

@@ -47,13 +47,13 @@ class Certificate:
 
     @classmethod
     def of(
-        cls, state: ElectronicStructure, model: str | None, model_version: int, level: str
+        cls, state: ElectronicStructure, model: str, model_version: int, level: str
     ) -> Certificate:
         """That of a state.
 
         Args:
             state: what was answered.
-            model: name of the model; None for an untrained one.
+            model: its name.
             model_version: its version.
             level: of theory.
         """
@@ -69,7 +69,7 @@ class Certificate:
             start_error=width if record is None else record.start_width * EV_PER_HARTREE,
             builds=1 if record is None else record.builds,
             coarse_builds=0 if record is None else record.coarse_builds,
-            model=model or "untrained",
+            model=model,
             model_version=model_version,
             level=level,
         )

@@ -18,6 +18,7 @@ from ase_srdft.learning.learning_record import LearningRecord
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure
 from ase_srdft.models.model_file import save_model
+from ase_srdft.models.shipped_models import UNTRAINED
 
 __all__ = ["Learning"]
 
@@ -29,11 +30,11 @@ class Learning:
     """Off to begin with; what it learns with ends with it.
 
     Attributes:
-        start: name of the model that it began from; None for an untrained one.
+        start: name of the model that it began from.
     """
 
     def __init__(self) -> None:
-        self.start: str | None = None
+        self.start = UNTRAINED
         self._runs: str | None = None
         self._paused = False
         self._learner: Learner | None = None
@@ -62,11 +63,11 @@ class Learning:
         other.start, other._before = self.start, self.record
         return other
 
-    def begin_from(self, model: str | None) -> None:
+    def begin_from(self, model: str) -> None:
         """Have another model, of which nothing was learned here.
 
         Args:
-            model: its name; None for an untrained one.
+            model: its name.
         """
         self.close()
         self.start, self._before = model, LearningRecord()

@@ -134,6 +134,7 @@ class ModelRunner:
         check_nuclei(nuclei, self.model, known=not self.corrects)
         unknown = self.model.unknown_elements(nuclei.numbers)
         if trained and unknown and nuclei.numbers not in self._without_model:
+            self._molecule(nuclei)  # which may not exist at this level
             self._without_model.add(nuclei.numbers)
             warnings.warn(
                 f"the model does not know {', '.join(unknown)}: {hill_formula(nuclei.numbers)} is "

@@ -22,7 +22,7 @@ from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.certified_single_point import Promise
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
-from ase_srdft.models.shipped_models import model_path
+from ase_srdft.models.shipped_models import GENERAL_MODEL, UNTRAINED, model_path
 
 __all__ = [
     "LEARN",
@@ -80,11 +80,8 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
     if unknown:
         raise InputError(f"unknown parameter {unknown[0]!r}: use one of {', '.join(known)}")
     plain = dict(parameters)
-    model = plain.get("model")
-    if isinstance(model, ElectronicStateModel):
-        plain["model"] = memory_name(model)
-    elif model is not None:
-        plain["model"] = str(model)
+    if "model" in plain:
+        plain["model"] = _model_name(plain["model"])
     if "device" in plain:
         plain["device"] = str(plain["device"])
     _check_state(plain)
@@ -92,6 +89,12 @@ def plain_parameters(parameters: Mapping[str, Any], known: Iterable[str]) -> dic
     _check_promise(plain)
     _check_learn(plain)
     return plain
+
+
+def _model_name(model: ElectronicStateModel | str | Path | None) -> str:
+    if isinstance(model, ElectronicStateModel):
+        return memory_name(model)
+    return GENERAL_MODEL if model is None else str(model)
 
 
 def _check_state(plain: dict[str, Any]) -> None:
@@ -170,9 +173,9 @@ def choose_model(
         model = given["model"]
         if isinstance(model, ElectronicStateModel):
             return own_copy(model), None
-        return (None, None) if model is None else _load_named_model(str(model))
+        return (None, None) if model == UNTRAINED else _load_named_model(wanted["model"])
     names = (*_LEVEL_PARAMETERS, "charge")
-    if wanted["model"] is None and any(wanted[name] != old[name] for name in names):
+    if wanted["model"] == UNTRAINED and any(wanted[name] != old[name] for name in names):
         return None, None
     return current
 
@@ -234,8 +237,9 @@ def at_requested_level(
     if model.level_free:
         return model.at_level(wanted)
     if replace(wanted, grid_level=own.grid_level) != own:
+        named = {k: v for k, v in requested.items() if k != "grid_level"}
         raise BadInput(
-            f"{', '.join(f'{k}={v!r}' for k, v in requested.items())} is not the level of theory "
+            f"{', '.join(f'{k}={v!r}' for k, v in named.items())} is not the level of theory "
             f"of the model, {own}: leave these parameters out, or use another model"
         )
     if charge is not None and charge != own.charge:
@@ -253,11 +257,16 @@ def successor(
     Raises:
         BadInput: a level of theory that is not the present one's, or that it does not know.
     """
-    if current is not None and not model.level_free and model.level != current.level:
+    if current is not None and not model.level_free and _but_grid(model) != _but_grid(current):
         raise BadInput(f"the new model is at {model.level}, the calculator at {current.level}")
     chosen = at_requested_level(parameters, model)
     assert chosen is not None
     return chosen
+
+
+def _but_grid(model: ElectronicStateModel) -> LevelOfTheory:
+    """Its level of theory, apart from the grid, which is free."""
+    return replace(model.level, grid_level=0)
 
 
 def _wrong_charge(what: str, model: ElectronicStateModel) -> str:

@@ -37,6 +37,7 @@ from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure
+from ase_srdft.models.shipped_models import GENERAL_MODEL, UNTRAINED
 
 __all__ = ["SRDFTCalculator"]
 
@@ -45,8 +46,9 @@ __all__ = ["SRDFTCalculator"]
 class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, LearningOutputs):
     """Kohn-Sham energies and forces that begin with a model of the electronic state.
 
-    The model gives occupied orbitals for the nuclei, and the Kohn-Sham functional their energy,
-    which is never below the SCF energy, and a bracket around that.  The state is corrected until
+    The model, by default the general one for organic molecules at any level of theory, gives
+    occupied orbitals for the nuclei, and the Kohn-Sham functional their energy, which is never
+    below the SCF energy, and a bracket around that.  The state is corrected until
     the bracket is narrower than ``max_error`` and the forces' error below ``max_force_error``,
     which takes two Fock matrices of the level's grid where the model is good, and some more where
     it is not, or there is none; where that fails, PySCF's SCF takes over.  So the answers are
@@ -109,9 +111,10 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         model: the name of a shipped model (`ase_srdft.list_models`), the path of a ``.srdft``
             file, or an electronic-state model object, of which the calculator takes a copy.  A
             calculator made from an object writes ``.traj`` and databases, but cannot be restored
-            from its ``todict``: this needs a file.  None makes an untrained model for the
-            elements of the first atoms: its state is the guess's, some 0.1 Hartree above the SCF
-            energy, as its bracket says.  It is of the family ``potential`` if it is to learn.
+            from its ``todict``: this needs a file.  None is the general model, ``"organics"``.
+            ``"untrained"`` makes a model for the elements of the first atoms: its state is the
+            guess's, some 0.1 Hartree above the SCF energy, as its bracket says.  It is of the
+            family ``potential`` if it is to learn.
         charge: of the molecule (e); None for what the atoms say: the sum of their initial
             charges, or ``charge`` or ``total_charge`` in ``atoms.info`` (see
             `ase_srdft.common.charges`), which must agree.  It must be the charge that the model was
@@ -120,12 +123,14 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
             sum of the initial magnetic moments must be zero (they are not used otherwise), and
             ``multiplicity`` in ``atoms.info`` one, as in `ase_srdft.common.charges`.
         device: of the network and the functional, ``cpu``, ``cuda``, ``cuda:1``.
-        xc: functional; None for PBE of an untrained model, and for the default of any other.  A
-            model of the family ``potential`` belongs to no level of theory and is asked at any; of
-            another family it must be the one that the model was trained at.
-        basis: likewise (6-31g).
+        xc: functional; None for the default of the model: PBE of the general one and of an
+            untrained one.  A model of the family ``potential``, as the general one, belongs to no
+            level of theory and is asked at any; of another family it must be the one that the model
+            was trained at.
+        basis: likewise (def2-SVP of the general model, 6-31G of an untrained one).
         density_fitting: likewise (True); see `ase_srdft.dft.level_of_theory.LevelOfTheory`.
-        grid_level: of PySCF's, any for every model (1).
+        grid_level: of PySCF's, any for every model; None for the one that the model was trained on,
+            mostly 1, whose forces are off by several meV/Å: those of 2 by less than one.
         threads: of this process: `evaluate_batch` gives each some of the structures, and a
             structure alone gives each some of the kernels' work.
         max_error: widest bracket around the SCF energy (eV).  None for the model's state as it is:
@@ -164,14 +169,14 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
     ]
     nolabel = True  # for ``ase run``: no names of files
     default_parameters = {
-        "model": None,
+        "model": GENERAL_MODEL,
         "charge": None,
         "multiplicity": None,
         "device": "cpu",
         "xc": None,
         "basis": None,
         "density_fitting": None,
-        "grid_level": None,
+        "grid_level": 2,
         "threads": 1,
         "max_error": 1.0e-3,
         "max_force_error": 5.0e-3,
@@ -189,7 +194,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         xc: str | None = None,
         basis: str | None = None,
         density_fitting: bool | str | None = None,
-        grid_level: int | None = None,
+        grid_level: int | None = 2,
         threads: int = 1,
         max_error: float | None = 1.0e-3,
         max_force_error: float = 5.0e-3,
@@ -295,7 +300,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
     def _runner_for(self, nuclei: Nuclei) -> ModelRunner:
         with as_ase_error():
             runner = self._started_for(nuclei)
-            runner.check(nuclei, trained=self.parameters["model"] is not None)
+            runner.check(nuclei, trained=self.parameters["model"] != UNTRAINED)
         self._compare(nuclei)
         return runner
 

@@ -10,6 +10,7 @@ from ase.calculators.calculator import Calculator, InputError
 from ase_srdft.calculator.model_runner import ModelRunner
 from ase_srdft.calculator.parameters import ON_UNCERTAIN, level_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.models.shipped_models import UNTRAINED
 
 __all__ = ["WrittenParameters"]
 
@@ -53,12 +54,12 @@ class WrittenParameters(Calculator):
         """
         written: dict[str, Any] = super().todict(skip_default)  # type: ignore[no-untyped-call]
         written[_LEVEL] = str(self._level)
-        if self._runner is not None and self.parameters["model"] is not None:
+        if self._runner is not None and self.parameters["model"] != UNTRAINED:
             written[_CHECKSUM] = self._runner.checksum
         return written
 
     def __repr__(self) -> str:
-        model = self.parameters["model"] or "untrained"
+        model = self.parameters["model"]
         return f"{type(self).__name__}({model!r}, {self._level}, {self._promise_in_words()})"
 
     def _promise_in_words(self) -> str:

@@ -56,7 +56,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
 
     Example::
 
-        atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g")       # untrained
+        atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g")
         with SelfRefiningLangevin(atoms, 1.0 * units.fs, temperature_K=500, rng=0) as dyn:
             dyn.run(1000)
         print(atoms.calc.certificate.start_error)                   # eV, of the model alone
@@ -122,7 +122,7 @@ class SelfRefiningLangevin(OverdampedLangevin):
         self.trainer_runs = trainer_runs
         self.train_interval, self.train_steps = train_interval, train_steps
         self.calculator, self.ngeometries = calculator, 0
-        self._start: str | None = calculator.parameters["model"]
+        self._start: str = calculator.parameters["model"]
         base = replace(
             config or TrainingConfig(),
             device=trainer_device or calculator.parameters["device"],

@@ -8,6 +8,7 @@ from typing import Any
 from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.source_commit import source_commit
 from ase_srdft.models.electronic_state import ElectronicStateModel
+from ase_srdft.models.shipped_models import UNTRAINED
 from ase_srdft.version import __version__
 
 __all__ = ["LearningRecord"]
@@ -34,15 +35,18 @@ class LearningRecord:
             nsteps=self.nsteps + later.nsteps,
         )
 
-    def of_file(self, model: ElectronicStateModel, start: str | None) -> dict[str, Any]:
+    def of_file(self, model: ElectronicStateModel, start: str) -> dict[str, Any]:
         """The training record of a model file, as plain values: what `ase_srdft.model_card` reads.
 
         Args:
             model: that is written.
-            start: what it began from, by name; None for an untrained model.
+            start: what it began from, by name.
         """
         return {
-            "config": {"level": model.level.to_dict(), "start_from": start},
+            "config": {
+                "level": model.level.to_dict(),
+                "start_from": None if start == UNTRAINED else start,
+            },
             "elements": [chemical_symbols[number] for number in model.elements],
             "molecules": list(self.molecules),
             "samples": self.ngeometries,

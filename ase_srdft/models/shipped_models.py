@@ -7,8 +7,19 @@ from pathlib import Path
 
 from ase_srdft.common.errors import BadInput
 
-__all__ = ["list_models", "model_path", "shipped_folder", "structure_path"]
+__all__ = [
+    "GENERAL_MODEL",
+    "UNTRAINED",
+    "list_models",
+    "model_path",
+    "shipped_folder",
+    "structure_path",
+]
 
+#: For any organic molecule at any level of theory: what is taken where no model is named.
+GENERAL_MODEL = "organics"
+#: The name of no model: one is made for the elements of the first atoms.
+UNTRAINED = "untrained"
 _SUFFIX = ".srdft"
 
 

@@ -69,6 +69,8 @@ def _model_to_start_from(config: TrainingConfig, dataset: Dataset) -> Electronic
     wanted = config.model_config
     if model.level_free and wanted.get("guess", model.guess) != model.guess:
         model = _with_guess(model, wanted["guess"])
+    if model.level_free:  # what it is asked at where nobody says: as of a fresh one
+        model = model.at_level(config.all_levels[0])
     _check_settings(config, model)
     unknown = set(dataset.elements) - set(model.elements)
     if unknown:

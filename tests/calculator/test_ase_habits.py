@@ -68,11 +68,11 @@ def test_what_stands_for_it_until_it_is_imported(monkeypatch):
 def test_it_says_in_one_line_what_it_is(calc):
     level = "LDA/sto-3g (def2-universal-jfit, grid level 0)"
     promise = "max_error=0.001 eV, max_force_error=0.005 eV/Å"
-    assert repr(calc) == f"SRDFTCalculator('untrained', {level}, {promise})"
+    assert repr(calc) == f"SRDFTCalculator('organics', {level}, {promise})"
     calc.set(on_uncertain="warn")
     assert repr(calc).endswith("max_error=0.001 eV, on_uncertain='warn')")
     assert repr(SRDFTCalculator("water-pbe-6-31g", max_error=None)) == (
-        "SRDFTCalculator('water-pbe-6-31g', PBE/6-31g (def2-universal-jfit, grid level 1), "
+        "SRDFTCalculator('water-pbe-6-31g', PBE/6-31g (def2-universal-jfit, grid level 2), "
         "max_error=None)"
     )
 
@@ -80,7 +80,7 @@ def test_it_says_in_one_line_what_it_is(calc):
 def test_files_know_level_and_model(atoms, tmp_path):
     path = tmp_path / "water.srdft"
     save_model(path, small_model(), {})
-    atoms.calc = calc = SRDFTCalculator(path, max_error=None)
+    atoms.calc = calc = SRDFTCalculator(path, grid_level=None, max_error=None)
     atoms.get_potential_energy()
     write(tmp_path / "a.traj", atoms)
     parameters = read(tmp_path / "a.traj").calc.parameters

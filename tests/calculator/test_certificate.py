@@ -26,12 +26,12 @@ LEVEL = {"xc": "LDA", "basis": "sto-3g", "grid_level": 0}
 def water():
     atoms = molecule("H2O")
     atoms.rattle(0.05, seed=1)
-    atoms.calc = SRDFTCalculator(**LEVEL)
+    atoms.calc = SRDFTCalculator("untrained", **LEVEL)
     return atoms
 
 
 def test_the_default_promise_is_kept_without_a_trained_model(water):
-    tight = SRDFTCalculator(**LEVEL, max_error=1e-7, max_force_error=1e-5)
+    tight = SRDFTCalculator("untrained", **LEVEL, max_error=1e-7, max_force_error=1e-5)
     energy, forces = water.get_potential_energy(), water.get_forces()
     certificate = water.calc.certificate
     assert certificate.path == "corrected"
@@ -58,7 +58,7 @@ def test_it_is_of_the_atoms_as_they_are(water):
 
 
 def test_without_a_promise_it_is_the_models_state(water):
-    raw = SRDFTCalculator(**LEVEL, max_error=None)
+    raw = SRDFTCalculator("untrained", **LEVEL, max_error=None)
     energy = raw.get_potential_energy(water)
     assert energy > water.get_potential_energy() + 0.3
     assert raw.certificate.path in ("model", "damped", "guess")
@@ -68,12 +68,12 @@ def test_without_a_promise_it_is_the_models_state(water):
 
 
 def test_warning_and_refusing(water):
-    warned = SRDFTCalculator(**LEVEL, on_uncertain="warn")
-    raw = SRDFTCalculator(**LEVEL, max_error=None)
+    warned = SRDFTCalculator("untrained", **LEVEL, on_uncertain="warn")
+    raw = SRDFTCalculator("untrained", **LEVEL, max_error=None)
     with pytest.warns(UncertainAnswer, match=r"H2O may be .* eV above the SCF.*on_uncertain="):
         energy = warned.get_potential_energy(water)
     assert energy == raw.get_potential_energy(water)
-    refusing = SRDFTCalculator(**LEVEL, on_uncertain="raise")
+    refusing = SRDFTCalculator("untrained", **LEVEL, on_uncertain="raise")
     with pytest.raises(CalculationFailed, match=r"max_error=0\.001 eV"):
         refusing.get_potential_energy(water)
     with pytest.raises(CalculationFailed, match="image 0: the energy of H2O"):
@@ -84,7 +84,7 @@ def test_warning_and_refusing(water):
 
 def test_an_scf_that_is_none_of_lowest_orbitals_comes_with_a_warning():
     atoms = Atoms("NH", [[0.0, 0.0, 0.0], [0.0, 0.0, 1.57]])
-    atoms.calc = SRDFTCalculator(**LEVEL)
+    atoms.calc = SRDFTCalculator("untrained", **LEVEL)
     with pytest.warns(UncertainAnswer, match="HN has an occupied orbital above an empty one"):
         energy = atoms.get_potential_energy()
     assert atoms.calc.certificate.path == "scf"
@@ -116,12 +116,12 @@ def test_what_breaks_down_is_told_in_one_line(water, monkeypatch):
 )
 def test_a_promise_that_is_none_is_refused(wrong, message):
     with pytest.raises(InputError) as caught:
-        SRDFTCalculator(**LEVEL).set(**wrong)
+        SRDFTCalculator("untrained", **LEVEL).set(**wrong)
     assert message in str(caught.value)
 
 
 def test_setting_another_promise_forgets_the_answer(water):
-    loose = SRDFTCalculator(**LEVEL, max_error=2.0, max_force_error=50.0)
+    loose = SRDFTCalculator("untrained", **LEVEL, max_error=2.0, max_force_error=50.0)
     energy = loose.get_potential_energy(water)
     loose.set(max_error=1e-6, max_force_error=1e-4)
     assert loose.get_potential_energy(water) < energy
@@ -199,14 +199,14 @@ def test_another_molecule_than_the_models_is_as_good():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         energy = atoms.get_potential_energy()
-    own = SRDFTCalculator(xc="PBE", basis="6-31g", grid_level=0)
+    own = SRDFTCalculator("untrained", xc="PBE", basis="6-31g", grid_level=0)
     assert energy == pytest.approx(own.get_potential_energy(atoms), abs=1e-3)
     assert atoms.calc.certificate.start in ("damped", "guess")
 
 
 def test_its_error_is_in_electron_volts():
     atoms = molecule("H2O")
-    calc = SRDFTCalculator(xc="PBE", basis="6-31g", grid_level=0, max_error=None)
+    calc = SRDFTCalculator("untrained", xc="PBE", basis="6-31g", grid_level=0, max_error=None)
     calc.get_potential_energy(atoms)
     state = calc.electronic_state
     width = 27.211386 * (state.energy - state.energy_lower)

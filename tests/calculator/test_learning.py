@@ -68,7 +68,7 @@ def learners(monkeypatch):
 def water(learn=True, **options):
     atoms = molecule("H2O")
     atoms.rattle(0.05, seed=1)
-    atoms.calc = SRDFTCalculator(small_model(), learn=learn, **options)
+    atoms.calc = SRDFTCalculator(small_model(), learn=learn, **({"grid_level": 0} | options))
     return atoms
 
 
@@ -195,7 +195,7 @@ def test_an_untrained_model_that_is_to_learn_is_level_free(learners):
     families = []
     for learn in (False, True):
         atoms = molecule("H2")
-        calc = SRDFTCalculator(**LEVEL, learn=learn)
+        calc = SRDFTCalculator("untrained", **LEVEL, learn=learn)
         families.append(calc.model_for(atoms).family)
     assert families == ["fock", "potential"]
 
@@ -203,7 +203,7 @@ def test_an_untrained_model_that_is_to_learn_is_level_free(learners):
 def test_a_file_has_what_was_learned_and_goes_on(learners, tmp_path):
     atoms, path = water(), tmp_path / "mine.srdft"
     with pytest.raises(InputError, match="no model yet"):
-        SRDFTCalculator(**LEVEL).save(path)
+        SRDFTCalculator("untrained", **LEVEL).save(path)
     for _ in range(2):
         moved(atoms).get_forces()
     atoms.calc.save(path)
@@ -212,7 +212,7 @@ def test_a_file_has_what_was_learned_and_goes_on(learners, tmp_path):
     assert (card.elements, card.molecules) == (("H", "O"), ("H2O",))
     assert (card.nsamples, card.nsteps, card.nframes, card.version) == (3, 40, 0, __version__)
     assert card.start_from == "<potential LDA/sto-3g model in memory>"
-    again = SRDFTCalculator(path, learn=True)
+    again = SRDFTCalculator(path, grid_level=0, learn=True)
     other = atoms.copy()
     again.get_forces(other)
     expected = atoms.calc.certificate.start_error
@@ -238,7 +238,7 @@ def test_it_learns_in_turn_as_a_driver_runs(monkeypatch):
     monkeypatch.setattr(bounded_trainer, "TIME_SHARE", 1e9)
     monkeypatch.setattr(bounded_trainer, "WITHOUT_NEWS", 1)
     atoms = water("in_turn")
-    before = widths(SRDFTCalculator(small_model()), [atoms.copy()])
+    before = widths(SRDFTCalculator(small_model(), grid_level=0), [atoms.copy()])
     with BFGS(atoms, logfile=None) as optimiser:
         optimiser.run(fmax=0.02, steps=3)
     trainer = atoms.calc._learning._learner.trainer
@@ -246,7 +246,7 @@ def test_it_learns_in_turn_as_a_driver_runs(monkeypatch):
     assert trainer.nsteps == 8 * atoms.calc._learning.record.ngeometries >= 16
     after = widths(atoms.calc, [atoms])
     assert after < 0.5 * before
-    still = SRDFTCalculator(small_model())
+    still = SRDFTCalculator(small_model(), grid_level=0)
     assert still.get_potential_energy(atoms) == pytest.approx(
         atoms.get_potential_energy(), abs=1e-3
     )

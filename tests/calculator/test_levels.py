@@ -32,7 +32,9 @@ def test_the_level_is_the_calculators(free):
     calc.set(xc="pbe0")
     assert energy_of(calc, water) == pytest.approx(first, abs=1e-9)
     calc.set(xc=None, basis=None, grid_level=None)
-    assert energy_of(calc, water) == energy_of(SRDFTCalculator(free, max_error=None), water)
+    assert energy_of(calc, water) == energy_of(
+        SRDFTCalculator(free, grid_level=None, max_error=None), water
+    )
     assert calc.electronic_state.nao == 7
 
 
@@ -42,12 +44,14 @@ def test_it_is_the_same_after_pickling(free):
     again = pickle.loads(pickle.dumps(calc))
     assert energy_of(again, water) == pytest.approx(energy_of(calc, water), abs=1e-9)
     again.set(xc=None, basis=None, grid_level=None)
-    assert energy_of(again, water) == energy_of(SRDFTCalculator(free, max_error=None), water)
+    assert energy_of(again, water) == energy_of(
+        SRDFTCalculator(free, grid_level=None, max_error=None), water
+    )
 
 
 def test_charges_are_the_molecules(free):
     hydroxide = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], charges=[-1, 0])
-    calc = SRDFTCalculator(free, max_error=None)
+    calc = SRDFTCalculator(free, grid_level=None, max_error=None)
     assert energy_of(calc, hydroxide) < -2000.0
     answers = calc.evaluate_batch([molecule("H2O"), hydroxide], forces=False)
     assert answers[1]["energy"] == pytest.approx(energy_of(calc, hydroxide), abs=1e-9)

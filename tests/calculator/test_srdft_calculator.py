@@ -28,7 +28,7 @@ from ase.vibrations import Vibrations
 from pyscf import gto
 from pyscf.scf.hf import dip_moment
 
-from ase_srdft import SRDFTCalculator
+from ase_srdft import SRDFTCalculator, model_card
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
 from ase_srdft.models.model_file import save_model
@@ -51,7 +51,7 @@ def model_file(model, tmp_path_factory):
 
 @pytest.fixture
 def calc(model):
-    return SRDFTCalculator(model, max_error=None)
+    return SRDFTCalculator(model, grid_level=None, max_error=None)
 
 
 @pytest.fixture
@@ -109,7 +109,9 @@ def test_dipole_is_that_of_pyscf(atoms, calc):
 def test_dipole_of_an_ion_is_about_its_centre_of_mass(atoms):
     ion = small_model(elements=(1, 8), charge=-1)
     hydroxide = Atoms(
-        "OH", [[0, 0, 0], [0, 0, 0.97]], calculator=SRDFTCalculator(ion, charge=-1, max_error=None)
+        "OH",
+        [[0, 0, 0], [0, 0, 0.97]],
+        calculator=SRDFTCalculator(ion, charge=-1, grid_level=None, max_error=None),
     )
     dipole = hydroxide.get_dipole_moment()
     assert abs(dipole[2]) > 0.1
@@ -157,7 +159,7 @@ def test_ases_methods_for_electrons(atoms, calc):
 
 def test_no_lumo():
     atoms = Atoms("He2", [[0, 0, 0], [0, 0, 1.5]])
-    atoms.calc = SRDFTCalculator(small_model(elements=(2,)), max_error=None)
+    atoms.calc = SRDFTCalculator(small_model(elements=(2,)), grid_level=None, max_error=None)
     assert atoms.get_potential_energy() < -140.0
     assert atoms.calc.get_fermi_level() < 0.0
     assert atoms.calc.electronic_state.lumo is None
@@ -266,7 +268,7 @@ def test_batches_equal_single_evaluations(calc, atoms):
     images = [water(0.05 * i) for i in range(3)] + [molecule("H2O2"), water(0.2)]
     energy = atoms.get_potential_energy()
     for results, image in zip(calc.evaluate_batch(images, batch_size=2), images, strict=True):
-        image.calc = SRDFTCalculator(calc.model_for(image), max_error=None)
+        image.calc = SRDFTCalculator(calc.model_for(image), grid_level=None, max_error=None)
         assert results["energy"] == pytest.approx(image.get_potential_energy(), abs=1e-9)
         np.testing.assert_allclose(results["forces"], image.get_forces(), atol=1e-9)
     without = set(calc.evaluate_batch(images[:1], forces=False)[0])
@@ -292,13 +294,13 @@ def test_new_weights_never_mix_with_old_ones(atoms, calc):
     assert atoms.get_potential_energy() == upper
     assert abs(atoms.get_forces() - forces).max() > 1e-3
     fresh = water()
-    fresh.calc = SRDFTCalculator(other, max_error=None)
+    fresh.calc = SRDFTCalculator(other, grid_level=None, max_error=None)
     assert fresh.get_potential_energy() == upper
 
 
 def test_training_a_model_does_not_touch_the_calculators_copy(atoms):
     model = small_model()
-    atoms.calc = SRDFTCalculator(model, max_error=None)
+    atoms.calc = SRDFTCalculator(model, grid_level=None, max_error=None)
     energy = atoms.get_potential_energy()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -316,14 +318,14 @@ def test_updating_to_another_architecture(atoms, calc, model_file):
     assert calc.get_potential_energy(molecule("CH3OH")) < -3000.0
     with pytest.raises(InputError, match="LDA"):
         calc.update_model(small_model(xc="LDA"))
-    named = SRDFTCalculator(model_file, max_error=None)
+    named = SRDFTCalculator(model_file, grid_level=None, max_error=None)
     named.update_model(small_model(seed=1))
     assert "in memory" in named.todict()["model"]
 
 
 def test_an_untrained_model(atoms):
     state = torch.random.get_rng_state()
-    atoms.calc = SRDFTCalculator(**LEVEL, max_error=None)
+    atoms.calc = SRDFTCalculator("untrained", **LEVEL, grid_level=None, max_error=None)
     energy = atoms.get_potential_energy()
     assert torch.equal(torch.random.get_rng_state(), state)
     lower, upper = atoms.calc.energy_bracket
@@ -334,13 +336,24 @@ def test_an_untrained_model(atoms):
         atoms.calc.get_potential_energy(molecule("CH4"))
     atoms.calc.set(xc="LDA")
     assert abs(atoms.get_potential_energy() - energy) > 1.0
-    assert SRDFTCalculator(max_error=None).model_for(atoms).level.basis == "6-31g"
+    default = SRDFTCalculator("untrained", max_error=None).model_for(atoms).level
+    assert (default.basis, default.grid_level) == ("6-31g", 2)
+
+
+def test_without_a_name_it_is_the_general_model(atoms):
+    expected = SRDFTCalculator("organics", **LEVEL, max_error=None).get_potential_energy(atoms)
+    for nameless in (SRDFTCalculator(**LEVEL), SRDFTCalculator(model=None, **LEVEL)):
+        nameless.set(max_error=None)
+        assert nameless.get_potential_energy(atoms) == expected
+        assert nameless.certificate.model == nameless.parameters["model"] == "organics"
+        assert nameless.certificate.error < 0.5
+    assert "H, C, N, O, F, S and Cl" in model_card("organics").scope
 
 
 def test_named_and_given_models_agree(atoms, model_file):
     energy = atoms.get_potential_energy()
     for name in (model_file, str(model_file)):
-        atoms.calc = SRDFTCalculator(name, **LEVEL, max_error=None)
+        atoms.calc = SRDFTCalculator(name, **LEVEL, grid_level=None, max_error=None)
         assert atoms.get_potential_energy() == energy
 
 
@@ -373,7 +386,7 @@ def test_a_model_in_memory_is_not_restored_from_a_dictionary(calc):
 
 
 def test_set_returns_what_changed_and_forgets_results(atoms, model_file):
-    calc = atoms.calc = SRDFTCalculator(model_file, max_error=None)
+    calc = atoms.calc = SRDFTCalculator(model_file, grid_level=None, max_error=None)
     atoms.get_potential_energy()
     assert calc.set(charge=None, device="cpu") == {}
     assert calc.results
@@ -455,7 +468,7 @@ def test_refused_atoms(atoms, message, calc):
 
 
 def test_contradicting_charges(model):
-    calc = SRDFTCalculator(model, charge=0, max_error=None)
+    calc = SRDFTCalculator(model, charge=0, grid_level=None, max_error=None)
     with pytest.raises(InputError, match="charge=0, but the atoms' initial charges sum to 1"):
         calc.get_potential_energy(with_charges([1.0, 0.0, 0.0]))
     assert calc.get_potential_energy(with_charges([-0.6, 0.3, 0.3])) < -2000.0
@@ -469,11 +482,13 @@ def test_a_charge_in_info_is_used_like_initial_charges():
     ions[1].set_initial_charges([-1.0, 0.0])
     energies = []
     for ion in ions:
-        ion.calc = SRDFTCalculator(**LEVEL, max_error=None)
+        ion.calc = SRDFTCalculator("untrained", **LEVEL, grid_level=None, max_error=None)
         energies.append(ion.get_potential_energy())
         assert ion.calc.model_for(ion).level.charge == -1
     assert energies[0] == energies[1] < -1000.0
-    anion = SRDFTCalculator(small_model(elements=(1, 8), charge=-1), max_error=None)
+    anion = SRDFTCalculator(
+        small_model(elements=(1, 8), charge=-1), grid_level=None, max_error=None
+    )
     assert anion.evaluate_batch(ions)[0]["energy"] < -1000.0
     ions[0].info["charge"] = 1
     with pytest.raises(InputError, match="total charge of 1"):
@@ -499,7 +514,9 @@ def test_positions_that_are_not_finite(value, atoms):
 )
 def test_refused_by_an_untrained_model(atoms, level, message):
     with pytest.raises(InputError, match=message):
-        SRDFTCalculator(**(LEVEL | level), max_error=None).get_potential_energy(atoms)
+        SRDFTCalculator(
+            "untrained", **(LEVEL | level), grid_level=None, max_error=None
+        ).get_potential_energy(atoms)
 
 
 def test_the_nuclei_that_a_calculator_is_asked_about(atoms, calc):
@@ -509,7 +526,9 @@ def test_the_nuclei_that_a_calculator_is_asked_about(atoms, calc):
     with pytest.raises(CalculationFailed):
         calc.nuclei_for(Atoms("HF"))
     with pytest.raises(InputError):  # the charge is wrong before the positions are
-        SRDFTCalculator(charge=0, max_error=None).nuclei_for(Atoms("HF", charges=[1, 0]))
+        SRDFTCalculator(charge=0, grid_level=None, max_error=None).nuclei_for(
+            Atoms("HF", charges=[1, 0])
+        )
 
 
 def test_stress_and_the_like_are_not_implemented(atoms):
@@ -537,7 +556,7 @@ def test_copies_carry_the_model_and_go_their_own_way(atoms, calc):
 @pytest.mark.slow
 def test_spawned_processes(model_file):
     atoms = water()
-    atoms.calc = SRDFTCalculator(model_file, max_error=None)
+    atoms.calc = SRDFTCalculator(model_file, grid_level=None, max_error=None)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.apply_async(Atoms.get_potential_energy, (atoms,)).get(timeout=120)
     assert found == atoms.get_potential_energy()
@@ -571,7 +590,9 @@ def test_databases(atoms, tmp_path):
 
 def test_sums(atoms, calc):
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()
-    atoms.calc = SumCalculator([calc, SRDFTCalculator(small_model(seed=1), max_error=None)])
+    atoms.calc = SumCalculator(
+        [calc, SRDFTCalculator(small_model(seed=1), grid_level=None, max_error=None)]
+    )
     assert atoms.get_potential_energy() < 1.9 * energy
     assert abs(atoms.get_forces() - 2.0 * forces).max() > 1e-3
 

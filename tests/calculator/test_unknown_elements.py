@@ -17,7 +17,7 @@ LEVEL = {"grid_level": 0}
 
 @pytest.fixture
 def calc():
-    return SRDFTCalculator(small_model(**LEVEL))
+    return SRDFTCalculator(small_model(), **LEVEL)
 
 
 def test_it_is_corrected_from_the_guess_and_says_so_once(calc):
@@ -28,7 +28,7 @@ def test_it_is_corrected_from_the_guess_and_says_so_once(calc):
     certificate = calc.certificate
     assert (certificate.start, certificate.path) == ("guess", "corrected")
     assert certificate.error < 1e-3 < 0.05 < certificate.start_error
-    same = SRDFTCalculator(xc="PBE", basis="sto-3g", **LEVEL)
+    same = SRDFTCalculator("untrained", xc="PBE", basis="sto-3g", **LEVEL)
     assert energy == pytest.approx(same.get_potential_energy(methane), abs=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -46,7 +46,7 @@ def test_it_is_corrected_from_the_guess_and_says_so_once(calc):
     "model", [potential_model(), orbital_model("qpt")], ids=["potential", "qpt"]
 )
 def test_of_any_family(model):
-    calc = SRDFTCalculator(model)
+    calc = SRDFTCalculator(model, **LEVEL)
     with pytest.warns(UnknownElement):
         calc.get_potential_energy(Atoms("He"))
     assert calc.certificate.start == "guess"
@@ -66,7 +66,7 @@ def test_there_is_no_model_to_train_for_it(calc):
 
 
 def test_an_untrained_calculator_takes_molecules_as_they_come():
-    calc = SRDFTCalculator(xc="PBE", basis="sto-3g", **LEVEL)
+    calc = SRDFTCalculator("untrained", xc="PBE", basis="sto-3g", **LEVEL)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         calc.get_potential_energy(Atoms("He"))
@@ -80,3 +80,18 @@ def test_another_charge_is_refused_all_the_same(calc):
         )
     with pytest.raises(CalculationFailed):
         calc.get_potential_energy(Atoms("He2", [[0, 0, 0], [0, 0, 0.1]]))
+
+
+def test_the_general_model_may_not_know_one():
+    calc = SRDFTCalculator(xc="PBE", basis="sto-3g", **LEVEL)
+    with pytest.warns(UnknownElement, match="does not know He"):
+        calc.get_potential_energy(Atoms("He"))
+    assert calc.certificate.start == "guess"
+    assert calc.certificate.error < 1e-3
+
+
+def test_what_no_level_knows_is_refused_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError, match="H to Kr"):
+            SRDFTCalculator(**LEVEL).get_potential_energy(Atoms("U"))

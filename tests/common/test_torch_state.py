@@ -123,11 +123,13 @@ def test_a_model_of_any_state(name, model_file, expected, tmp_path):
     with STATES[name]():
         model = load_model(model_file).model
         save_model(tmp_path / "again.srdft", model, {})
-        untrained = SRDFTCalculator(xc="PBE", basis="sto-3g", grid_level=0).model_for(water())
+        untrained = SRDFTCalculator("untrained", xc="PBE", basis="sto-3g", grid_level=0).model_for(
+            water()
+        )
     for given in (model, tmp_path / "again.srdft"):
         forces = SRDFTCalculator(given).get_forces(water())
         np.testing.assert_allclose(forces, expected.results["forces"], atol=1e-10)
-    plain = SRDFTCalculator(xc="PBE", basis="sto-3g", grid_level=0).model_for(water())
+    plain = SRDFTCalculator("untrained", xc="PBE", basis="sto-3g", grid_level=0).model_for(water())
     for one, other in zip(untrained.parameters(), plain.parameters(), strict=True):
         assert one.dtype == torch.float64
         assert torch.equal(one, other)
@@ -284,7 +286,7 @@ def test_a_forked_process_computes(variables):
         torch.set_num_threads(2)
         workers = ThreadMap(2)
         atoms = molecule("CH3CH2OH")
-        atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g", grid_level=0)
+        atoms.calc = SRDFTCalculator("untrained", xc="PBE", basis="6-31g", grid_level=0)
 
         def energy(shift):
             moved = atoms.copy()

@@ -14,7 +14,7 @@ from ase_srdft import CertificateLogger, SRDFTCalculator
 @pytest.fixture
 def atoms():
     water = molecule("H2O")
-    water.calc = SRDFTCalculator(xc="LDA", basis="sto-3g", grid_level=0)
+    water.calc = SRDFTCalculator("untrained", xc="LDA", basis="sto-3g", grid_level=0)
     return water
 
 

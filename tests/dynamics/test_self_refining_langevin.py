@@ -33,7 +33,7 @@ def untrained_water(**changes):
     """Water with a calculator whose small model has learnt nothing."""
     atoms = molecule("H2O")
     atoms.calc = SRDFTCalculator(
-        initial_model(small_config(**changes), small_dataset()), max_error=None
+        initial_model(small_config(**changes), small_dataset()), grid_level=None, max_error=None
     )
     return atoms
 
@@ -140,7 +140,9 @@ def test_forces_are_those_of_the_new_weights():
     dyn.run(2)
     fresh = molecule("H2O")
     fresh.positions = atoms.positions
-    fresh.calc = SRDFTCalculator(dyn.background_trainer.trainer.averaged_model(), max_error=None)
+    fresh.calc = SRDFTCalculator(
+        dyn.background_trainer.trainer.averaged_model(), grid_level=None, max_error=None
+    )
     forces = fresh.get_forces()
     assert np.abs(forces).max() > 0.01
     np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-5)
@@ -208,7 +210,9 @@ def test_level_and_temperature_are_those_of_the_run():
 @pytest.mark.parametrize(("asked", "used"), [(None, 1.5e-4), (2e-3, 2e-3)])
 def test_the_learning_rate_is_half_of_the_familys_unless_one_is_asked_for(asked, used):
     atoms = molecule("H2O")
-    atoms.calc = SRDFTCalculator(orbital_model("qpt", level={"xc": "LDA"}).float(), max_error=None)
+    atoms.calc = SRDFTCalculator(
+        orbital_model("qpt", level={"xc": "LDA"}).float(), grid_level=None, max_error=None
+    )
     dyn = dynamics(
         atoms, config=small_config(safe_width_mEh=1e6, optimiser={"learning_rate": asked})
     )
@@ -217,7 +221,7 @@ def test_the_learning_rate_is_half_of_the_familys_unless_one_is_asked_for(asked,
 
 def test_a_calculator_without_a_model_makes_one():
     atoms = molecule("H2")
-    atoms.calc = SRDFTCalculator(xc="LDA", basis="6-31g", grid_level=0, max_error=None)
+    atoms.calc = SRDFTCalculator("untrained", xc="LDA", basis="6-31g", grid_level=0, max_error=None)
     dyn = SelfRefiningLangevin(
         atoms,
         0.5 * units.fs,
@@ -252,7 +256,7 @@ def test_a_file_has_the_model_of_the_run_and_another_run_goes_on(tmp_path):
     assert record["steps"] == dyn.background_trainer.nsteps > 6
     assert record["config"]["start_from"] == "<fock LDA/sto-3g model in memory>"
     again = atoms.copy()
-    again.calc = SRDFTCalculator(path, max_error=None)
+    again.calc = SRDFTCalculator(path, grid_level=None, max_error=None)
     energy = atoms.get_potential_energy()
     assert again.get_potential_energy() == pytest.approx(energy, abs=1e-4)
     more = dynamics(again)

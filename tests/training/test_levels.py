@@ -116,12 +116,13 @@ def test_of_many_molecules_some_are_held_out_and_all_have_copies():
 
 def test_it_goes_on_from_the_weights_of_another(tmp_path):
     path = tmp_path / "start.srdft"
-    start = potential_model((1, 8), level={"xc": "LDA"}, features=8, layers=1).float()
+    start = potential_model((1, 8), level={"xc": "PBE"}, features=8, layers=1).float()
     save_model(path, start, {})
     config = without_model_config(start_from=str(path))
     dataset = Dataset.of([molecule("H2O"), molecule("CH4")])
     model = initial_model(config, dataset)
     assert (model.elements, model.config) == ((1, 6, 8), start.config)
+    assert model.level == config.all_levels[0] != start.level  # asked at where nobody says
     old, new = start.state_dict(), model.float().state_dict()
     rows = [0, 2]
     torch.testing.assert_close(new["writing.weight"][:, rows], old["writing.weight"])
