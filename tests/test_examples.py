@@ -94,3 +94,53 @@ def test_the_examples_in_full(tmp_path):
         subprocess.run(
             [sys.executable, script, *command[1:]], cwd=tmp_path, check=True, timeout=900
         )
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+def test_relaxing_leaves_a_picture_a_path_and_a_geometry(capsys):
+    run("relax_molecule", "g2:H2O", "--xc", "LDA", "--basis", "sto-3g")
+    assert "corrected (organics v0" in capsys.readouterr().out
+    assert read("relaxed.xyz").get_angle(1, 0, 2) == pytest.approx(97.5, abs=1.0)
+    assert len(read("relax.traj", ":")) > 3
+    assert Path("relax.png").stat().st_size > 10_000
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+def test_an_infrared_spectrum(capsys):
+    run("infrared_spectrum", "g2:H2O", "--xc", "LDA", "--basis", "sto-3g")
+    lines = [float(row.split()[0]) for row in capsys.readouterr().out.splitlines()[1:]]
+    assert len(lines) == 3
+    assert 1800 < lines[0] < 2300 < 3500 < lines[2]
+    assert Path("infrared.png").is_file()
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+def test_a_torsion_scan(capsys):
+    run("torsion_scan", "g2:H2O2", "--atoms", 2, 0, 1, 3, "--basis", "sto-3g", "--step", 90)
+    cis, middle, trans = (float(row.split()[1]) for row in capsys.readouterr().out.splitlines()[1:])
+    assert cis > trans + 100.0
+    assert min(middle, trans) == 0.0
+    assert Path("torsion.png").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_tmp_path")
+@pytest.mark.parametrize("name", ["thermochemistry", "proton_transfer"])
+def test_reactions(name):
+    run(name)
+    assert Path(f"{name}.png").is_file()
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+def test_dynamics_that_learn():
+    options = ("--xc", "LDA", "--basis", "sto-3g", "--steps", 4, "--learn", "in_turn")
+    run("learn_as_you_go", "g2:H2O", *options)
+    assert len(read("learn_as_you_go.traj", ":")) == 5
+    assert Path("learned.srdft").is_file()
+    assert Path("learn_as_you_go.png").is_file()
