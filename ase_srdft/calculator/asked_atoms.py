@@ -48,7 +48,8 @@ class AskedAtoms(Calculator):
         atoms = self._present_atoms(atoms)
         value = super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
         if atoms is not None and self._state is not None and value is not None:
-            atoms.info.update(self._certificate(self._state).key_values())
+            certificate = self._certificate(self._state, self._state_version)
+            atoms.info.update(certificate.key_values())
         elif atoms is not None and value is None and self.check_state(atoms):
             # nothing is known of the atoms where they are now, as when they are written to a file
             for key in [key for key in atoms.info if str(key).startswith(PREFIX)]:
@@ -83,11 +84,11 @@ class AskedAtoms(Calculator):
         Raises:
             PropertyNotPresent: there were none yet.
         """
-        return self._certificate(self._present_state())
+        state = self._present_state()
+        return self._certificate(state, self._state_version)
 
-    def _certificate(self, state: ElectronicStructure) -> Certificate:
-        model = self.parameters["model"]
-        return Certificate.of(state, model, self._state_version, str(self._level))
+    def _certificate(self, state: ElectronicStructure, version: int) -> Certificate:
+        return Certificate.of(state, self.parameters["model"], version, str(self._level))
 
     def _present_state(self) -> ElectronicStructure:
         atoms = self._present_atoms()

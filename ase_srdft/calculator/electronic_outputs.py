@@ -8,48 +8,56 @@ import numpy as np
 from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import PropertyNotPresent
 
+from ase_srdft.calculator.certificate import Certificate
 from ase_srdft.common.units import EV_PER_HARTREE
 from ase_srdft.models.electronic_structure import ElectronicStructure
 
 __all__ = ["BatchResults", "ElectronicOutputs"]
 
-_BRACKET = "energy_bracket"
+#: What ASE does not know.
+_BESIDE = ("energy_bracket", "certificate")
 
 
 class BatchResults(dict[str, Any]):
-    """Results under ASE's names, and ``results["energy_bracket"]`` beside them.
+    """Results under ASE's names, and ``energy_bracket`` and ``certificate`` beside them.
 
     ASE refuses names that it does not know, in ``SinglePointCalculator(atoms, **results)`` for
-    one.  So the bracket can be asked for as any result, and it is not among those that one gets
-    by going through them all.
+    one.  So these two can be asked for as any result, ``results["certificate"]``, and are not among
+    those that one gets by going through them all.
 
     Args:
         results: under ASE's names, in its units.
         energy_bracket: lower and upper bound (eV) of the SCF energy.
+        certificate: what they are worth.
     """
 
-    def __init__(self, results: dict[str, Any], energy_bracket: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        results: dict[str, Any],
+        energy_bracket: tuple[float, float],
+        certificate: Certificate,
+    ) -> None:
         super().__init__(results)
-        self.energy_bracket = energy_bracket
+        self.energy_bracket, self.certificate = energy_bracket, certificate
 
     def __missing__(self, name: str) -> Any:
-        if name == _BRACKET:
-            return self.energy_bracket
+        if name in _BESIDE:
+            return getattr(self, name)
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return name == _BRACKET or super().__contains__(name)
+        return name in _BESIDE or super().__contains__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The result, the bracket included."""
-        return self.energy_bracket if name == _BRACKET else super().get(name, default)
+        """The result, those beside them included."""
+        return getattr(self, name) if name in _BESIDE else super().get(name, default)
 
     def copy(self) -> BatchResults:
-        """A shallow copy, the bracket included."""
-        return BatchResults(self, self.energy_bracket)
+        """A shallow copy, with what is beside them."""
+        return BatchResults(self, self.energy_bracket, self.certificate)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BatchResults, (dict(self), self.energy_bracket)
+        return BatchResults, (dict(self), self.energy_bracket, self.certificate)
 
 
 class ElectronicOutputs(GetOutputsMixin):

@@ -405,15 +405,15 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
 
         Returns:
             For each image, in order, a dictionary like ``results``, with the ``energy_bracket``
-            beside them (`BatchResults`).
+            and the ``certificate`` beside them (`BatchResults`).
 
         Raises:
             InputError: what `atoms.calc` would refuse, or a ``batch_size`` below one.
             CalculationFailed: likewise; both name the image that is to blame.
         """
         return [
-            BatchResults(results, state.energy_bracket)
-            for results, state, _ in self._evaluate(images, forces, batch_size)
+            BatchResults(results, state.energy_bracket, self._certificate(state, version))
+            for results, state, version in self._evaluate(images, forces, batch_size)
         ]
 
     def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int) -> list[Answer]:

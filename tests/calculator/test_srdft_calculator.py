@@ -5,6 +5,7 @@ import functools
 import json
 import multiprocessing
 import pickle
+from dataclasses import replace
 
 import ase.db
 import numpy as np
@@ -271,6 +272,10 @@ def test_batches_equal_single_evaluations(calc, atoms):
         image.calc = SRDFTCalculator(calc.model_for(image), grid_level=None, max_error=None)
         assert results["energy"] == pytest.approx(image.get_potential_energy(), abs=1e-9)
         np.testing.assert_allclose(results["forces"], image.get_forces(), atol=1e-9)
+        worth, alone = results["certificate"], image.calc.certificate
+        assert worth.error == pytest.approx(alone.error, abs=1e-9)
+        assert replace(worth, error=0, start_error=0) == replace(alone, error=0, start_error=0)
+        assert results.copy().certificate is results.get("certificate") is worth
     without = set(calc.evaluate_batch(images[:1], forces=False)[0])
     assert without == set(SRDFTCalculator.implemented_properties) - {"forces"}
     assert calc.evaluate_batch([]) == []
