@@ -383,7 +383,7 @@ def answered(asked: Case, forces: bool = False) -> tuple[float, str, str, float]
     """Energy (eV), what was said, path of the certificate, gap (eV) of the calculator's answer."""
     xc, basis, fitting = asked.level
     calculator = SRDFTCalculator(
-        MODEL if asked.general else None,
+        MODEL if asked.general else "untrained",
         xc=xc,
         basis=basis,
         density_fitting=fitting,

@@ -86,7 +86,7 @@ def minimum(model: Path, frame: Atoms) -> Atoms:
         RunError: it has other bonds than the frame.
     """
     atoms: Atoms = frame.copy()
-    atoms.calc = SRDFTCalculator(model, max_error=None)
+    atoms.calc = SRDFTCalculator(model, grid_level=None, max_error=None)
     BFGS(atoms, logfile=None).run(fmax=LARGEST_FORCE, steps=1000)
     if not same_molecule(atoms, frame):
         raise RunError(f"{model}: the first frame relaxes to a molecule with other bonds")

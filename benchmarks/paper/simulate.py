@@ -73,7 +73,9 @@ def simulate(
 ) -> Simulation:
     """Drive a walker by a model from a start geometry."""
     atoms = start.copy()
-    atoms.calc = SRDFTCalculator(model, max_error=None)  # its own errors are measured
+    atoms.calc = SRDFTCalculator(
+        model, grid_level=None, max_error=None
+    )  # its own errors are measured
     points: list[tuple[int, float, float]] = []
     try:
         for point in measured_errors(atoms, temperature_K, nsteps, every, seed):

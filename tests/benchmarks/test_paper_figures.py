@@ -219,7 +219,7 @@ def test_a_structure_is_written_beside_a_model_that_lacks_one(settings, tmp_path
     monkeypatch.setattr(shipped_models, "read_frames", lambda path, limit: [frame])
     shipped_models.install_structure(settings, run)
     found = ase.io.read(folder / f"{name}.xyz")
-    found.calc = SRDFTCalculator(name, max_error=None)
+    found.calc = SRDFTCalculator(name, grid_level=None, max_error=None)
     assert np.abs(found.get_forces()).max() < 1.1 * shipped_models.LARGEST_FORCE
     assert found.get_potential_energy() < found.calc.get_potential_energy(frame) - 1e-3
     shipped_models.install(name, folder / f"{name}.srdft")

@@ -57,7 +57,7 @@ DEGENERATE = {
 
 
 def calculator(**options):
-    return SRDFTCalculator(**(LEVEL | {"grid_level": 0} | options), max_error=None)
+    return SRDFTCalculator("untrained", **(LEVEL | {"grid_level": 0} | options), max_error=None)
 
 
 @pytest.mark.parametrize("atoms", DEGENERATE.values(), ids=DEGENERATE)

@@ -77,7 +77,7 @@ def test_a_name_says_the_molecule_and_the_level(name):
 def test_the_energy_is_that_of_the_scf_and_the_bracket_holds_it(name):
     atoms = STRUCTURES[name].copy()
     atoms.rattle(RATTLE, seed=1)
-    atoms.calc = SRDFTCalculator(name, max_error=None)
+    atoms.calc = SRDFTCalculator(name, grid_level=None, max_error=None)
     energy, (lower, upper) = atoms.get_potential_energy(), atoms.calc.energy_bracket
     level = load_model(model_path(name)).model.level
     numbers = tuple(int(number) for number in atoms.numbers)
@@ -105,7 +105,7 @@ def test_the_general_model_is_near_on_molecules_it_has_not_seen(name, level, wid
     assert 1e3 * certificate.start_error / EV_PER_HARTREE < widest  # mEh
     assert (certificate.start, certificate.path) == ("model", "corrected")
     assert certificate.error < 1e-3
-    atoms.calc = SRDFTCalculator(**level)
+    atoms.calc = SRDFTCalculator("untrained", **level)
     assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-3)
     assert atoms.calc.certificate.start_error > 10 * certificate.start_error
 
