@@ -45,6 +45,11 @@ class PySCFCalculator(Calculator):
         self._densities: dict[tuple[int, ...], np.ndarray] = {}
         self._known: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
 
+    def energy_and_forces(self, atoms: Atoms) -> tuple[float, np.ndarray]:
+        """Energy (eV) and forces (eV/Å)."""
+        forces: np.ndarray = self.get_forces(atoms)  # type: ignore[no-untyped-call]
+        return float(self.get_potential_energy(atoms)), forces  # type: ignore[no-untyped-call]
+
     def calculate(
         self,
         atoms: Atoms | None = None,
