@@ -92,6 +92,8 @@ def _new_trainer(orders: TrainerOrders, start: dict[str, Tensor]) -> Trainer:
     )
     trainer = Trainer(orders.config, dataset, model)
     trainer.updater.step = orders.step  # versions rise, whoever publishes them
+    # the optimiser knows nothing of the steps before: its first ones must be small
+    trainer.updater.guard.since = orders.step
     return trainer
 
 
