@@ -1,4 +1,4 @@
-"""The tables and figures of `docs/performance.md`, from the numbers of `throughput.py`.
+"""The tables and figures of `docs/results/performance.md`, from the numbers of `throughput.py`.
 
     python benchmarks/plot_throughput.py
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, FIGURES = DOCS / "performance.md", DOCS / "figures"
+PAGE, FIGURES = DOCS / "results" / "performance.md", DOCS / "figures"
 NUMBERS = FIGURES / "throughput.json"
 FORCES = "energy + forces"
 #: Side and family, what they are called, and how they are drawn.

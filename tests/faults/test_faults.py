@@ -1,6 +1,6 @@
 """Whole runs that are killed, stopped, starved and fed nonsense: what is left must go on.
 
-docs/running-at-scale.md has the table of what is tried here and what comes of it.
+docs/how-to/resume.md has the table of what is tried here and what comes of it.
 """
 
 import os

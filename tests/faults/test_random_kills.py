@@ -2,7 +2,7 @@
 
 One test for each of sampler, trainer and main process, which gets SIGKILL, start-up included.  A
 run that ends is started again by the same command, as a user would; one that mends itself is left
-alone.  How often is set by ASE_SRDFT_KILLS; docs/results.md has the table of twenty.
+alone.  How often is set by ASE_SRDFT_KILLS; docs/results/kills.md has the table of twenty.
 """
 
 import os

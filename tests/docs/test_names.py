@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-PAGE = REPOSITORY / "docs" / "theory.md"
-ARCHITECTURE = REPOSITORY / "docs" / "architecture.md"
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = REPOSITORY / "docs" / "explanation" / "theory.md"
+ARCHITECTURE = REPOSITORY / "docs" / "explanation" / "architecture.md"
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
 NAME = re.compile(r"[a-z_]\w*(\.\w+)*")
 FILE = re.compile(r"[\w./-]+\.(py|md|cfg|srdft)")
@@ -112,8 +112,10 @@ def test_a_wrong_name_is_noticed(name):
 
 
 def test_equations_and_words_are_no_names():
-    assert references("`E = Tr P h`, `a`, `total`, `tests/test_docs.py`, `common`") == ["common"]
-    assert files("`E = Tr P h`, `tests/test_docs.py`") == ["tests/test_docs.py"]
+    assert references("`E = Tr P h`, `a`, `total`, `tests/docs/test_names.py`, `common`") == [
+        "common"
+    ]
+    assert files("`E = Tr P h`, `tests/docs/test_names.py`") == ["tests/docs/test_names.py"]
 
 
 def test_every_row_of_a_table_has_the_columns_of_its_head():
