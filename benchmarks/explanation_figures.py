@@ -132,7 +132,7 @@ class Plane:
         return found.reshape(self.shape)
 
     def potential(self, coefficients: np.ndarray, basis: str) -> np.ndarray:
-        """Coulomb potential (Hartree/e) of auxiliary functions with these coefficients."""
+        """Potential energy (Hartree) of an electron in that of auxiliary functions with these coefficients."""
         from pyscf import df, gto
 
         auxiliary = df.addons.make_auxmol(self.mol, basis)
@@ -187,12 +187,12 @@ def draw_state(output: Path) -> None:
     volts = plane.show(axes[1], potential, 2.0, "the potential that\nthe model adds")
     title = f"model: density − SCF's\nbracket {1e3 * width:.2g} meV"
     density = plane.show(axes[2], left, largest, title)
-    figure.colorbar(volts, ax=axes[1], label="V", shrink=0.9)
+    figure.colorbar(volts, ax=axes[1], label="eV", shrink=0.9)
     figure.colorbar(density, ax=axes[2], label="e/Bohr³", shrink=0.9)
     save(figure, output / "state.png")
     print(f"bracket of the guess {guess_width:.3f} eV, of the model {1e3 * width:.2f} meV")
     print(f"largest error of the density {abs(wrong).max():.3f} and {abs(left).max():.4f} e/Bohr³")
-    print(f"largest potential {abs(potential).max():.2f} V; {len(coefficients)} numbers")
+    print(f"largest potential {abs(potential).max():.2f} eV; {len(coefficients)} numbers")
 
 
 def widths_along(learns: bool, nsteps: int) -> tuple[list[float], int]:

@@ -34,6 +34,7 @@ html_theme = "furo"
 html_title = f"ase_srdft {version}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
