@@ -132,7 +132,7 @@ class Plane:
         return found.reshape(self.shape)
 
     def potential(self, coefficients: np.ndarray, basis: str) -> np.ndarray:
-        """Potential energy (Hartree) of an electron in that of auxiliary functions with these coefficients."""
+        """Energy (Hartree) of an electron beside auxiliary functions with these coefficients."""
         from pyscf import df, gto
 
         auxiliary = df.addons.make_auxmol(self.mol, basis)

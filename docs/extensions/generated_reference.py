@@ -1,7 +1,8 @@
 """Directives for what the source already says: a command's help, and the settings of a dataclass.
 
 ``{command} ase_srdft.cli.train --help-all`` shows what the command prints, and ``{settings}
-ase_srdft.training.config.TrainingConfig`` a table of the class's fields, from their docstring.
+ase_srdft.training.config.TrainingConfig`` a table of the class's fields, from their docstring;
+``{presets}`` shows the settings that have a name.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from ase_srdft.cli.train_input import add_training_settings
 from ase_srdft.common.settings import Setting, settings_of
+from ase_srdft.training.presets import PRESETS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-__all__ = ["Command", "Settings", "help_of", "rows_of", "setup"]
+__all__ = ["Command", "Presets", "Settings", "help_of", "rows_of", "setup"]
 
 _WIDTH = "88"  # columns of a command's help
 
@@ -125,8 +128,18 @@ class Settings(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(rows))
 
 
+class Presets(SphinxDirective):
+    """The settings of every preset, as a file of settings has them."""
+
+    def run(self) -> list[nodes.Node]:
+        """A block of YAML."""
+        text = yaml.safe_dump(PRESETS, sort_keys=False)
+        return [nodes.literal_block(text, text, language="yaml")]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Make the directives known to Sphinx."""
     app.add_directive("command", Command)
+    app.add_directive("presets", Presets)
     app.add_directive("settings", Settings)
     return {"parallel_read_safe": True, "version": "1"}
