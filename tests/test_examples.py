@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ase.io import read
 
@@ -144,3 +145,21 @@ def test_dynamics_that_learn():
     assert len(read("learn_as_you_go.traj", ":")) == 5
     assert Path("learned.srdft").is_file()
     assert Path("learn_as_you_go.png").is_file()
+
+
+@pytest.mark.usefixtures("in_tmp_path")
+def test_an_infrared_spectrum_from_dynamics(capsys):
+    options = ("--xc", "LDA", "--basis", "sto-3g", "--steps", 12)
+    run("infrared_from_dynamics", "g2:H2O", *options)
+    assert "meV an atom" in capsys.readouterr().out
+    assert Path("infrared_from_dynamics.png").is_file()
+
+
+def test_the_spectrum_has_the_frequency_of_the_dipole():
+    spec = importlib.util.spec_from_file_location("s", EXAMPLES / "infrared_from_dynamics.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    times = 0.5 * np.arange(4000)  # fs
+    dipoles = np.cos(2 * np.pi * 1600 * 2.99792458e-5 * times)[:, None] * [[0.0, 0.6, 0.8]]
+    wavenumbers, spectrum = module.power_spectrum(dipoles, 0.5)
+    assert wavenumbers[spectrum.argmax()] == pytest.approx(1600, abs=5)
