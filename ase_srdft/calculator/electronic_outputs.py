@@ -9,6 +9,7 @@ from ase.calculators.abc import GetOutputsMixin
 from ase.calculators.calculator import PropertyNotPresent
 
 from ase_srdft.calculator.certificate import Certificate
+from ase_srdft.calculator.density_outputs import DensityOutputs
 from ase_srdft.common.units import EV_PER_HARTREE
 from ase_srdft.models.electronic_structure import ElectronicStructure
 
@@ -60,7 +61,7 @@ class BatchResults(dict[str, Any]):
         return BatchResults, (dict(self), self.energy_bracket, self.certificate)
 
 
-class ElectronicOutputs(GetOutputsMixin):
+class ElectronicOutputs(DensityOutputs, GetOutputsMixin):
     """Electronic results in eV by ASE's standard methods, and in Hartree as arrays."""
 
     @property

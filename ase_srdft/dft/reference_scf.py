@@ -22,7 +22,14 @@ from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.molecule import Molecule
 
-__all__ = ["Reference", "mean_field", "reference_scf", "safe_gap", "scf_threads"]
+__all__ = [
+    "Reference",
+    "mean_field",
+    "pyscf_molecule",
+    "reference_scf",
+    "safe_gap",
+    "scf_threads",
+]
 
 #: HOMO-LUMO gap (Hartree) from which on a converged solution is taken to be stable, and what
 #: is added to it for all of exact exchange, which opens the gap but not the second derivative.
@@ -76,21 +83,28 @@ def scf_threads(count: int) -> Iterator[None]:
         yield
 
 
-def mean_field(molecule: Molecule, positions: Float[np.ndarray, "natoms 3"]) -> Any:
-    """PySCF's RKS object of a molecule at a geometry (Bohr), not yet run."""
-    from pyscf import dft, gto
+def pyscf_molecule(molecule: Molecule, positions: Float[np.ndarray, "natoms 3"]) -> Any:
+    """PySCF's molecule at a geometry (Bohr), which says nothing."""
+    from pyscf import gto
 
-    level = molecule.level
-    mol = gto.M(
+    return gto.M(
         atom=[
             (chemical_symbols[n], tuple(position))
             for n, position in zip(molecule.numbers, positions, strict=True)
         ],
         unit="Bohr",
-        basis=level.basis,
-        charge=level.charge,
+        basis=molecule.level.basis,
+        charge=molecule.level.charge,
         verbose=0,
     )
+
+
+def mean_field(molecule: Molecule, positions: Float[np.ndarray, "natoms 3"]) -> Any:
+    """PySCF's RKS object of a molecule at a geometry (Bohr), not yet run."""
+    from pyscf import dft
+
+    level = molecule.level
+    mol = pyscf_molecule(molecule, positions)
     scf = dft.RKS(mol, xc=level.functional.pyscf_name)
     if level.auxiliary_basis is not None:
         scf = scf.density_fit(auxbasis=level.auxiliary_basis)
