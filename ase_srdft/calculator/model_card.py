@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,7 @@ class ModelCard:
         bracket_width_uEh: certified error, the mean bracket width over the geometries held out
             (microhartree).
         bracket_width_max_uEh: the widest of these brackets (microhartree).
+        bracket_widths_uEh: all of these brackets (microhartree).
         nvalidation: how many geometries were held out.
         nsteps: training steps.
         nsamples: geometries of its own dynamics that it was trained on.
@@ -69,6 +71,7 @@ class ModelCard:
     temperature_K: float | None
     bracket_width_uEh: float | None
     bracket_width_max_uEh: float | None
+    bracket_widths_uEh: tuple[float, ...] | None
     nvalidation: int | None
     nsteps: int | None
     nsamples: int | None
@@ -121,6 +124,7 @@ def model_card(model: str | Path) -> ModelCard:
         temperature_K=record.number("config", "sampling", "temperature_K") if sampled else None,
         bracket_width_uEh=record.number("bracket_width_uEh"),
         bracket_width_max_uEh=record.number("bracket_width_max_uEh"),
+        bracket_widths_uEh=_widths(record),
         nvalidation=record.get(int, "nvalidation"),
         nsteps=record.get(int, "steps"),
         nsamples=record.get(int, "samples"),
@@ -180,6 +184,13 @@ def _levels(model: ElectronicStateModel, record: _Record) -> tuple[LevelOfTheory
     level = LevelOfTheory(**trained)
     names = [name.partition("/") for name in record.get(list, "config", "levels") or []]
     return tuple(replace(level, xc=xc, basis=basis) for xc, _, basis in names) or (level,)
+
+
+def _widths(record: _Record) -> tuple[float, ...] | None:
+    """The finite ones of those that are recorded; None where there are none."""
+    widths = record.get(list, "bracket_widths_uEh") or []
+    numbers = (float(width) for width in widths if isinstance(width, (int, float)))
+    return tuple(width for width in numbers if math.isfinite(width)) or None
 
 
 def _molecules(record: _Record, levels: Sequence[LevelOfTheory] | None) -> tuple[str, ...] | None:

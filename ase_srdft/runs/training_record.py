@@ -26,6 +26,7 @@ def training_record(trainer: Trainer) -> dict[str, Any]:
         "seconds": round(trainer.elapsed, 1),
         "bracket_width_uEh": microhartree(counters.best_width),
         "bracket_width_max_uEh": microhartree(counters.best_largest_width),
+        "bracket_widths_uEh": [_rounded(microhartree(width)) for width in counters.best_widths],
         "nvalidation": len(trainer.held_out),
         "version": __version__,
         "commit": source_commit(),
@@ -35,6 +36,11 @@ def training_record(trainer: Trainer) -> dict[str, Any]:
 def microhartree(width: float) -> float | None:
     """Of a width in Hartree; what is not there is nothing in JSON."""
     return width * MICROHARTREE if math.isfinite(width) else None
+
+
+def _rounded(number: float | None) -> float | None:
+    """To four digits, as there are many of them."""
+    return None if number is None else float(f"{number:.4g}")
 
 
 def _structure(trainer: Trainer) -> dict[str, Any] | None:

@@ -150,6 +150,7 @@ class ValidationCounters:
     Attributes:
         best_width: mean bracket of the best weights at the last validation (Hartree).
         best_largest_width: their widest bracket there (Hartree).
+        best_widths: their bracket at each geometry there (Hartree).
         worst_molecules: those with the widest mean bracket of the best weights there, the worst
             first.
         worst_widths: these means (Hartree).
@@ -162,6 +163,7 @@ class ValidationCounters:
 
     best_width: float = math.inf
     best_largest_width: float = math.inf
+    best_widths: list[float] = field(default_factory=list)
     worst_molecules: list[int] = field(default_factory=list)
     worst_widths: list[float] = field(default_factory=list)
     validated_nsampled: int = 0

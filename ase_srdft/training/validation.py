@@ -133,6 +133,7 @@ class Validator:
             self.counters,
             best_width=means.bracket_width,
             best_largest_width=means.largest_width,
+            best_widths=means.widths.tolist(),
             worst_molecules=[molecule for molecule, _ in worst],
             worst_widths=[width for _, width in worst],
         )

@@ -33,6 +33,7 @@ RECORD = {
     "seconds": 90,
     "bracket_width_uEh": 12.5,
     "bracket_width_max_uEh": 40.0,
+    "bracket_widths_uEh": [2.0, 3.5, 4.5, 40.0],
     "nvalidation": 4,
     "version": "9.9",
     "commit": "0123abc",
@@ -56,6 +57,7 @@ def test_what_is_recorded(tmp_path):
     assert str(card.structure.symbols) == "OH2"
     assert (card.temperature_K, card.seed, card.start_from) == (500.0, 7, None)
     assert (card.bracket_width_uEh, card.bracket_width_max_uEh) == (12.5, 40.0)
+    assert card.bracket_widths_uEh == (2.0, 3.5, 4.5, 40.0)
     assert (card.nsteps, card.nsamples, card.nframes, card.nvalidation) == (20, 12, 3, 4)
     assert (card.seconds, card.version, card.commit) == (90.0, "9.9", "0123abc")
     content = (tmp_path / "m.srdft").read_bytes()

@@ -254,6 +254,10 @@ def test_model_is_the_best_and_tells_how_it_was_made(run):
     assert from_plain(TrainingConfig, record["config"]) == trainer.config
     assert record["molecules"] == ["H2O"]
     assert record["bracket_width_uEh"] == pytest.approx(1e6 * trainer.counters.best_width)
+    widths = record["bracket_widths_uEh"]
+    assert len(widths) == record["nvalidation"] > 1
+    assert np.mean(widths) == pytest.approx(record["bracket_width_uEh"], rel=1e-3)
+    assert max(widths) == pytest.approx(record["bracket_width_max_uEh"], rel=1e-3)
     assert 0 < record["steps"] <= 30
     assert (record["nframes"], record["nvalidation"]) == (0, len(trainer.held_out))
     assert (record["version"], record["commit"]) == (__version__, source_commit())
