@@ -80,6 +80,9 @@ class Certificate:
             "error": self.error,
             "force_error": self.force_error,
             "path": self.path,
+            "start_error": self.start_error,
+            "builds": self.builds,
+            "coarse_builds": self.coarse_builds,
             "model": f"{self.model} v{self.model_version}",
             "level": self.level,
         }
