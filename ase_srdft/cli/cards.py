@@ -1,4 +1,4 @@
-"""What ``ase-srdft-eval`` tells about models without evaluating them: a list, and one card."""
+"""What commands tell about models without evaluating them: a list, and one card."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ase_srdft.common.errors import BadInput
 if TYPE_CHECKING:
     from ase_srdft.calculator.model_card import ModelCard
 
-__all__ = ["answer_about_models"]
+__all__ = ["answer_about_models", "print_table"]
 
 _HEADER = ("model", "family", "level", "molecules", "T/K", "error/µEh", "largest")
 
@@ -35,7 +35,7 @@ def answer_about_models(model: str | None, given: Set[str]) -> int:
         words = "--list stands alone" if listing else "MODEL --card stands alone"
         raise BadInput(f"{words}, without {', '.join(others)}: leave the one or the other out")
     if listing:
-        _print_table([model_card(name) for name in list_models()])
+        print_table([model_card(name) for name in list_models()])
         return 0
     if model is None:
         raise BadInput("no MODEL: give --card a .srdft file or the name of a shipped model")
@@ -43,7 +43,8 @@ def answer_about_models(model: str | None, given: Set[str]) -> int:
     return 0
 
 
-def _print_table(cards: Sequence[ModelCard]) -> None:
+def print_table(cards: Sequence[ModelCard]) -> None:
+    """Print models, a line each."""
     rows = [_HEADER, *map(_cells, cards)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

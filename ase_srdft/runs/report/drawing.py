@@ -17,7 +17,7 @@ from ase_srdft.runs.report.words import markup
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "SERIES", "colour_variables", "inline_svg"]
+__all__ = ["COLOURS", "SERIES", "STYLE", "colour_variables", "inline_svg"]
 
 #: Light and dark.  Blue and orange differ for every eye, and series differ in shape as well.
 COLOURS = {
@@ -36,7 +36,8 @@ COLOURS = {
 SERIES = tuple(COLOURS[name][0] for name in ("blue", "orange", "green", "violet", "yellow", "grey"))
 
 _SOFT, _AXIS, _TEXT = COLOURS["soft"][0], COLOURS["axis"][0], COLOURS["text"][0]
-_STYLE = {
+#: Of all drawings.
+STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "text.color": _TEXT,
@@ -92,7 +93,7 @@ def inline_svg(
     from matplotlib.figure import Figure
 
     file = io.StringIO()
-    with style.context(["default", _STYLE | {"svg.hashsalt": name}]):
+    with style.context(["default", STYLE | {"svg.hashsalt": name}]):
         figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72)
         result = draw(figure)
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -23,9 +23,9 @@ from ase_srdft.runs.report.history import History
 from ase_srdft.runs.report.words import printable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["MoleculeSummary", "molecule_svg", "summarise_molecules"]
+__all__ = ["MoleculeSummary", "draw_molecule", "molecule_svg", "summarise_molecules"]
 
 #: A drawing in points, and the least it shows in Angstrom, for small molecules not to look large.
 _WIDTH, _HEIGHT, _LEAST_ANGSTROM = 190.0, 140.0, 3.4
@@ -105,24 +105,29 @@ def molecule_svg(number: int, summary: MoleculeSummary) -> str:
     if (atoms := summary.atoms) is None:
         return ""
     name, description = f"molecule-{number}", f"Drawing of {summary.name}"
-    svg, _ = inline_svg(name, description, (_WIDTH, _HEIGHT), lambda f: _draw_molecule(f, atoms))
+    svg, _ = inline_svg(name, description, (_WIDTH, _HEIGHT), lambda f: draw_molecule(f, atoms))
     return svg
 
 
-def _draw_molecule(figure: Figure, atoms: Atoms) -> None:
+def draw_molecule(
+    figure: Figure | SubFigure, atoms: Atoms, size: tuple[float, float] = (_WIDTH, _HEIGHT)
+) -> None:
+    """Balls and sticks, seen along the shortest axis, on all of a figure of this size in points."""
     from matplotlib.patches import Circle
+
+    width, height = size
 
     x, y, depth = _view(atoms).T
     radii = 0.2 + 0.32 * covalent_radii[atoms.numbers]
     room = 2 * radii.max() + 0.2
     angstrom = min(
-        _WIDTH / max(np.ptp(x) + room, _LEAST_ANGSTROM),
-        _HEIGHT / max(np.ptp(y) + room, _LEAST_ANGSTROM),
+        width / max(np.ptp(x) + room, _LEAST_ANGSTROM),
+        height / max(np.ptp(y) + room, _LEAST_ANGSTROM),
     )  # in points
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
-    axes.set_xlim((x.min() + x.max() + np.array([-1, 1]) * _WIDTH / angstrom) / 2)
-    axes.set_ylim((y.min() + y.max() + np.array([-1, 1]) * _HEIGHT / angstrom) / 2)
+    axes.set_xlim((x.min() + x.max() + np.array([-1, 1]) * width / angstrom) / 2)
+    axes.set_ylim((y.min() + y.max() + np.array([-1, 1]) * height / angstrom) / 2)
     grey, edge = COLOURS["axis"][0], COLOURS["soft"][0]
     for pair in np.argwhere(np.triu(bond_matrix(atoms.numbers, atoms.positions))):
         behind = depth[pair].min()

@@ -66,7 +66,7 @@ def _page(history: History, directory: Path) -> str:
     return PAGE.substitute(
         light=colour_variables(dark=False),
         dark=colour_variables(dark=True),
-        title=markup(_title(names)),
+        title=f"{markup(_title(names))}: training report",
         heading=markup(with_subscripts(_title(names))),
         data=_data(history),
         drawings=_drawings(molecules),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from string import Template
 
-__all__ = ["PAGE"]
+__all__ = ["MODEL_PAGE", "PAGE"]
 
-PAGE = Template("""<!DOCTYPE html>
+_HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'"/>
-<title>$title: training report</title>
+<title>$title</title>
 <style>
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #ffffff; --edge: #e2e6eb;
   --good: #0b7a53; --warn: #a15c00; $light }
@@ -65,7 +65,11 @@ summary + * { margin-top: 10px; }
 @media print { body { background: none; } .card { break-inside: avoid; } }
 </style>
 </head>
-<body>
+"""
+
+PAGE = Template(
+    _HEAD
+    + """<body>
 <main>
 <header><div><h1>$heading</h1><p class="soft">$data</p><p class="state">$state</p>$warning</div>
 $drawings</header>
@@ -96,4 +100,22 @@ directory.</footer>
 </main>
 </body>
 </html>
-""")
+"""
+)
+
+MODEL_PAGE = Template(
+    _HEAD
+    + """<body>
+<main>
+<header><div><h1>$heading</h1><p class="state">$scope</p></div>
+<div class="drawings">$structure</div></header>
+<section class="card"><pre>$card</pre></section>
+<section class="card"><h2>Use it</h2><pre>$use</pre></section>
+<div class="plots">$plots</div>
+<footer>Made by ase_srdft $version from the model file, and from the log of its training where that
+is beside it.</footer>
+</main>
+</body>
+</html>
+"""
+)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ase_srdft.common.units import EV_PER_HARTREE
+from ase_srdft.runs.report.axes import (
+    STEPS,
+    Clock,
+    against,
+    finite,
+    legend,
+    level_line,
+    line,
+    log_range,
+    log_scale,
+    value_range,
+)
 from ase_srdft.runs.report.drawing import COLOURS, SERIES
 from ase_srdft.runs.report.history import History, by_molecule
 from ase_srdft.runs.report.words import CHEMICAL_ACCURACY_UEH, number
@@ -19,12 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PLOTS", "Plot"]
+__all__ = ["PLOTS", "Plot", "draw_bracket", "draw_energy", "draw_sampled_energies", "draw_widths"]
 
-_BLUE, _ORANGE, _TEXT, _SOFT = (COLOURS[name][0] for name in ("blue", "orange", "text", "soft"))
-#: Points of a line: more would make the page slow and show nothing new.
-_MOST_POINTS = 400
-Points = list[tuple[float, float]]
+_BLUE, _ORANGE, _TEXT = (COLOURS[name][0] for name in ("blue", "orange", "text"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,23 +59,23 @@ class Plot:
         return caption, axes.has_data()
 
 
-def draw_bracket(axes: Axes, history: History, names: Sequence[str]) -> str:
-    """Bracket width against training steps, logarithmic."""
-    training = [(r.step, r.bracket_width_uEh) for r in history.training]
-    mean = [(r.step, r.bracket_width_uEh) for r in history.validation]
-    largest = [(r.step, r.bracket_width_max_uEh) for r in history.validation]
+def draw_bracket(axes: Axes, history: History, names: Sequence[str], clock: Clock = STEPS) -> str:
+    """Bracket width against training steps or time, logarithmic."""
+    training = [(clock.read(r), r.bracket_width_uEh) for r in history.training]
+    mean = [(clock.read(r), r.bracket_width_uEh) for r in history.validation]
+    largest = [(clock.read(r), r.bracket_width_max_uEh) for r in history.validation]
     shown = [y for _, y in [*training, *mean, *largest] if math.isfinite(y) and y > 0]
     if not shown:
         return "No bracket widths have been logged yet."
-    _line(axes, [(x, y) for x, y in training if y > 0], "training batches", color=_BLUE)
-    _line(axes, mean, "held out: mean", fmt="o", color=_ORANGE)
-    _line(axes, largest, "held out: maximum", fmt="v", color=_TEXT, markersize=5)
+    line(axes, [(x, y) for x, y in training if y > 0], "training batches", color=_BLUE)
+    line(axes, mean, "held out: mean", fmt="o", color=_ORANGE)
+    line(axes, largest, "held out: maximum", fmt="v", color=_TEXT, markersize=5)
     if history.certified is not None:
-        saved = [(history.certified.step, history.certified.bracket_width_uEh)]
-        _line(axes, saved, "the saved model", fmt="o", color=_TEXT, fillstyle="none", markersize=11)
-    _log_scale(axes, "y", *_log_range([*shown, CHEMICAL_ACCURACY_UEH]))
-    _level(axes, CHEMICAL_ACCURACY_UEH, "chemical accuracy")
-    _against_steps(axes, history, "bracket width in microhartree (µEh)")
+        saved = [(clock.read(history.certified), history.certified.bracket_width_uEh)]
+        line(axes, saved, "the saved model", fmt="o", color=_TEXT, fillstyle="none", markersize=11)
+    log_scale(axes, "y", *log_range([*shown, CHEMICAL_ACCURACY_UEH]))
+    level_line(axes, CHEMICAL_ACCURACY_UEH, "chemical accuracy")
+    against(axes, clock, history, "bracket width in microhartree (µEh)")
     odd = sum(1 for _, y in [*training, *mean] if not y > 0)
     return (
         "How far the model’s energy can be from the converged one. Batches: weights of the moment, "
@@ -75,10 +84,10 @@ def draw_bracket(axes: Axes, history: History, names: Sequence[str]) -> str:
     )
 
 
-def draw_energy(axes: Axes, history: History, names: Sequence[str]) -> str:
-    """Mean energy against training steps, counted from the lowest held-out mean."""
-    training = _finite([(r.step, r.energy_hartree) for r in history.training])
-    held_out = _finite([(r.step, r.energy_hartree) for r in history.validation])
+def draw_energy(axes: Axes, history: History, names: Sequence[str], clock: Clock = STEPS) -> str:
+    """Mean energy against training steps or time, counted from the lowest held-out mean."""
+    training = finite([(clock.read(r), r.energy_hartree) for r in history.training])
+    held_out = finite([(clock.read(r), r.energy_hartree) for r in history.validation])
     caption = "The energy is what training lowers: without labels, and it cannot be too low."
     if held_out and len(names) > 1:
         training = []
@@ -86,15 +95,15 @@ def draw_energy(axes: Axes, history: History, names: Sequence[str]) -> str:
     if not training and not held_out:
         return "No energies have been logged yet."
     zero = min(y for _, y in held_out or training)
-    line, marks = ([(x, (y - zero) * 1e3) for x, y in points] for points in (training, held_out))
-    highest = float(np.quantile([y for _, y in line], 0.93)) if len(line) >= 30 else math.inf
-    low, high = _range([y for _, y in line if y <= highest] + [y for _, y in marks])
-    _line(axes, line, "training batches", color=_BLUE)
-    _line(axes, marks, "held out", fmt="o", color=_ORANGE)
+    batches, marks = ([(x, (y - zero) * 1e3) for x, y in points] for points in (training, held_out))
+    highest = float(np.quantile([y for _, y in batches], 0.93)) if len(batches) >= 30 else math.inf
+    low, high = value_range([y for _, y in batches if y <= highest] + [y for _, y in marks])
+    line(axes, batches, "training batches", color=_BLUE)
+    line(axes, marks, "held out", fmt="o", color=_ORANGE)
     axes.set_ylim(low, high)
     above = f"{zero:.5f}".replace("-", "−")
-    _against_steps(axes, history, f"millihartree (mEh) above {above} hartree")
-    top = max((y for _, y in line), default=0.0)
+    against(axes, clock, history, f"millihartree (mEh) above {above} hartree")
+    top = max((y for _, y in batches), default=0.0)
     return caption + (f" The first steps, up to {number(top)} mEh, are cut." if top > high else "")
 
 
@@ -105,13 +114,13 @@ def draw_widths(axes: Axes, history: History, names: Sequence[str]) -> str:
     if not pooled:
         return _why_empty(history)
     largest, mean = max(pooled), sum(pooled) / len(pooled)
-    low, high = _log_range(pooled)
+    low, high = log_range(pooled)
     _stack(axes, widths, np.geomspace(low, high, _nbins(len(pooled)) + 1), names)
     axes.axvline(largest, color=_TEXT, linestyle="--", label=f"maximum: {number(largest)} µEh")
-    _log_scale(axes, "x", low, high)
+    log_scale(axes, "x", low, high)
     axes.set_title("sampled geometries")
     axes.set_xlabel("bracket width in microhartree (µEh)")
-    _legend(axes)
+    legend(axes)
     return (
         f"Of the last {number(len(pooled))} samples (a quarter of the rounds), each by the model "
         f"that sampled it: mean {number(mean)} µEh, maximum {number(largest)} µEh."
@@ -133,27 +142,29 @@ def draw_sampled_energies(axes: Axes, history: History, names: Sequence[str]) ->
     _stack(axes, above, np.linspace(0.0, top, _nbins(nsamples) + 1), names)
     axes.set_title("sampled geometries")
     axes.set_xlabel("energy above the lowest, electronvolt (eV)")
-    _legend(axes)
+    legend(axes)
     return "Each energy is the model’s own when it sampled, above the lowest of its molecule."
 
 
 def draw_temperature(axes: Axes, history: History, names: Sequence[str]) -> str:
     """Temperature of the walkers against training steps."""
-    points = _finite([(r.step, r.temperature_K) for r in history.sampling])
+    points = finite([(r.step, r.temperature_K) for r in history.sampling])
     if not points:
         return _why_empty(history)
     values = np.array([y for _, y in points])
     window = min(len(points), max(4, len(points) // 12))
     means = np.convolve(values, np.full(window, 1.0 / window), "valid")
     running = [(x, float(y)) for (x, _), y in zip(points[window - 1 :], means, strict=True)]
-    _line(axes, points, "each round", fmt="o", color=_BLUE, markersize=3.5, alpha=0.6)
-    _line(axes, running, f"mean of {window} rounds", color=_ORANGE, linewidth=2.2)
+    line(axes, points, "each round", fmt="o", color=_BLUE, markersize=3.5, alpha=0.6)
+    line(axes, running, f"mean of {window} rounds", color=_ORANGE, linewidth=2.2)
     target = history.setting("sampling", "temperature_K")
     known = [float(target)] if isinstance(target, (int, float)) else []
-    axes.set_ylim(_range([*np.quantile(values, [0.01, 0.99]).tolist(), *known, *means.tolist()]))
+    axes.set_ylim(
+        value_range([*np.quantile(values, [0.01, 0.99]).tolist(), *known, *means.tolist()])
+    )
     for value in known:
-        _level(axes, value, f"wanted: {number(value)} K")
-    _against_steps(axes, history, "temperature in kelvin (K)")
+        level_line(axes, value, f"wanted: {number(value)} K")
+    against(axes, STEPS, history, "temperature in kelvin (K)")
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     spread = f" ± {number(float(error), 2)} K (standard error)" if math.isfinite(error) else " K"
     return f"Mean over the run: {number(float(values.mean()))}{spread}. Few walkers scatter widely."
@@ -161,16 +172,16 @@ def draw_temperature(axes: Axes, history: History, names: Sequence[str]) -> str:
 
 def draw_acceptance(axes: Axes, history: History, names: Sequence[str]) -> str:
     """Share of accepted moves or kept samples, and the rounds in which walkers were reset."""
-    points = _finite([(r.step, 100.0 * r.acceptance) for r in history.sampling])
+    points = finite([(r.step, 100.0 * r.acceptance) for r in history.sampling])
     if not points:
         return _why_empty(history)
     with_resets = [
         (r.step, 100.0 * r.acceptance) for r in history.sampling if any(r.resets.values())
     ]
-    _line(axes, points, "accepted", color=_BLUE)
-    _line(axes, with_resets, "with resets", fmt="o", color=_ORANGE)
+    line(axes, points, "accepted", color=_BLUE)
+    line(axes, with_resets, "with resets", fmt="o", color=_ORANGE)
     axes.set_ylim(0.0, 108.0)
-    _against_steps(axes, history, "accepted in each round, per cent (%)")
+    against(axes, STEPS, history, "accepted in each round, per cent (%)")
     mean = sum(y for _, y in points) / len(points)
     resets = history.resets
     reasons = ", ".join(f"{reason}: {number(count)}" for reason, count in resets.most_common())
@@ -215,73 +226,3 @@ def _stack(
         kept = len(SERIES) - 1
         own[kept:], labels[kept:] = [list(chain(*own[kept:]))], ["others"]
     axes.hist(own, bins.tolist(), stacked=True, color=SERIES[: len(own)], label=labels, rwidth=0.94)
-
-
-def _finite(points: Iterable[tuple[float, float]]) -> Points:
-    return [(float(x), float(y)) for x, y in points if math.isfinite(y)]
-
-
-def _line(
-    axes: Axes, points: Iterable[tuple[float, float]], label: str, fmt: str = "-", **style: object
-) -> None:
-    """The finite points, of many the means of neighbours."""
-    shown = _finite(points)
-    if not shown:
-        return
-    array = np.array(shown)
-    if len(shown) > _MOST_POINTS:
-        groups = np.array_split(array, _MOST_POINTS)
-        array = np.array([group.mean(axis=0) for group in groups])
-    style = {"markersize": 5.5} | style if fmt != "-" else style
-    axes.plot(array[:, 0], array[:, 1], fmt, label=label, **style)  # type: ignore[arg-type]
-
-
-def _level(axes: Axes, value: float, label: str) -> None:
-    axes.axhline(value, color=_SOFT, linewidth=1.2, linestyle="--", label=label)
-
-
-def _against_steps(axes: Axes, history: History, title: str) -> None:
-    """Training steps as the horizontal axis, the quantity above it, and a legend."""
-    from matplotlib.ticker import MaxNLocator
-
-    last = history.last
-    axes.set_xlim(0.0, 1.03 * max(1, last.step if last else 1))
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("training steps")
-    axes.set_title(title)
-    if axes.get_yscale() != "log":
-        axes.ticklabel_format(axis="y", style="plain", useOffset=False)
-    _legend(axes)
-
-
-def _legend(axes: Axes) -> None:
-    """A legend above the axes, if there is more than one series."""
-    nseries = len(axes.get_legend_handles_labels()[0])
-    if nseries > 1:
-        axes.figure.legend(loc="outside upper left", ncols=2 if nseries < 6 else 3)
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """The values with a margin."""
-    low, high = min(values), max(values)
-    room = 0.08 * (high - low) or 0.05 * max(abs(high), 1.0)
-    return low - room, high + room
-
-
-def _log_range(values: Sequence[float]) -> tuple[float, float]:
-    """Positive values with a margin, at least a factor of six apart, for ticks at 1, 2 and 5."""
-    low, high = min(values), max(values)
-    room = max(1.15, (high / low) ** 0.06, math.sqrt(6.0 * low / high))
-    return low / room, high * room
-
-
-def _log_scale(axes: Axes, axis: Literal["x", "y"], low: float, high: float) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5, or at the decades."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    axes.set(**{f"{axis}scale": "log", f"{axis}lim": (low, high)})
-    ticks = axes.xaxis if axis == "x" else axes.yaxis
-    ticks.set_major_locator(LogLocator(subs=(1.0,) if high > 100.0 * low else (1.0, 2.0, 5.0)))
-    ticks.set_minor_locator(NullLocator())
-    ticks.set_major_formatter(lambda value, _: number(value))
