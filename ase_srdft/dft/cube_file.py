@@ -11,8 +11,8 @@ from ase_srdft.common.errors import BadInput
 
 __all__ = ["CubeGrid", "cube_text"]
 
-#: Points of a file of some gigabytes.
-_MOST_POINTS = 200_000_000
+#: Points of a file of some 270 MB.
+_MOST_POINTS = 20_000_000
 _PER_LINE = 6
 
 

@@ -159,6 +159,9 @@ def test_it_travels_with_the_atoms(water, tmp_path):
         info = read(tmp_path / name).info
         assert info["srdft_error"] == pytest.approx(certificate.error, rel=1e-6)
         assert info["srdft_path"] == "corrected"
+        assert info["srdft_start_error"] == pytest.approx(certificate.start_error, rel=1e-6)
+        builds = info["srdft_builds"], info["srdft_coarse_builds"]
+        assert builds == (certificate.builds, certificate.coarse_builds)
         assert info["srdft_level"] == certificate.level == str(water.calc._runner.model.level)
     with ase.db.connect(tmp_path / "water.db") as database:
         database.write(water, **certificate.key_values())
