@@ -73,7 +73,7 @@ def test_every_key_of_a_certificate_is_explained():
         level="l",
     )
     keys = certificate.key_values()
-    assert len(keys) == 5
+    assert len(keys) == 8
     assert [key for key in keys if f"| `{key}` |" not in FILES] == []
 
 
