@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"the total energy stays within {wandered:.3f} meV an atom")
 
     wavenumbers, spectrum = power_spectrum(np.array(dipoles), options.timestep)
-    shown = (wavenumbers > 200) & (wavenumbers < 4200)
+    shown = (wavenumbers > 700) & (wavenumbers < 4200)  # rotation is below
     figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
     axes.plot(wavenumbers[shown], spectrum[shown] / spectrum[shown].max())
     title = (
