@@ -26,9 +26,9 @@ class Certificate:
         path: ``model``, ``damped`` or ``guess`` for the state of the model, of half of its
             correction or of its guess as it is; ``corrected``; ``scf`` where it took PySCF's SCF.
         start: of the first three, the one that a correction began from.
-        start_error: its bracket (eV), on the coarse grid: how good the model is by itself.
+        start_error: its bracket (eV): how good the model is by itself.
         builds: Fock matrices on the level's own grid that it took.
-        coarse_builds: and on the coarse grid.
+        coarse_builds: and on a rough one.
         model: name of the model.
         model_version: of the calculator's model (`SRDFTCalculator.model_version`).
         level: of theory.

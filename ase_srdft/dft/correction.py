@@ -1,13 +1,18 @@
-"""A state brought to self-consistency: few Fock matrices of the fine grid, more of a coarse one.
+"""A state brought to self-consistency: few Fock matrices of the fine grid, more of a rough one.
 
 Near self-consistency a Fock matrix is what it was at a nearby state and the change of its
-potential, and for the change a coarse grid will do, and the local companion of a hybrid functional:
+potential, and for the change a rough grid will do, and the local companion of a hybrid functional:
 
-    F[P] ~ A[P] = F[P'] + G[P] - G[P'],      G[P] = J[P] + V_c[P] on the coarse grid
+    F[P] ~ A[P] = G[P] + c,    G[P] = J[P] + V_c[P] on the rough grid,    c = F[P'] - G[P']
 
-P' is the state of the last Fock matrix of the fine grid.  DIIS (P. Pulay, J. Comput. Chem. 3, 556
-(1982)) solves A, and a new P' is what it ends at.  What is left out is a difference of differences,
-so few such rounds take the residual [F, Gamma] to nothing.
+DIIS (P. Pulay, J. Comput. Chem. 3, 556 (1982)) solves A; P' is the state of the last Fock matrix of
+the fine grid, the level's own.  What is left out is a difference of differences: of two grids, a
+thousandth of the residual [F, Gamma], and of two exchanges, a twentieth.  Against the latter, exact
+exchange at a further state P" gives c there; between states where it is known it is interpolated:
+
+    c = F[P'] - G[P'] + X[P"] - X[P'],    X = -a (K / 2 + V_x on the rough grid)
+
+with V_x the local exchange that V_c has in the place of exact exchange, a the fraction of it.
 """
 
 from __future__ import annotations
@@ -20,18 +25,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.coulomb import coulomb_matrix
+from ase_srdft.dft.exact_exchange import exchange_matrix
+from ase_srdft.dft.level_of_theory import Functional
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.xc.quadrature import xc_potential
 
 __all__ = ["Correction", "residual"]
 
-#: States that DIIS remembers, and the most that it makes from one fine Fock matrix.
+#: States that DIIS remembers, and the most that it makes on the way to one goal.
 _REMEMBERED, _MOST_STATES = 8, 8
 #: Lowers the occupied orbitals (Hartree): the step is as long as the electrons' answer lets it be.
 _LEVEL_SHIFT = 0.2
 #: Factor by which it grows where a step has led uphill.
 _STIFFER = 3.0
+#: A step from so many times the goal is taken to arrive: residuals fall by 2 to 5 with each.
+_ARRIVES = 2.0
+#: Share of the residual that is left where the local companion has answered for exact exchange.
+_OF_COMPANION = 0.06
+#: The most matrices of exact exchange on the way to one goal, and states at which c is known.
+_MOST_EXCHANGES, _MOST_KNOWN = 4, 4
+#: Added to the overlaps of the steps between those states, relative to the largest.
+_SINGULAR = 1.0e-10
 
 
 def residual(
@@ -46,45 +61,71 @@ class Correction:
     """The way of one geometry's state to self-consistency.
 
     Args:
-        coarse: the geometry on the coarse grid, without history.
-        density_matrix: P' to begin with.
-        fock: F[P'] (Hartree) on the coarse grid.
+        rough: the geometry on the rough grid, without history.
+        density_matrix: P to begin with.
+        fock: F[P] (Hartree) on the rough grid, which is that of the first A.
 
     Attributes:
         projector: Gamma of the present state, in Loewdin's basis.
-        nbuilds: Fock matrices of the coarse grid that were made.
+        nbuilds: matrices G[P] that were made.
+        nexchanges: matrices of exact exchange that were made beside those in Fock matrices.
     """
 
     def __init__(
         self,
-        coarse: Geometry,
+        rough: Geometry,
         density_matrix: Float[Tensor, "1 nao nao"],
         fock: Float[Tensor, "1 nao nao"],
     ) -> None:
-        self._coarse = coarse
-        quadrature = coarse.quadrature
-        self._quadrature = replace(quadrature, functional=quadrature.functional.companion)
-        self.projector: Float[Tensor, "nao nao"] = coarse.projector(density_matrix)[0]
-        self.nbuilds = 0
+        self._rough = rough
+        self._functional = rough.quadrature.functional
+        self._core = rough.orthogonal(rough.integrals.core_hamiltonian)[0]
+        self.projector: Float[Tensor, "nao nao"] = rough.projector(density_matrix)[0]
+        self.nbuilds = self.nexchanges = 0
         self._shift = _LEVEL_SHIFT
         #: Gamma and G[P] of the last states.
         self._past: deque[tuple[Tensor, Tensor]] = deque(maxlen=_REMEMBERED)
-        if quadrature.functional.exact_exchange > 0:
-            self._remember()
-        else:  # the Fock matrix is all that there is to it
-            change = coarse.orthogonal(fock - coarse.integrals.core_hamiltonian)[0]
-            self._past.append((self.projector, change))
+        if self._functional.exact_exchange == 0:  # the Fock matrix is all that there is to it
+            self._past.append((self.projector, rough.orthogonal(fock)[0] - self._core))
+        #: Gamma and c where it is known, the last one in use.
+        self._known: deque[tuple[Tensor, Tensor]] = deque(maxlen=_MOST_KNOWN)
+        #: F[P'] - G[P'] - X[P'], where X[P'] is known.
+        self._without_exchange: Tensor | None = None
         self.refer(fock)
 
     @property
     def residual(self) -> float:
         """Norm of the present state's residual (Hartree) in A."""
-        projector, change = self._past[-1]
-        return float(residual(self._constant + change, projector).norm())
+        change = self._present_change()
+        return float(residual(change + self._constant(self.projector), self.projector).norm())
 
     def refer(self, fock: Float[Tensor, "1 nao nao"]) -> None:
         """Take the Fock matrix (Hartree) of the present state for F[P']."""
-        self._constant = self._coarse.orthogonal(fock)[0] - self._past[-1][1]
+        constant = self._rough.orthogonal(fock)[0] - self._present_change()
+        self._known.append((self.projector, constant))
+        self._without_exchange = None
+
+    def onto(self, fine: Geometry) -> Float[Tensor, "1 nao nao"]:
+        """Take the present state for P', and what is known of its Fock matrix to the fine grid.
+
+        Returns:
+            F[P'] (Hartree) there, at the cost of two matrices V_xc, and of K unless it is known.
+        """
+        change, density_matrix = self._present_change(), self._density_matrix()
+        local = xc_potential(fine.quadrature, density_matrix)
+        local = local - xc_potential(self._rough.quadrature, density_matrix)
+        without_exchange = self._core + self._rough.orthogonal(local)[0]
+        last, exchange = self._known[-1]
+        if self._functional.exact_exchange == 0:
+            constant = without_exchange
+        else:
+            of_exchange = exchange - self._core if last is self.projector else self._exchange()
+            constant = without_exchange + of_exchange
+            self._without_exchange = without_exchange
+        self._known.clear()
+        self._known.append((self.projector, constant))
+        root = self._rough.integrals.overlap @ self._rough.orthogonaliser
+        return root @ (change + constant) @ root
 
     def go_back(
         self, projector: Float[Tensor, "nao nao"], fock: Float[Tensor, "1 nao nao"]
@@ -93,22 +134,36 @@ class Correction:
         self.projector = projector
         self._shift *= _STIFFER
         self._past.clear()
-        self._remember()
+        self._known.clear()
         self.refer(fock)
 
     def relax(self, goal: float) -> None:
         """Move to the self-consistent state of A, to a residual of ``goal`` (norm, Hartree).
 
+        Where exact exchange is known at P' it is asked for again on the way.  The last state is
+        taken to be near enough from where it comes.
+
         Raises:
             torch.linalg.LinAlgError: the state has become nothing that is a number.
         """
+        for _ in range(_MOST_EXCHANGES):
+            left = _OF_COMPANION * self.residual
+            if self._without_exchange is None or left < goal:
+                break
+            self._relax(left)
+            self._known.append((self.projector, self._without_exchange + self._exchange()))
+        self._relax(goal)
+
+    def _relax(self, goal: float) -> None:
         for _ in range(_MOST_STATES):
-            focks = [self._constant + change for _, change in self._past]
+            self._present_change()
+            focks = [change + self._constant(projector) for projector, change in self._past]
             residuals = [
                 residual(fock, projector)
                 for fock, (projector, _) in zip(focks, self._past, strict=True)
             ]
-            if float(residuals[-1].norm()) < goal:
+            norm = float(residuals[-1].norm())
+            if norm < goal:
                 return
             shifted = torch.stack(
                 [
@@ -117,15 +172,45 @@ class Correction:
                 ]
             )
             best = torch.einsum("k,kmn->mn", _pulay_weights(residuals), shifted)[None]
-            self.projector = occupied_projector(best, self._coarse.molecule.nocc)[0][0]
-            self._remember()
+            self.projector = occupied_projector(best, self._rough.molecule.nocc)[0][0]
+            if norm < _ARRIVES * goal:
+                return
 
-    def _remember(self) -> None:
-        self.nbuilds += 1
-        density_matrix = self._coarse.density_matrix(self.projector[None])
-        change = coulomb_matrix(self._coarse.integrals, density_matrix)
-        change = change + xc_potential(self._quadrature, density_matrix)
-        self._past.append((self.projector, self._coarse.orthogonal(change)[0]))
+    def _density_matrix(self) -> Float[Tensor, "1 nao nao"]:
+        return self._rough.density_matrix(self.projector[None])
+
+    def _present_change(self) -> Float[Tensor, "nao nao"]:
+        """G[P] of the present state."""
+        if not self._past or self._past[-1][0] is not self.projector:
+            self.nbuilds += 1
+            density_matrix = self._density_matrix()
+            change = coulomb_matrix(self._rough.integrals, density_matrix)
+            change = change + self._local(self._functional.companion, density_matrix)
+            self._past.append((self.projector, self._rough.orthogonal(change)[0]))
+        return self._past[-1][1]
+
+    def _local(self, functional: Functional, density_matrix: Tensor) -> Tensor:
+        return xc_potential(replace(self._rough.quadrature, functional=functional), density_matrix)
+
+    def _exchange(self) -> Float[Tensor, "nao nao"]:
+        """X of the present state."""
+        self.nexchanges += 1
+        density_matrix = self._density_matrix()
+        exchange = 0.5 * exchange_matrix(self._rough.integrals, density_matrix)
+        exchange = exchange + self._local(self._functional.local_exchange, density_matrix)
+        return -self._functional.exact_exchange * self._rough.orthogonal(exchange)[0]
+
+    def _constant(self, projector: Float[Tensor, "nao nao"]) -> Float[Tensor, "nao nao"]:
+        """c at a state: what it is at the last one known, and its change along known steps."""
+        (last, constant), earlier = self._known[-1], list(self._known)[:-1]
+        if not earlier or projector is last:
+            return constant
+        steps = torch.stack([(each - last).flatten() for each, _ in earlier])
+        changes = torch.stack([each - constant for _, each in earlier])
+        overlaps = steps @ steps.T
+        overlaps.diagonal().add_(_SINGULAR * overlaps.diagonal().max())
+        weights: Tensor = torch.linalg.solve(overlaps, steps @ (projector - last).flatten())
+        return constant + torch.einsum("k,kmn->mn", weights, changes)
 
 
 def _pulay_weights(residuals: list[Tensor]) -> Float[Tensor, " count"]:

@@ -52,6 +52,7 @@ def energy_bracket(
     energy: Float[Tensor, " batch"],
     density_matrix: Float[Tensor, "batch nao nao"],
     fock: Float[Tensor, "batch nao nao"],
+    levels: Float[Tensor, "batch nao"] | None = None,
 ) -> EnergyBracket:
     """The bracket of a state from its energy and Fock matrix: no further Fock build.
 
@@ -60,9 +61,11 @@ def energy_bracket(
         energy: E[P] (Hartree).
         density_matrix: P.
         fock: F[P] (Hartree).
+        levels: its orbital energies (Hartree), where they are known.
     """
     nocc = geometry.molecule.nocc
-    levels = torch.linalg.eigvalsh(geometry.orthogonal(fock))
+    if levels is None:
+        levels = torch.linalg.eigvalsh(geometry.orthogonal(fock))
     band = 2.0 * levels[:, :nocc].sum(-1)  # Tr F P'
     change = band - (fock * density_matrix).sum((-1, -2))  # Tr F (P' - P), not positive
     virtual = levels[:, nocc] if levels.shape[1] > nocc else torch.full_like(energy, torch.inf)

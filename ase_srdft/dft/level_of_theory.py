@@ -42,10 +42,16 @@ class Functional:
         """
         if self.exact_exchange == 0:
             return self
-        names = [name for name, _ in self.terms]
-        heir = next(name for name in _EXCHANGES if name in names)
+        ((heir, _),) = self.local_exchange.terms
         terms = tuple((n, w + self.exact_exchange * (n == heir)) for n, w in self.terms)
         return replace(self, terms=terms, exact_exchange=0.0)
+
+    @property
+    def local_exchange(self) -> Functional:
+        """What stands for exact exchange in the companion, all of it."""
+        names = [name for name, _ in self.terms]
+        heir = next(name for name in _EXCHANGES if name in names)
+        return replace(self, terms=((heir, 1.0),), exact_exchange=0.0)
 
 
 #: Terms that are exchange alone, the better first.

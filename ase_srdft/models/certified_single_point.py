@@ -19,7 +19,7 @@ from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.dft.correction import Correction, residual
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
-from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.grid.atomic_grid import RESPONSE_GRID
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import on_grid, prepare
 from ase_srdft.dft.prepared_geometry import Geometry, detached
@@ -37,16 +37,20 @@ __all__ = ["Promise", "certified_single_point", "open_certified_single_point"]
 #: times the largest of 470 states that `benchmarks/correction.py --calibrate` finds (N2 compressed,
 #: PBE0/STO-3G); the median is 0.2.
 FORCE_ERROR_PER_RESIDUAL = 2.0
-#: Residual (Hartree) of the fine grid at the coarse grid's solution: no use in a better one there.
-_OF_COARSE_GRID = 1.0e-3
-#: Share of the residual that the first states take away, and of what is allowed that may be left.
-_FIRST_GOAL, _GOAL = 0.1, 0.5
+#: Residual that a state may have where it first goes onto the fine grid, for each Hartree of what
+#: it is to become there at once; and the residual (Hartree) of the fine grid at the rough grid's
+#: own solution: no use in a better one there.
+_AT_ONCE, _OF_ROUGH_GRID = 1.0e3, 5.0e-3
+#: Share of a residual that may be left by the next Fock matrix, and of what is allowed.
+_NEXT_GOAL, _GOAL = 0.1, 0.5
 #: Fock matrices of the fine grid after which it is left to PySCF.
 _MOST_BUILDS = 8
 #: A step uphill by this (Hartree) is no rounding.
 _UPHILL = 1.0e-8
-#: A start whose energy is so far above what it leads to (Hartree) says nothing of the solution.
+#: A start whose bracket is wider (Hartree) says nothing of which solution it leads to.
 _NEAR = 1.0e-2
+#: Widths below (Hartree) are rounding.
+_TINY = 1.0e-14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,8 @@ class _Corrected:
     fock: Float[Tensor, "1 nao nao"]
     bracket: EnergyBracket
     residual: float
+    levels: Float[Tensor, "1 nao"]
+    orbitals: Float[Tensor, "1 nao nao"]
 
     @classmethod
     def at(cls, geometry: Geometry, projector: Float[Tensor, "nao nao"]) -> _Corrected:
@@ -78,12 +84,16 @@ class _Corrected:
         energies, fock = kohn_sham(geometry, density_matrix)
         total, density_matrix = energies.total, density_matrix.detach()
         orthogonaliser = geometry.orthogonaliser.detach()
+        orthogonal = orthogonaliser @ fock @ orthogonaliser
+        levels, orbitals = torch.linalg.eigh(orthogonal)
         return cls(
             projector=projector,
             energy=total,
             fock=fock,
-            bracket=energy_bracket(geometry, total.detach(), density_matrix, fock),
-            residual=float(residual((orthogonaliser @ fock @ orthogonaliser)[0], projector).norm()),
+            bracket=energy_bracket(geometry, total.detach(), density_matrix, fock, levels),
+            residual=float(residual(orthogonal[0], projector).norm()),
+            levels=levels,
+            orbitals=orthogonaliser @ orbitals,
         )
 
     def keeps(self, promise: Promise) -> bool:
@@ -145,18 +155,24 @@ def open_certified_single_point(
     with torch.set_grad_enabled(graph):
         geometry = prepare(molecule, positions, differentiable_guess=False)
     plain = detached(geometry)
+    differentiable = geometry if graph else plain
     with torch.no_grad():
-        coarse = on_grid(plain, COARSE_GRID)
-        start = lowest_state(model, coarse)
-    correction = Correction(coarse, start.state.density_matrix, start.fock)
-    found, builds = _corrected(correction, geometry if graph else plain, plain, promise)
-    path = "corrected"
+        rough = on_grid(plain, RESPONSE_GRID)
+        start = lowest_state(model, rough)
+    correction = Correction(rough, start.state.density_matrix, start.fock)
+    path, builds, start_width = "corrected", 1, float(start.bracket.width)
+    try:
+        goal, start_width = _onto_fine_grid(correction, plain, promise, start_width)
+        found, more = _corrected(correction, differentiable, promise, goal)
+        builds += more
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        found = None
     if found is None or not _is_safe(found, start, molecule):
-        lowest, more = _by_scf(correction, geometry if graph else plain, plain, promise)
+        lowest, more = _by_scf(correction, differentiable, plain, promise)
         path, found, builds = "scf", lowest, builds + more
     record = CorrectionRecord(
         start=start.paths[0],
-        start_width=float(start.bracket.width),
+        start_width=start_width,
         builds=builds,
         coarse_builds=start.builds + correction.nbuilds,
         force_error=FORCE_ERROR_PER_RESIDUAL * found.residual,
@@ -165,25 +181,47 @@ def open_certified_single_point(
     return OpenSinglePoint(result=result, total=found.energy, positions=positions)
 
 
+@torch.no_grad()
+def _onto_fine_grid(
+    correction: Correction, plain: Geometry, promise: Promise, start_width: float
+) -> tuple[float, float]:
+    """Bring a state near enough to be taken onto the fine grid, and it there.
+
+    Returns:
+        The residual to go on to, and the width of the start's bracket: there, if that is the state
+        (both Hartree).
+    """
+    allowed, start = promise.force_error / FORCE_ERROR_PER_RESIDUAL, correction.projector
+    correction.relax(max(_AT_ONCE * _GOAL * allowed, _OF_ROUGH_GRID))
+    fock = correction.onto(plain)
+    density_matrix = plain.density_matrix(correction.projector[None])
+    width = float(energy_bracket(plain, fock.new_zeros(1), density_matrix, fock).width)
+    # a bracket is of second order in the residual
+    of_bracket = correction.residual * (promise.error / max(width, _TINY)) ** 0.5
+    is_start = correction.projector is start
+    return _GOAL * min(allowed, of_bracket), width if is_start else start_width
+
+
 def _corrected(
-    correction: Correction, geometry: Geometry, plain: Geometry, promise: Promise
+    correction: Correction, geometry: Geometry, promise: Promise, goal: float
 ) -> tuple[_Corrected | None, int]:
-    """The first state that keeps the promise, or None; and the Fock matrices it took."""
+    """The first state that keeps the promise, or None; and the Fock matrices it took.
+
+    Args:
+        correction: with a Fock matrix of the fine grid.
+        geometry: on it.
+        promise: to be kept.
+        goal: residual (Hartree) at which it is.
+
+    Raises:
+        torch.linalg.LinAlgError: the state has become nothing that is a number.
+    """
     best: _Corrected | None = None
-    goal = max(_FIRST_GOAL * correction.residual, _OF_COARSE_GRID)
-    allowed = promise.force_error / FORCE_ERROR_PER_RESIDUAL
-    for build in range(1, _MOST_BUILDS + 1):
-        try:
-            with torch.no_grad():
-                correction.relax(goal)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-            return None, build - 1
-        # the first is hardly ever near enough for forces: no graph for it
-        with torch.set_grad_enabled(build > 1):
-            found = _Corrected.at(geometry if build > 1 else plain, correction.projector)
+    for build in range(1, _MOST_BUILDS):
+        with torch.no_grad():
+            correction.relax(goal)
+        found = _Corrected.at(geometry, correction.projector)
         if found.keeps(promise):
-            if build == 1:
-                found = _Corrected.at(geometry, correction.projector)
             return found, build
         found = replace(found, energy=found.energy.detach())
         if best is not None and not float(found.energy) < float(best.energy) + _UPHILL:
@@ -191,14 +229,13 @@ def _corrected(
             continue
         best = found
         correction.refer(found.fock)
-        goal = min(_GOAL * allowed, _FIRST_GOAL * found.residual)
-    return None, _MOST_BUILDS
+        goal = min(goal, _NEXT_GOAL * found.residual)
+    return None, _MOST_BUILDS - 1
 
 
 def _is_safe(found: _Corrected, start: EvaluatedState, molecule: Molecule) -> bool:
     """Whether there is no need to look for a lower solution."""
-    fallen = float(start.energy - found.energy.detach())
-    surely_near = start.paths == ("guess",) or fallen < _NEAR
+    surely_near = start.paths == ("guess",) or float(start.bracket.width) < _NEAR
     gap = safe_gap(molecule.level.functional.exact_exchange, surely_near)
     return float(found.bracket.aufbau_gap) > gap
 
@@ -222,7 +259,9 @@ def _by_scf(
     if found.keeps(promise) or _lies_above_empty_orbitals(plain, found, promise):
         return found, 1
     correction.go_back(found.projector, found.fock)
-    nearer, builds = _corrected(correction, geometry, plain, promise)
+    nearer, builds = _corrected(
+        correction, geometry, promise, _GOAL * promise.force_error / FORCE_ERROR_PER_RESIDUAL
+    )
     allowed = float(found.energy.detach()) + _UPHILL
     if nearer is not None and float(nearer.energy.detach()) < allowed:
         return nearer, 1 + builds
@@ -248,15 +287,14 @@ def _lies_above_empty_orbitals(plain: Geometry, found: _Corrected, promise: Prom
 def _result(
     plain: Geometry, found: _Corrected, path: str, record: CorrectionRecord
 ) -> SinglePointResult:
-    levels, orbitals = torch.linalg.eigh(plain.orthogonal(found.fock))
     return SinglePointResult(
         energy=found.energy.detach(),
         forces=None,
         bracket=found.bracket,
         state=ElectronicState(
             density_matrix=plain.density_matrix(found.projector[None]),
-            mo_coeff=plain.orthogonaliser @ orbitals,
-            mo_energy=levels,
+            mo_coeff=found.orbitals,
+            mo_energy=found.levels,
         ),
         fock=found.fock,
         geometry=plain,

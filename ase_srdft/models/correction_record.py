@@ -17,9 +17,10 @@ class CorrectionRecord:
 
     Attributes:
         start: the state it began from, the lowest of the first three of ``PATHS``.
-        start_width: its bracket (Hartree), on the coarse grid.
+        start_width: its bracket (Hartree), on the rough grid of the correction where it was far
+            from self-consistency, else on the level's own.
         builds: Fock matrices on the level's own grid.
-        coarse_builds: Fock matrices on the coarse grid.
+        coarse_builds: Fock matrices on the rough grid.
         force_error: estimate of the largest error of a component of the forces (Hartree/Bohr).
     """
 

@@ -10,12 +10,20 @@ from jaxtyping import Float, Int
 
 from ase_srdft.common.elements import chemical_symbols
 
-__all__ = ["BLOCK", "COARSE_GRID", "AtomicGrid", "atomic_grid", "bragg_radius"]
+__all__ = ["BLOCK", "COARSE_GRID", "RESPONSE_GRID", "AtomicGrid", "atomic_grid", "bragg_radius"]
 
 #: Points of a block, one atom's own and close together.
 BLOCK = 128
 #: Pseudo-level of the coarse training grid (see :func:`atomic_grid`).
 COARSE_GRID = -1
+#: Pseudo-level of the grid on which a correction asks how a potential answers to a change.
+RESPONSE_GRID = -2
+#: Radial shells and angular points of the two: hydrogen and helium, others.  The others have five
+#: shells more for each further period.
+_OWN_GRIDS = {
+    COARSE_GRID: ((20, 50), (25, 110)),
+    RESPONSE_GRID: ((15, 38), (20, 50)),
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +71,8 @@ def atomic_grid(number: int, level: int) -> AtomicGrid:
     pruned like the rest: 1,216 points on H and 2,066 on C, against 2,472 and 5,180 of level 1.
     A state that is stationary on it is stationary on level 1 to 1 microhartree
     (``benchmarks/training_grid.py``), because the energy is of second order in the difference of
-    the two Fock matrices.
+    the two Fock matrices.  ``RESPONSE_GRID`` is for differences of potentials alone
+    (`ase_srdft.dft.correction`): 15 shells of 38 points, 20 of 50 on others.
     """
     from pyscf import dft, gto
 
@@ -71,9 +80,10 @@ def atomic_grid(number: int, level: int) -> AtomicGrid:
     any_basis = {symbol: [[0, [1.0, 1.0]]]}
     mol = gto.M(atom=[(symbol, (0.0, 0.0, 0.0))], basis=any_basis, spin=number % 2, verbose=0)
     grids = dft.gen_grid.Grids(mol)
-    if level == COARSE_GRID:
+    if level in _OWN_GRIDS:
+        light, (nradial, nangular) = _OWN_GRIDS[level]
         period = int(np.searchsorted((2, 10, 18, 36, 54, 86), number))
-        grids.atom_grid = {symbol: (20, 50) if period == 0 else (20 + 5 * period, 110)}
+        grids.atom_grid = {symbol: light if period == 0 else (nradial + 5 * (period - 1), nangular)}
     else:
         grids.level = level
     table = grids.gen_atomic_grids(mol)
