@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.coulomb import coulomb_matrix
-from ase_srdft.dft.exact_exchange import exchange_matrix
+from ase_srdft.dft.exact_exchange import exchange_matrix, exchange_on_occupied
 from ase_srdft.dft.level_of_theory import Functional
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.projector import occupied_projector
@@ -89,8 +89,8 @@ class Correction:
             self._past.append((self.projector, rough.orthogonal(fock)[0] - self._core))
         #: Gamma and c where it is known, the last one in use.
         self._known: deque[tuple[Tensor, Tensor]] = deque(maxlen=_MOST_KNOWN)
-        #: F[P'] - G[P'] - X[P'], where X[P'] is known.
-        self._without_exchange: Tensor | None = None
+        #: F[P'] - G[P'] and X[P'], where the latter is known.
+        self._reference: tuple[Tensor, Tensor] | None = None
         self.refer(fock)
 
     @property
@@ -102,8 +102,10 @@ class Correction:
     def refer(self, fock: Float[Tensor, "1 nao nao"]) -> None:
         """Take the Fock matrix (Hartree) of the present state for F[P']."""
         constant = self._rough.orthogonal(fock)[0] - self._present_change()
+        if self._known and self._known[-1][0] is self.projector:
+            self._known.pop()
         self._known.append((self.projector, constant))
-        self._without_exchange = None
+        self._reference = None
 
     def onto(self, fine: Geometry) -> Float[Tensor, "1 nao nao"]:
         """Take the present state for P', and what is known of its Fock matrix to the fine grid.
@@ -114,14 +116,13 @@ class Correction:
         change, density_matrix = self._present_change(), self._density_matrix()
         local = xc_potential(fine.quadrature, density_matrix)
         local = local - xc_potential(self._rough.quadrature, density_matrix)
-        without_exchange = self._core + self._rough.orthogonal(local)[0]
-        last, exchange = self._known[-1]
-        if self._functional.exact_exchange == 0:
-            constant = without_exchange
-        else:
-            of_exchange = exchange - self._core if last is self.projector else self._exchange()
-            constant = without_exchange + of_exchange
-            self._without_exchange = without_exchange
+        constant = self._core + self._rough.orthogonal(local)[0]
+        if self._functional.exact_exchange > 0:
+            last, with_exchange = self._known[-1]
+            is_known = last is self.projector
+            exchange = with_exchange - self._core if is_known else self._exchange()
+            constant = constant + exchange
+            self._reference = constant, exchange
         self._known.clear()
         self._known.append((self.projector, constant))
         root = self._rough.integrals.overlap @ self._rough.orthogonaliser
@@ -148,10 +149,12 @@ class Correction:
         """
         for _ in range(_MOST_EXCHANGES):
             left = _OF_COMPANION * self.residual
-            if self._without_exchange is None or left < goal:
+            if self._reference is None or left < goal:
                 break
             self._relax(left)
-            self._known.append((self.projector, self._without_exchange + self._exchange()))
+            constant, exchange = self._reference
+            constant = constant + self._change_of_exchange(exchange)
+            self._known.append((self.projector, constant))
         self._relax(goal)
 
     def _relax(self, goal: float) -> None:
@@ -199,6 +202,20 @@ class Correction:
         exchange = 0.5 * exchange_matrix(self._rough.integrals, density_matrix)
         exchange = exchange + self._local(self._functional.local_exchange, density_matrix)
         return -self._functional.exact_exchange * self._rough.orthogonal(exchange)[0]
+
+    def _change_of_exchange(self, earlier: Tensor) -> Float[Tensor, "nao nao"]:
+        """How X of the present state differs from an earlier one, but for empty orbitals."""
+        self.nexchanges += 1
+        rough, density_matrix = self._rough, self._density_matrix()
+        inverse, root = rough.orthogonaliser, rough.integrals.overlap @ rough.orthogonaliser
+        half_exchange = (
+            0.25 * inverse @ exchange_on_occupied(rough.integrals, density_matrix) @ root
+        )
+        local = rough.orthogonal(self._local(self._functional.local_exchange, density_matrix))
+        fraction = self._functional.exact_exchange
+        occupied = -fraction * (half_exchange + local @ self.projector)[0]
+        occupied = occupied - earlier @ self.projector
+        return occupied + occupied.T - self.projector @ occupied
 
     def _constant(self, projector: Float[Tensor, "nao nao"]) -> Float[Tensor, "nao nao"]:
         """c at a state: what it is at the last one known, and its change along known steps."""

@@ -20,7 +20,7 @@ from ase_srdft.dft.integrals.fitted_exchange import eigenvectors, exchange_of_ge
 from ase_srdft.dft.integrals.packed_pairs import from_lower_triangle, triangle_index
 from ase_srdft.dft.integrals.provider import Integrals
 
-__all__ = ["exchange_energy", "exchange_matrix"]
+__all__ = ["exchange_energy", "exchange_matrix", "exchange_on_occupied"]
 
 #: Numbers of (mn|Q) that are worked on at a time: they stay in a core's cache.
 _CHUNK = 200_000
@@ -29,15 +29,15 @@ _CHUNK = 200_000
 def _half_transformed(
     three_center: Float[Tensor, "npair naux"], vectors: Float[Tensor, "nao rank"]
 ) -> Float[Tensor, "nao rank naux"]:
-    """sum_l x_lk (ml|Q)."""
+    """sum_l x_lk (ml|Q), in the precision of x."""
     nao, rank = vectors.shape
     naux = three_center.shape[1]
     index = triangle_index(nao, three_center.device)
-    result = three_center.new_empty((nao, rank, naux))
+    result = vectors.new_empty((nao, rank, naux))
     step = max(1, _CHUNK // (nao * naux))
     for first in range(0, nao, step):
         rows = three_center[index[first : first + step]]  # (step, nao, naux)
-        result[first : first + step] = vectors.T @ rows
+        result[first : first + step] = vectors.T @ rows.to(vectors)
     return result
 
 
@@ -204,3 +204,42 @@ def exchange_matrix(
     fitted = from_lower_triangle(packed, nao)  # B, (batch, nao, nao, naux)
     half = density_matrix.transpose(1, 2)[:, None] @ fitted  # sum_l P_ls B_mlQ, m first
     return half.flatten(2) @ fitted.flatten(2).transpose(1, 2)
+
+
+@torch.no_grad()
+def exchange_on_occupied(
+    integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
+) -> Float[Tensor, "batch nao nao"]:
+    """K[P] P, what exact exchange does to the occupied orbitals, for half the work of K[P] or less.
+
+    Only products of two occupied orbitals need the metric: K x_i = sum_kQ (mk|Q) c_kiQ with
+    V c_ki = (Q|ki).  The rest is in single precision: off by less than 1e-6 of it.
+
+    Args:
+        integrals: at the nuclei.
+        density_matrix: P of occupied orbitals (no negative eigenvalue).
+    """
+    if integrals.four_center is not None:
+        return exchange_matrix(integrals, density_matrix) @ density_matrix
+    assert integrals.three_center is not None
+    assert integrals.metric_factor is not None
+    every = zip(integrals.three_center, integrals.metric_factor, density_matrix, strict=True)
+    return torch.stack([_fitted_on_occupied(*each) for each in every])
+
+
+def _fitted_on_occupied(
+    three_center: Float[Tensor, "npair naux"],
+    factor: Float[Tensor, "naux naux"],
+    matrix: Float[Tensor, "nao nao"],
+) -> Float[Tensor, "nao nao"]:
+    vectors, _ = eigenvectors(matrix)
+    rank, single = vectors.shape[1], vectors.float()
+    half = _half_transformed(three_center, single)  # (mk|Q)
+    pairs = (single.T @ half.flatten(1)).unflatten(1, half.shape[1:])  # (ik|Q)
+    rows, columns = torch.tril_indices(rank, rank, device=matrix.device)
+    solved = torch.cholesky_solve(pairs[rows, columns].to(matrix).T, factor).T.float()
+    pairs[rows, columns] = solved
+    pairs[columns, rows] = solved
+    turned = half.flatten(1) @ pairs.flatten(1).T
+    result: Tensor = turned.to(matrix) @ vectors.T
+    return result

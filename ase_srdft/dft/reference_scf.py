@@ -122,6 +122,7 @@ def reference_scf(
     positions: Float[np.ndarray, "natoms 3"],
     forces: bool = False,
     density_matrix: Float[np.ndarray, "nao nao"] | None = None,
+    gradient_tolerance: float | None = None,
 ) -> Reference:
     """Converge the SCF to 1e-10 Hartree, and to the lowest solution where there are several.
 
@@ -135,13 +136,15 @@ def reference_scf(
         forces: whether to differentiate it (with grid response).
         density_matrix: start, instead of PySCF's minao guess, which is tried as well if this
             one was far off or the gap is small.
+        gradient_tolerance: largest norm of the energy's derivative by rotations of orbitals
+            (Hartree), instead of PySCF's 1e-5.
 
     Raises:
         ReferenceNotConverged: from no start, not even with the second-order solver; linearly
             dependent orbitals.
     """
     scf = mean_field(molecule, positions)
-    scf.conv_tol = 1e-10
+    scf.conv_tol, scf.conv_tol_grad = 1e-10, gradient_tolerance
     try:
         found = _lowest(scf, density_matrix)
     except np.linalg.LinAlgError as err:

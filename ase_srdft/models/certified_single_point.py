@@ -43,6 +43,11 @@ FORCE_ERROR_PER_RESIDUAL = 2.0
 _AT_ONCE, _OF_ROUGH_GRID = 1.0e3, 5.0e-3
 #: Share of a residual that may be left by the next Fock matrix, and of what is allowed.
 _NEXT_GOAL, _GOAL = 0.1, 0.5
+#: Share of the residual that is allowed to which PySCF is asked to go where its own end is not
+#: near enough.
+_TIGHTER = 0.1
+#: But no closer than the first (Hartree), and at least to the second.
+_TIGHTEST, _TIGHT = 1.0e-8, 1.0e-6
 #: Fock matrices of the fine grid after which it is left to PySCF.
 _MOST_BUILDS = 8
 #: A step uphill by this (Hartree) is no rounding.
@@ -250,27 +255,64 @@ def _by_scf(
     Raises:
         ReferenceNotConverged: there is none, or ours on the same grid is not as good.
     """
-    molecule, positions = geometry.molecule, geometry.positions[0].detach().cpu().numpy()
-    present = geometry.density_matrix(correction.projector[None]).detach()[0].cpu().numpy()
-    start = present if np.isfinite(present).all() else None
-    reference = reference_scf(molecule, positions, density_matrix=start)
-    density_matrix = torch.as_tensor(reference.density_matrix).to(plain.orthogonaliser)
-    found = _Corrected.at(geometry, plain.projector(density_matrix[None])[0])
-    if found.keeps(promise) or _lies_above_empty_orbitals(plain, found, promise):
-        return found, 1
-    correction.go_back(found.projector, found.fock)
-    nearer, builds = _corrected(
-        correction, geometry, promise, _GOAL * promise.force_error / FORCE_ERROR_PER_RESIDUAL
-    )
-    allowed = float(found.energy.detach()) + _UPHILL
-    if nearer is not None and float(nearer.energy.detach()) < allowed:
-        return nearer, 1 + builds
+    builds, asked = 0, _TIGHTER * promise.force_error / FORCE_ERROR_PER_RESIDUAL
+    start = geometry.density_matrix(correction.projector[None]).detach()
+    for tolerance in (None, min(max(asked, _TIGHTEST), _TIGHT)):
+        found = _lowest_of_pyscf(geometry, plain, start, tolerance)
+        nearer, more = _near_enough(correction, geometry, plain, promise, found)
+        builds += 1 + more
+        if nearer is not None:
+            return nearer, builds
+        start = plain.density_matrix(found.projector[None])
+    molecule = geometry.molecule
     width, error = float(found.bracket.width), FORCE_ERROR_PER_RESIDUAL * found.residual
     raise ReferenceNotConverged(
         f"the SCF of {molecule.formula} at {molecule.level} ends at a bracket of {width:.1e} "
         f"Hartree and an error of forces of {error:.1e} Hartree/Bohr, where "
         f"{promise.error:.1e} and {promise.force_error:.1e} are asked for: ask for less"
     )
+
+
+def _lowest_of_pyscf(
+    geometry: Geometry,
+    plain: Geometry,
+    start: Float[Tensor, "1 nao nao"],
+    gradient_tolerance: float | None,
+) -> _Corrected:
+    """The lowest solution that PySCF finds; from a density matrix, if that is one."""
+    matrix = start[0].cpu().numpy()
+    reference = reference_scf(
+        geometry.molecule,
+        plain.positions[0].cpu().numpy(),
+        density_matrix=matrix if np.isfinite(matrix).all() else None,
+        gradient_tolerance=gradient_tolerance,
+    )
+    density_matrix = torch.as_tensor(reference.density_matrix).to(plain.orthogonaliser)
+    return _Corrected.at(geometry, plain.projector(density_matrix[None])[0])
+
+
+def _near_enough(
+    correction: Correction,
+    geometry: Geometry,
+    plain: Geometry,
+    promise: Promise,
+    found: _Corrected,
+) -> tuple[_Corrected | None, int]:
+    """A solution of PySCF's or, where it is not near enough, what it is corrected to, or None.
+
+    And the Fock matrices that it took.
+    """
+    if found.keeps(promise) or _lies_above_empty_orbitals(plain, found, promise):
+        return found, 0
+    correction.go_back(found.projector, found.fock)
+    goal = _GOAL * promise.force_error / FORCE_ERROR_PER_RESIDUAL
+    try:
+        nearer, builds = _corrected(correction, geometry, promise, goal)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return None, 0
+    if nearer is None or not float(nearer.energy.detach()) < float(found.energy.detach()) + _UPHILL:
+        return None, builds
+    return nearer, builds
 
 
 def _lies_above_empty_orbitals(plain: Geometry, found: _Corrected, promise: Promise) -> bool:

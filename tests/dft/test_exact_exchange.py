@@ -5,7 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ase_srdft.dft.exact_exchange import exchange_energy, exchange_matrix
+from ase_srdft.dft.exact_exchange import (
+    exchange_energy,
+    exchange_matrix,
+    exchange_on_occupied,
+)
 from ase_srdft.dft.integrals.provider import evaluate_integrals
 from tests.tools.molecules import assert_gradient, prepared, random_state, symmetric, system
 
@@ -67,3 +71,13 @@ def test_a_matrix_of_full_rank():
     torch.testing.assert_close(found, whole, rtol=1e-9, atol=1e-9)
     zero = exchange_matrix(replace(integrals, metric=None), torch.zeros_like(matrix))
     assert float(zero.abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_on_occupied_orbitals_it_is_that_of_the_matrix(level):
+    geometry = prepared("H2CO", **level)
+    matrix = random_state(geometry, 0.1)
+    whole = exchange_matrix(geometry.integrals, matrix) @ matrix
+    assert float(whole.norm()) > 1.0
+    found = exchange_on_occupied(geometry.integrals, matrix)
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6 * float(whole.norm()))
