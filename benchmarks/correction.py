@@ -5,7 +5,7 @@
     python benchmarks/correction.py --calibrate
 
 For each structure and level, from a model's state and from the guess's: Fock matrices on the
-level's grid and on the coarse one, the bracket before and after, the true errors of energy and
+level's grid and on the rough one, the bracket before and after, the true errors of energy and
 forces, which are those against a much tighter promise, and the time of energies and of energies
 with forces, in turn with PySCF's density-fitted SCF and gradient (--conv-tol, without the response
 of the grid) from its minao guess and from the density of the time step before.

@@ -40,7 +40,7 @@ FORCE_ERROR_PER_RESIDUAL = 2.0
 #: Residual that a state may have where it first goes onto the fine grid, for each Hartree of what
 #: it is to become there at once; and the residual (Hartree) of the fine grid at the rough grid's
 #: own solution: no use in a better one there.
-_AT_ONCE, _OF_ROUGH_GRID = 1.0e3, 5.0e-3
+_AT_ONCE, _OF_ROUGH_GRID = 1.5e3, 5.0e-3
 #: Share of a residual that may be left by the next Fock matrix, and of what is allowed.
 _NEXT_GOAL, _GOAL = 0.1, 0.5
 #: Share of the residual that is allowed to which PySCF is asked to go where its own end is not

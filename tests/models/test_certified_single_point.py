@@ -133,6 +133,24 @@ def test_where_pyscf_is_not_near_enough_correction_goes_on(monkeypatch):
     assert np.abs(result.forces[0].numpy() - reference.forces).max() < 2e-5
 
 
+def test_where_neither_is_near_enough_pyscf_goes_further(monkeypatch):
+    monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
+    tolerances = []
+
+    def noted(*arguments, gradient_tolerance=None, **named):
+        tolerances.append(gradient_tolerance)
+        return reference_scf(*arguments, gradient_tolerance=gradient_tolerance, **named)
+
+    monkeypatch.setattr(certified, "reference_scf", noted)
+    model, molecule, positions = asked("H2O", xc="LDA", basis="sto-3g")
+    nearer = Promise(error=1e-5, force_error=1e-7)
+    result = certified_single_point(model, molecule, positions, nearer)
+    assert tolerances == [None, pytest.approx(1e-8)]
+    assert result.paths == ("scf",)
+    assert result.corrections[0].force_error < 1e-7
+    assert result.corrections[0].builds == 3
+
+
 @pytest.mark.slow
 def test_an_occupied_orbital_above_an_empty_one_is_answered_with_a_wide_bracket():
     model, molecule, _ = asked("H2O", xc="LDA", basis="sto-3g")
