@@ -33,9 +33,9 @@ from ase_srdft.models.single_point_result import SinglePointResult, concatenate_
 
 __all__ = ["Promise", "certified_single_point", "open_certified_single_point"]
 
-#: Largest error of a force component (Hartree/Bohr) for each Hartree of the residual's norm: 1.5
-#: times the largest of 470 states that `benchmarks/correction.py --calibrate` finds (N2 compressed,
-#: PBE0/STO-3G); the median is 0.2.
+#: Largest error of a force component (Hartree/Bohr) for each Hartree of the residual's norm: 1.45
+#: times the largest that `benchmarks/correction.py --calibrate` has found (N2 compressed,
+#: LDA/STO-3G); the median is 0.2 to 0.35.
 FORCE_ERROR_PER_RESIDUAL = 2.0
 #: Residual that a state may have where it first goes onto the fine grid, for each Hartree of what
 #: it is to become there at once; and the residual (Hartree) of the fine grid at the rough grid's
