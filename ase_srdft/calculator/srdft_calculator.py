@@ -79,6 +79,9 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
     ``electronic_state``           Hartree and Bohr, `electronic_state`
     eigenvalues and so on          eV, by ASE's ``get_eigenvalues``, ``get_occupation_numbers``,
                                    ``get_fermi_level`` and ``get_homo_lumo``
+    to look at                     ``write_molden``, ``write_cube``, ``get_density``,
+                                   ``get_electrostatic_potential``, ``get_bond_orders``;
+                                   ``to_pyscf`` to go on with
     =============================  ===========================================================
 
     The zero of energy is that of the level of theory: nuclei and electrons infinitely far apart.
