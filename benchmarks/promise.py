@@ -5,7 +5,8 @@
 
 The general model and its correction, energies to 1 meV with forces to 5 meV/Å and to 0.1 meV with
 0.5 meV/Å, against PySCF's density-fitted SCF and gradient (--conv-tol) on the same grid, from its
-minao guess and from the density of half a femtosecond earlier at 500 K.  In turn in one process; seconds of the processor, of which the median counts.
+minao guess and from the density of half a femtosecond earlier at 500 K.  In turn in one process;
+seconds of the processor, of which the median counts.
 """
 
 from __future__ import annotations
