@@ -244,7 +244,6 @@ def _pulay_weights(residuals: list[Tensor]) -> Float[Tensor, " count"]:
     table[:count, :count] = flat @ flat.T
     table /= table.diagonal()[:count].min().clamp(min=torch.finfo(flat.dtype).tiny)
     table[count, :count] = table[:count, count] = 1.0
-    right = flat.new_zeros(count + 1)
-    right[count] = 1.0
-    weights: Tensor = torch.linalg.lstsq(table, right[:, None]).solution[:count, 0]
+    # lstsq would do, but rounds as its memory happens to lie: no two runs would be alike
+    weights: Tensor = torch.linalg.pinv(table, hermitian=True)[:count, count]
     return weights
