@@ -14,17 +14,17 @@ from typing import Any
 import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io.trajectory import Trajectory, TrajectoryReader
+from ase.io.trajectory import Trajectory
 
 from ase_srdft.common.atomic_files import (
     locked_directory,
     remove_file,
-    replace_atomically,
     writable_directory,
     write_atomically,
 )
 from ase_srdft.common.errors import BadInput, DamagedFile
 from ase_srdft.common.source_commit import source_commit
+from ase_srdft.common.trajectory_files import trim_trajectory
 from ase_srdft.common.units import (
     ANGSTROM_PER_BOHR,
     EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
@@ -63,7 +63,8 @@ class RunDirectory:
     ``config.yaml``, ``report.html`` and the checkpoint.  Frames of the trajectory tell in
     ``atoms.info`` their ``charge``, ``walker``, ``walker_step`` and ``weights_version``, and as
     `ase_srdft.SRDFTCalculator` does ``srdft_level`` (without the grid: sampling is on the coarse
-    one) and ``srdft_error``, the width of the bracket (eV).
+    one), ``srdft_model``, the model's family and the version of its weights, and ``srdft_error``,
+    the width of the bracket (eV).
 
     Args:
         path: created if need be.
@@ -239,6 +240,7 @@ class RunDirectory:
         atoms.info = {
             "charge": level.charge,
             "srdft_level": f"{level.xc}/{level.basis}",
+            "srdft_model": f"{self.trainer.config.model} v{sample.weights_version}",
             "srdft_error": sample.bracket_width * EV_PER_HARTREE,
             "walker": sample.walker,
             "walker_step": sample.step,
@@ -277,8 +279,7 @@ class RunDirectory:
             step, nsamples = self.trainer.updater.step, self.trainer.counters.nsamples
             kept = [line for line in lines if _up_to(line, step, nsamples)]
             write_atomically(metrics, "".join(line + "\n" for line in kept))
-        if samples.exists():
-            _trim_trajectory(samples, self.trainer.counters.nsamples)
+        trim_trajectory(samples, self.trainer.counters.nsamples)
 
 
 def _up_to(line: str, step: int, nsamples: int) -> bool:
@@ -289,23 +290,3 @@ def _up_to(line: str, step: int, nsamples: int) -> bool:
     except (json.JSONDecodeError, AttributeError, TypeError):
         return False
     return bool(known and record.get("kind") != "end")
-
-
-def _trim_trajectory(path: Path, nframes: int) -> None:
-    """Keep the first frames of a trajectory; a torn end is what this is for."""
-
-    def write(beside: Path) -> None:
-        with Trajectory(beside, "w") as writer:
-            for index in range(nframes):
-                writer.write(reader[index])
-
-    try:
-        with TrajectoryReader(path) as reader:
-            if len(reader) > nframes:
-                replace_atomically(path, write)
-            elif len(reader):
-                reader[-1]  # all there?
-    except (OSError, ValueError, LookupError) as err:
-        raise DamagedFile(
-            f"{path} is damaged ({err}): the run can go on without it, so move it away"
-        ) from err
