@@ -19,7 +19,7 @@ from ase_srdft.runs.report.formula import with_subscripts
 from ase_srdft.runs.report.held_out import held_out_tables
 from ase_srdft.runs.report.history import History, Validation, read_history
 from ase_srdft.runs.report.molecules import MoleculeSummary, molecule_svg, summarise_molecules
-from ase_srdft.runs.report.page_template import PAGE
+from ase_srdft.runs.report.page_template import PAGE, card
 from ase_srdft.runs.report.plots import PLOTS, Plot
 from ase_srdft.runs.report.words import (
     CHEMICAL_ACCURACY_UEH,
@@ -173,27 +173,20 @@ def _key_figures(history: History) -> Iterator[str]:
     more.append(f"{duration(elapsed_s)} in {sessions}{speed}")
     if history.nrestarts:
         more.append(f"workers started again: {number(history.nrestarts)}")
-    yield _card("Training steps", number(steps), *more)
+    yield card("Training steps", number(steps), *more)
     more = [f"in {number(len(rounds))} rounds of dynamics"] if rounds else ["no dynamics yet"]
     if any(stale := [record.staleness for record in rounds]):
         mean = number(sum(stale) / len(stale))
         more.append(f"weights {mean} steps old, {number(max(stale))} at most")
     if history.resets:
         more.append(f"reset or refused: {number(history.resets.total())}")
-    yield _card("Sampled geometries", number(rounds[-1].nsamples if rounds else 0), *more)
-
-
-def _card(name: str, value: str, *more: str) -> str:
-    return (
-        f'<div class="card"><dt>{name}</dt><dd class="value">{value}</dd>'
-        f'<dd class="more">{"<br/>".join(more)}</dd></div>'
-    )
+    yield card("Sampled geometries", number(rounds[-1].nsamples if rounds else 0), *more)
 
 
 def _certified_card(history: History) -> str:
     certified = history.certified
     if certified is None:
-        return _card("Certified error", "none yet", "not validated")
+        return card("Certified error", "none yet", "not validated")
     width, largest = history.certified_widths_uEh
     more = [f"microhartree, mean of the held-out geometries at step {number(certified.step)}"]
     if math.isfinite(largest):
@@ -205,7 +198,7 @@ def _certified_card(history: History) -> str:
     within = width < CHEMICAL_ACCURACY_UEH
     verdict = "✓ within chemical accuracy" if within else "✗ not yet chemical accuracy"
     more.append(f'<span class="{"good" if within else "open"}">{verdict} (1 kcal/mol)</span>')
-    return _card("Certified error", f"{number(width)} µEh", *more)
+    return card("Certified error", f"{number(width)} µEh", *more)
 
 
 def _use(history: History, directory: Path, title: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-__all__ = ["MODEL_PAGE", "PAGE"]
+__all__ = ["DYNAMICS_PAGE", "MODEL_PAGE", "PAGE", "card"]
 
 _HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -119,3 +119,34 @@ is beside it.</footer>
 </html>
 """
 )
+
+DYNAMICS_PAGE = Template(
+    _HEAD
+    + """<body>
+<main>
+<header><div><h1>$heading</h1><p class="soft">$data</p><p class="state">$state</p></div>
+<div class="drawings">$drawing</div></header>
+<dl class="figures">$figures</dl>
+<div class="plots">$plots</div>
+<section class="card"><h2>What the brackets mean</h2>
+<p>Each energy of the trajectory lies in a <b>bracket</b> with the energy that a converged
+calculation (SCF) at the same level of theory would find: its width is an upper limit of the error.
+<i>The model alone</i> is the bracket of the network's own state, before it was corrected: the
+narrower it is, the less each step costs. The lower end assumes that the functional is convex in the
+density matrix, which has held in practice. The width says nothing of the error of the level of
+theory, nor of the timestep.</p></section>
+<details class="card"><summary>All settings</summary>$settings</details>
+<footer>Made by ase_srdft $version from md.traj and config.yaml in this folder.</footer>
+</main>
+</body>
+</html>
+"""
+)
+
+
+def card(name: str, value: str, *more: str) -> str:
+    """A number on a card, with what is worth knowing about it; markup as it is."""
+    return (
+        f'<div class="card"><dt>{name}</dt><dd class="value">{value}</dd>'
+        f'<dd class="more">{"<br/>".join(more)}</dd></div>'
+    )

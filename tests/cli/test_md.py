@@ -1,0 +1,156 @@
+"""ase-srdft-md: files, exit codes, and going on after anything that ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from ase_srdft.cli import md
+from ase_srdft.cli.md import main
+from ase_srdft.dynamics.dynamics_run import DynamicsRun
+
+WORDS = [
+    *("--model", "untrained", "--xc", "lda", "--basis", "sto-3g", "--grid-level", "0"),
+    *("--threads", "1", "--time", "2fs", "--interval", "2", "-o", "out"),
+]
+FILES = ["checkpoint.json", "config.yaml", "md.log", "md.traj", "summary.html"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current directory."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def move(*words, structure="g2:H2"):
+    """Run the command as a shell would; returns the exit code."""
+    try:
+        return main([structure, *WORDS, *words])
+    except SystemExit as leaving:
+        return leaving.code
+
+
+def test_from_a_name_to_a_trajectory_and_a_page(capsys):
+    assert move() == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("H2 (g2:H2) at LDA/sto-3g")
+    assert out[0].endswith("langevin, 300 K, 0.5 fs, into out")
+    assert out[-2].startswith("done: 4 steps, 0.002 of 0.002 ps in ")
+    assert out[-2].endswith("; corrected 100 %")
+    assert sorted(os.listdir("out")) == FILES
+    frames = ase.io.read("out/md.traj", ":")
+    assert len(frames) == 3
+    assert np.abs(frames[-1].get_velocities()).max() > 0.0
+    page = Path("out/summary.html").read_text(encoding="utf-8")
+    for words in ("Mean temperature", "bracket width in meV", "Model alone", "timestep_fs: 0.5"):
+        assert words in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert move() == 0
+    assert "nothing left to do, done: 4 steps" in capsys.readouterr().out
+
+
+def test_interrupted_it_goes_on(monkeypatch, capsys):
+    original = DynamicsRun._event
+
+    def stop(run):
+        event = original(run)
+        if event.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return event
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DynamicsRun, "_event", stop)
+        assert move() == 75
+    printed = capsys.readouterr()
+    assert "stopping after this step" in printed.err
+    assert "interrupted: 1 steps" in printed.out
+    assert "the same command goes on from here" in printed.out
+    assert move() == 0
+    assert "going on in out" in capsys.readouterr().out
+    assert len(ase.io.read("out/md.traj", ":")) == 3
+
+
+def test_a_charge_is_written_and_the_last_structure_of_a_file_moves():
+    atoms = molecule("H2")
+    atoms.append("H")
+    atoms.positions = [[0, 0, 0], [0, 0, 0.9], [0, 0.8, 0.45]]
+    ase.io.write("two.xyz", [molecule("H2"), atoms])
+    assert move("--charge", "1", "--dynamics", "nve", structure="two.xyz") == 0
+    frames = ase.io.read("out/md.traj", ":")
+    assert [frame.info["charge"] for frame in frames] == [1, 1, 1]
+    assert len(frames[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "structure", "message"),
+    [
+        (["--dynamics", "npt"], "g2:H2", "npt"),
+        (["--time", "soon"], "g2:H2", "'soon' is no time"),
+        (["--time", "-1"], "g2:H2", "time_ps"),
+        (["--friction", "0.1", "--dynamics", "nve"], "g2:H2", "friction"),
+        (["--learn", "always"], "g2:H2", "learn"),
+        (["--model", "none"], "g2:H2", "none"),
+        (["--xc", "nothing"], "g2:H2", "nothing"),
+        (["--charge", "1"], "g2:H2", "electrons"),
+        (["--max-error", "-1"], "g2:H2", "max_error"),
+        ([], "none.xyz", "none.xyz"),
+        ([], "g2:XX", "XX"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words, structure, message, folder, capsys):
+    assert move(*words, structure=structure) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("ase-srdft-md: error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "ps"),
+    [("0.5", 0.5), ("1fs", 1e-3), ("1e-3ps", 1e-3), ("0.25 ns", 250.0), ("2PS", 2.0)],
+)
+def test_times_have_units(text, ps):
+    options = vars(md._parser().parse_args(["g2:H2", "-o", "out", "--time", text]))
+    assert options["dynamics.time_ps"] == pytest.approx(ps, rel=1e-12)
+    options = vars(md._parser().parse_args(["g2:H2", "-o", "out", "--timestep", "0.4"]))
+    assert options["dynamics.timestep_fs"] == 0.4
+
+
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(["--version"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out.startswith("ase-srdft-md ")
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_as_if_nothing_had_happened(folder):
+    words = ["g2:H2O", *WORDS, "--time", "60fs"]
+    command = [sys.executable, "-m", "ase_srdft.cli.md", *words]
+    assert main([*words, "-o", "whole"]) == 0
+    for frames in (5, 30):
+        with subprocess.Popen(command) as process:
+            log = folder / "out" / "md.log"
+            while not log.exists() or len(log.read_text().splitlines()) < frames:
+                assert process.poll() is None
+                time.sleep(0.02)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    assert subprocess.run(command, check=False).returncode == 0
+    assert (folder / "out" / "md.log").read_text() == (folder / "whole" / "md.log").read_text()
+    pairs = zip(*(ase.io.read(f"{name}/md.traj", ":") for name in ("out", "whole")), strict=True)
+    for one, other in pairs:
+        assert np.array_equal(one.positions, other.positions)
+        assert np.array_equal(one.get_momenta(), other.get_momenta())
