@@ -32,8 +32,6 @@ _MACHINE: dict[str, tuple[str, ...]] = {
     "calculator.device": ("--device",),
 }
 _DECIDED = dict.fromkeys(LEVEL_FLAGS, "that of the model") | {
-    "level.xc": "that of the model, PBE of the general one",
-    "level.basis": "that of the model, def2-SVP of the general one",
     "level.grid_level": "2",
     "level.charge": "what the structure says, else 0",
     "calculator.threads": "the cores; one is left to a trainer beside",

@@ -36,7 +36,7 @@ a longer --time, also where it was done."""
 _EPILOG = """\
 examples:
   ase-srdft-md g2:CH3OH --time 2 -o methanol
-      2 ps of methanol at 300 K, PBE/def2-SVP with the general model
+      2 ps of methanol at 300 K, with the general model
   ase-srdft-md smiles:CCO --dynamics nve --timestep 0.5 --time 500fs -o ethanol
       at constant energy, with velocities of 300 K to begin with
   ase-srdft-md dimer.xyz --xc B3LYP --learn beside --time 10 -o dimer

@@ -136,7 +136,9 @@ def _key_figures(record: DynamicsRecord) -> Iterator[str]:
         ]
         builds = _known(record.builds)
         mean = number(builds.mean()) if len(builds) else "not recorded"
-        yield card("Fock matrices a step", mean, *shares)
+        coarse = _known(record.coarse_builds)
+        more = [f"and {number(coarse.mean())} on a coarse grid"] if len(coarse) else []
+        yield card("Fock matrices a step", mean, *more, *shares)
 
 
 def _known(values: np.ndarray) -> np.ndarray:
@@ -162,6 +164,8 @@ def _plot(
         figure.set_layout_engine("constrained", h_pad=0.08)
         axes = figure.add_subplot()
         draw(axes, record)
+        if name == "energies":  # no room for the number
+            axes.set_title("eV above the lowest potential energy")
         axes.set_xlabel("time in fs" if record.unit == "fs" else "frame")
         legend(axes, least=1, ncols=2)
         return axes.has_data()
