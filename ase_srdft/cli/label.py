@@ -15,10 +15,11 @@ from ase_srdft.cli.level_input import add_level, level_values
 from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.words import words_apart_from
 from ase_srdft.common.atomic_files import what_went_wrong, writable_file
-from ase_srdft.common.errors import WorkerFailed
+from ase_srdft.common.errors import BadInput, WorkerFailed
 
 if TYPE_CHECKING:
     from ase_srdft.dft.level_of_theory import LevelOfTheory
+    from ase_srdft.reference.label_frames import LabelKeys
     from ase_srdft.reference.label_run import Labelling
 
 __all__ = ["main"]
@@ -29,23 +30,36 @@ and orbital energies of each, and how long it took, in one HDF5 file (Hartree
 and Bohr).  Numbers in the file of frames are not used, only the geometries.
 Finished frames are kept in FILE.parts until all are done; the same command
 goes on where it stopped, or was killed.  A frame whose SCF does not converge
-is named and left out, and the exit code is 1 in the end."""
+is named and left out, and the exit code is 1 in the end.  With a FILE.extxyz (or
+.xyz) the labels are in FILE.h5, and their energies and forces (eV, eV/Å) as
+frames for other potentials in FILE.extxyz: under the names that ASE reads as
+results, as NequIP does, and as REF_energy and REF_forces, as MACE does."""
 _EPILOG = """\
 examples:
   ase-srdft-label frames.traj --xc PBE --basis 6-31g -o labels.h5
       energy, forces and Fock matrix of every frame
   ase-srdft-label md17.npz --last 100 --no-forces -o labels.h5
       without forces, of the last 100 frames
+  ase-srdft-label run/samples.traj --stride 10 -o train.extxyz
+      what a run has sampled, as data for any potential
 
 Exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted (run it again to go
 on)."""
 _PROGRAM = "ase-srdft-label"
+#: Endings of files of frames.
+_FRAMES = (".extxyz", ".xyz")
 
 
 def _parser() -> Parser:
     parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG)
     add_frames(parser)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.h5")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.h5|.extxyz")
+    parser.add_argument(
+        "--keys",
+        nargs=2,
+        metavar=("ENERGY", "FORCES"),
+        help="names in FILE.extxyz: these alone (default: energy forces, REF_energy REF_forces)",
+    )
     add_level(parser)
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: half the time")
     parser.add_argument(
@@ -67,10 +81,12 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
     from ase_srdft.reference.label_run import Labelling
 
     writable_file(options.output)
+    store = _store(options)
+    keys = _keys(options)
     level = _level(options)
     nuclei = frame_nuclei(chosen_frames(options), options.frames, level.charge)
     labelling = Labelling(
-        options.output,
+        store,
         [(each.numbers, each.positions) for each in nuclei],
         level,
         forces=not options.no_forces,
@@ -79,7 +95,10 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
     stop.attach(labelling)
     try:
         with words_apart_from(options.output):
-            return _run(labelling)
+            code = _run(labelling)
+            if keys and labelling.finished:
+                _write_frames(options.output, store, keys)
+            return code
     except WorkerFailed as err:
         print(f"{_PROGRAM}: error: {err}", file=sys.stderr)
     except OSError as err:
@@ -89,6 +108,50 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
             file=sys.stderr,
         )
     return 1
+
+
+def _store(options: argparse.Namespace) -> Path:
+    """The file of labels, which is beside that of the frames if they are asked for.
+
+    Raises:
+        BadInput: frames would replace what they were not made from.
+    """
+    output: Path = options.output
+    if output.suffix.lower() not in _FRAMES:
+        return output
+    store = output.with_suffix(".h5")
+    if output.exists() and not store.exists():
+        raise BadInput(
+            f"{output} is there, and {store}, that it was made from, is not: give another file"
+        )
+    if output.exists() and Path(options.frames).exists() and output.samefile(options.frames):
+        raise BadInput(f"{output} holds the frames to label: give another file")
+    return writable_file(store)
+
+
+def _keys(options: argparse.Namespace) -> Sequence[LabelKeys]:
+    """Names for the file of frames; none if there is to be no such file.
+
+    Raises:
+        BadInput: names that cannot be, or without such a file.
+    """
+    from ase_srdft.reference.label_frames import BOTH, LabelKeys
+
+    if options.output.suffix.lower() in _FRAMES:
+        if options.keys is None:
+            return BOTH
+        return (LabelKeys(energy=options.keys[0], forces=options.keys[1]),)
+    if options.keys is not None:
+        raise BadInput(f"--keys are of FILE.extxyz, and not of {options.output}: leave them out")
+    return ()
+
+
+def _write_frames(path: Path, store: Path, keys: Sequence[LabelKeys]) -> None:
+    from ase_srdft.reference.label_file import read_labels
+    from ase_srdft.reference.label_frames import write_label_frames
+
+    write_label_frames(path, read_labels(store), keys)
+    print(f"frames: {path}")
 
 
 def _level(options: argparse.Namespace) -> LevelOfTheory:

@@ -5,7 +5,7 @@ registered by an import, and does not ask its plugins, where ours is listed (``a
 --plugins``).  So the import comes first::
 
     python -c "import ase_srdft; from ase.cli.main import main; main()" \
-        run srdft water.xyz -f 0.01 -p xc=PBE,basis=def2-svp -o relaxed.traj
+        run srdft water.xyz -f 0.01 -p xc=PBE,basis=def2-svp -o relaxed.xyz
 
 What it lacks, and this command has: structures by SMILES and by names, a charge that is checked, a
 promise tight enough for the forces that are asked for, what the energy is worth in words, and

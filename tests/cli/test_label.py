@@ -13,7 +13,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import molecule
 
 from ase_srdft.cli.label import main
@@ -61,6 +61,42 @@ def test_from_frames_to_labels(folder, capsys):
     assert abs(found.labels[4].forces).max() > 1e-3
     assert label() == 0
     assert "5 done before" in capsys.readouterr().out
+
+
+def test_frames_for_other_potentials(folder, capsys):
+    assert label("-o", "train.extxyz") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "frames: train.extxyz"
+    labels = read_labels(Path("train.h5")).labels
+    frames = ase.io.read("train.extxyz", ":")
+    assert len(frames) == len(labels) == 5
+    for atoms, one, given in zip(frames, labels, rattled(5), strict=True):
+        np.testing.assert_allclose(atoms.positions, given.positions, atol=1e-8)
+        energy, forces = one.energy * units.Hartree, one.forces * units.Hartree / units.Bohr
+        assert abs(forces).max() > 0.1
+        assert atoms.get_potential_energy() == pytest.approx(energy, rel=1e-9)
+        assert atoms.info["REF_energy"] == pytest.approx(energy, rel=1e-9)
+        np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-7)
+        np.testing.assert_allclose(atoms.arrays["REF_forces"], forces, atol=1e-7)
+        assert atoms.info["charge"] == 0
+        assert atoms.info["srdft_level"].startswith("LDA/sto-3g")
+    # other names need no other SCF
+    assert label("-o", "train.extxyz", "--keys", "E_ref", "F_ref") == 0
+    assert "nothing left to do" in capsys.readouterr().out
+    first = ase.io.read("train.extxyz", 0)
+    assert first.calc is None
+    assert first.info["E_ref"] == pytest.approx(labels[0].energy * units.Hartree)
+    assert first.arrays["F_ref"].shape == (3, 3)
+    assert label("-o", "train.extxyz", "--keys", "energy", "forces") == 0
+    first = ase.io.read("train.extxyz", 0)
+    assert first.get_forces().shape == (3, 3)
+    assert "REF_energy" not in first.info
+
+
+def test_frames_without_forces(folder):
+    assert label("-o", "train.xyz", "--no-forces", "--last", "1") == 0
+    (atoms,) = ase.io.read("train.xyz", ":", format="extxyz")
+    assert atoms.get_potential_energy() == atoms.info["REF_energy"]
+    assert "REF_forces" not in atoms.arrays
 
 
 def test_options_reach_the_level_and_choose_frames(folder):
@@ -128,10 +164,15 @@ def test_a_signal_stops_and_the_same_command_goes_on(number, folder, monkeypatch
         (["-o", "no/such/labels.h5"], "there is no directory no/such"),
         (["-o", "frames.traj"], "frames.traj is damaged or no file of labels"),
         (["-o", "."], "it is a directory"),
+        (["-o", "mine.xyz"], "mine.xyz is there, and mine.h5"),
+        (["-o", "x.xyz", "--keys", "my energy", "forces"], "'my energy' is no name"),
+        (["-o", "x.xyz", "--keys", "energy", "F"], "energy under 'energy' and forces under 'F'"),
+        (["--keys", "energy", "forces"], "--keys are of FILE.extxyz"),
     ],
 )
 def test_bad_input_is_one_line_and_changes_nothing(more, message, folder, capsys):
     assert label() == 0
+    ase.io.write("mine.xyz", rattled(1))
     capsys.readouterr()
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert label(*more) == 2
