@@ -12,6 +12,8 @@ MODULES = {
     "ase-srdft-train": "ase_srdft.cli.train",
     "ase-srdft-eval": "ase_srdft.cli.evaluate",
     "ase-srdft-label": "ase_srdft.cli.label",
+    "ase-srdft-md": "ase_srdft.cli.md",
+    "ase-srdft-relax": "ase_srdft.cli.relax",
 }
 README = REPOSITORY / "README.md"
 

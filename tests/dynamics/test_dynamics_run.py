@@ -40,32 +40,34 @@ def frames_of(path):
     return ase.io.read(path / "md.traj", ":")
 
 
-@pytest.mark.parametrize("dynamics", ["langevin", "nve", "overdamped"])
-def test_an_interrupted_run_equals_one_that_was_not(dynamics, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("dynamics", "name"), [("langevin", "H2O"), ("nve", "H2"), ("overdamped", "H2")]
+)
+def test_an_interrupted_run_equals_one_that_was_not(dynamics, name, tmp_path, monkeypatch):
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    steps = finish(a_run(whole, dynamics=dynamics))
+    steps = finish(a_run(whole, molecule(name), dynamics=dynamics))
     assert [step.step for step in steps] == list(range(13))
     moved = frames_of(whole)[-1].positions - frames_of(whole)[0].positions
     assert np.abs(moved).max() > 1e-3
 
     monkeypatch.setattr(dynamics_run, "_SHARE_OF_TIME", 1e-9)  # no checkpoint but at first
-    run = a_run(torn, dynamics=dynamics)
+    run = a_run(torn, molecule(name), dynamics=dynamics)
     for step in run.run():
         if step.step == 3:  # killed
             break
     run.close()
-    run = a_run(torn, dynamics=dynamics)
+    run = a_run(torn, molecule(name), dynamics=dynamics)
     assert (run.resumed, run.step) == (True, 0)
     for step in run.run():
         run.stop_requested = step.step == 4
     run.close()
-    run = a_run(torn, dynamics=dynamics)
+    run = a_run(torn, molecule(name), dynamics=dynamics)
     assert (run.resumed, run.step, run.finished) == (True, 4, False)
     for step in run.run():
         if step.step == 9:  # killed after frames that no checkpoint knows of
             break
     run.close()
-    run = a_run(torn, dynamics=dynamics)
+    run = a_run(torn, molecule(name), dynamics=dynamics)
     assert run.step == 4
     assert [step.step for step in finish(run)] == list(range(4, 13))
     assert run.paths == {"corrected": 13}
