@@ -118,18 +118,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _move(options: argparse.Namespace, stop: StopRequest) -> int:
     import torch
-    from ase.calculators.calculator import CalculationFailed
+    from ase.calculators.calculator import CalculationFailed, SCFError
 
     from ase_srdft.runs.report.dynamics_page import write_dynamics_page
 
     torch.set_num_threads(1)
-    run = _prepared(options)
+    try:
+        run = _prepared(options)
+    except (CalculationFailed, SCFError) as err:
+        print(f"{_PROGRAM}: error: {options.structure}: {err}", file=sys.stderr)
+        return 1
     try:
         stop.attach(run)
         _announce(run, options.structure)
         nothing_left = run.finished
         _follow(run)
-    except CalculationFailed as err:
+    except (CalculationFailed, SCFError) as err:
         print(
             f"{_PROGRAM}: error: at step {run.step}: {err}; {run.path} holds the run so far",
             file=sys.stderr,

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _relax(options: argparse.Namespace) -> int:
     import torch
-    from ase.calculators.calculator import CalculationFailed
+    from ase.calculators.calculator import CalculationFailed, SCFError
 
     torch.set_num_threads(1)
     _check_files(options)
@@ -133,7 +133,7 @@ def _relax(options: argparse.Namespace) -> int:
             return 1
         if options.frequencies:
             _show_modes(atoms, _modes_beside(options.output))
-    except CalculationFailed as err:
+    except (CalculationFailed, SCFError) as err:
         print(f"{_PROGRAM}: error: {err}", file=sys.stderr)
         return 1
     finally:

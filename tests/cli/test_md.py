@@ -11,7 +11,9 @@ import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.calculators.calculator import SCFError
 
+from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.cli import md
 from ase_srdft.cli.md import main
 from ase_srdft.dynamics.dynamics_run import DynamicsRun
@@ -77,6 +79,31 @@ def test_interrupted_it_goes_on(monkeypatch, capsys):
     assert "the same command goes on from here" in printed.out
     assert move() == 0
     assert "going on in out" in capsys.readouterr().out
+    assert len(ase.io.read("out/md.traj", ":")) == 3
+
+
+def test_a_geometry_without_an_answer_ends_it_in_one_line(monkeypatch, capsys):
+    original = SRDFTCalculator.calculate
+    asked = []
+
+    def fail(calculator, *arguments):
+        asked.append(0)
+        if len(asked) == wanted:
+            raise SCFError("it did not converge")
+        original(calculator, *arguments)
+
+    monkeypatch.setattr(SRDFTCalculator, "calculate", fail)
+    wanted = 1
+    assert move() == 1
+    assert capsys.readouterr().err == "ase-srdft-md: error: g2:H2: it did not converge\n"
+    assert not Path("out").exists()
+    asked, wanted = [], 4
+    assert move() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ase-srdft-md: error: at step ")
+    assert "it did not converge; out holds the run so far" in line
+    asked, wanted = [], 100
+    assert move() == 0
     assert len(ase.io.read("out/md.traj", ":")) == 3
 
 

@@ -1,10 +1,13 @@
 """ase-srdft-relax: a minimum, what it is worth, its vibrations, and exit codes."""
 
+from pathlib import Path
+
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.calculators.calculator import SCFError
 
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.cli.relax import main
@@ -73,6 +76,16 @@ def test_what_does_not_converge_is_said_and_kept(capsys):
     assert relax("--steps", "1", "--frequencies") == 1
     assert "not converged in 1 steps" in capsys.readouterr().err
     assert np.abs(ase.io.read("relaxed.xyz").get_forces()).max() > 0.01
+
+
+def test_a_geometry_without_an_answer_is_one_line(monkeypatch, capsys):
+    def fail(*_):
+        raise SCFError("it did not converge")
+
+    monkeypatch.setattr(SRDFTCalculator, "calculate", fail)
+    assert relax() == 1
+    assert capsys.readouterr().err == "ase-srdft-relax: error: it did not converge\n"
+    assert not Path("relaxed.xyz").exists()
 
 
 def test_the_charge_is_written():
