@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
     from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.dynamics.certificate_logger import CertificateLogger
+    from ase_srdft.dynamics.model_hessian_bfgs import ModelHessianBFGS
     from ase_srdft.dynamics.overdamped_langevin import OverdampedLangevin
     from ase_srdft.dynamics.self_refining_langevin import SelfRefiningLangevin
     from ase_srdft.models.shipped_models import list_models
@@ -22,6 +23,7 @@ _PUBLIC = {
     "CertificateLogger": "ase_srdft.dynamics.certificate_logger",
     "LevelOfTheory": "ase_srdft.dft.level_of_theory",
     "ModelCard": "ase_srdft.calculator.model_card",
+    "ModelHessianBFGS": "ase_srdft.dynamics.model_hessian_bfgs",
     "OverdampedLangevin": "ase_srdft.dynamics.overdamped_langevin",
     "SRDFTCalculator": "ase_srdft.calculator.srdft_calculator",
     "SelfRefiningLangevin": "ase_srdft.dynamics.self_refining_langevin",
@@ -34,6 +36,7 @@ __all__ = [
     "CertificateLogger",
     "LevelOfTheory",
     "ModelCard",
+    "ModelHessianBFGS",
     "OverdampedLangevin",
     "SRDFTCalculator",
     "SelfRefiningLangevin",

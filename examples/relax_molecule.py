@@ -4,8 +4,9 @@
     python examples/relax_molecule.py smiles:CC(=O)Oc1ccccc1C(=O)O --xc B3LYP --basis 6-31g*
 
 The structure is a file, a name of ASE's collection, or a SMILES (``pip install
-'ase_srdft[smiles]'``).  BFGS is ASE's own.  Nothing is trained: the general model begins, and every
-energy is corrected until it is that of the SCF to 1 meV, or an exception says why it is not.
+'ase_srdft[smiles]'``).  The optimiser is ASE's BFGS from a model Hessian: any other will do.
+Nothing is trained: the general model begins, and every energy is corrected until it is that of the
+SCF to 1 meV, or an exception says why it is not.
 """
 
 import argparse
@@ -16,16 +17,15 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.io import write
-from ase.optimize import BFGS
 
-from ase_srdft import SRDFTCalculator
+from ase_srdft import ModelHessianBFGS, SRDFTCalculator
 from ase_srdft.common.structures import read_frames
 
 
 def relax(atoms: Atoms, calculator: Calculator, trajectory: str | None, fmax: float) -> bool:
     """Relax in place, to forces below ``fmax`` (eV/Å); whether it came to that."""
     atoms.calc = calculator
-    with BFGS(atoms, logfile=None, trajectory=trajectory) as optimiser:
+    with ModelHessianBFGS(atoms, logfile=None, trajectory=trajectory) as optimiser:
         return bool(optimiser.run(fmax=fmax, steps=200))
 
 

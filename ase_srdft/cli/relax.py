@@ -54,7 +54,7 @@ examples:
 
 Exit codes: 0 done, 1 failed or not converged, 2 bad input."""
 _PROGRAM = "ase-srdft-relax"
-_OPTIMISERS = ("BFGS", "FIRE")
+_OPTIMISERS = ("model-BFGS", "BFGS", "FIRE")
 #: Of the largest force that is left, what it may be wrong by.
 _SHARE_OF_FMAX = 0.2
 #: Displacement (Å) of finite differences, and what forces there may be wrong by (eV/Å).
@@ -80,8 +80,8 @@ def _parser() -> Parser:
     group.add_argument(
         "--optimiser",
         choices=_OPTIMISERS,
-        default="BFGS",
-        help="of ASE's (default: %(default)s)",
+        default=_OPTIMISERS[0],
+        help="BFGS from a model Hessian, or ASE's (default: %(default)s)",
     )
     group.add_argument(
         "--steps", type=positive, default=500, metavar="N", help="at most (default: %(default)s)"
@@ -175,7 +175,10 @@ def _descend(atoms: Atoms, options: argparse.Namespace) -> bool:
     """Relax, with a line for each step; whether it has converged."""
     from ase import optimize
 
-    optimiser = getattr(optimize, options.optimiser)
+    from ase_srdft.dynamics.model_hessian_bfgs import ModelHessianBFGS
+
+    own = options.optimiser == _OPTIMISERS[0]
+    optimiser = ModelHessianBFGS if own else getattr(optimize, options.optimiser)
     trajectory = None if options.trajectory is None else str(options.trajectory)
     with optimiser(atoms, logfile="-", trajectory=trajectory) as descent:
         return bool(descent.run(fmax=options.fmax, steps=options.steps))

@@ -36,7 +36,7 @@ def relax(*words, structure="long.xyz"):
         return leaving.code
 
 
-@pytest.mark.parametrize("optimiser", ["BFGS", "FIRE"])
+@pytest.mark.parametrize("optimiser", ["model-BFGS", "BFGS", "FIRE"])
 def test_a_minimum_is_found_and_written(optimiser, capsys):
     assert relax("--optimiser", optimiser, "--trajectory", "way.traj") == 0
     atoms = ase.io.read("relaxed.xyz")
