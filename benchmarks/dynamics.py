@@ -167,11 +167,10 @@ def plot(intervals: Sequence[Interval], title: str, path: str) -> None:
     above.semilogy(np.linspace(0, intervals[-1].last, len(alone)), alone, ".", ms=2)
     above.axhline(1.0, color="grey", lw=0.8)
     above.set(ylabel="bracket of the model alone / meV", title=title)
-    ends = [each.last for each in intervals]
-    below.step(ends, [t / o for o, t in (each.cpu for each in intervals)], where="pre", label="CPU")
-    below.step(
-        ends, [t / o for o, t in (each.wall for each in intervals)], where="pre", label="clock"
-    )
+    edges = [0, *(each.last for each in intervals)]
+    for name, seconds in (("CPU", "cpu"), ("clock", "wall")):
+        times = [getattr(each, seconds) for each in intervals]
+        below.stairs([theirs / ours for ours, theirs in times], edges, label=name, baseline=None)
     below.set(xlabel="step", ylabel="times PySCF's speed\n(from the last density)")
     below.set_ylim(bottom=0)
     below.legend()
