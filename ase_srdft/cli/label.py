@@ -30,10 +30,10 @@ and orbital energies of each, and how long it took, in one HDF5 file (Hartree
 and Bohr).  Numbers in the file of frames are not used, only the geometries.
 Finished frames are kept in FILE.parts until all are done; the same command
 goes on where it stopped, or was killed.  A frame whose SCF does not converge
-is named and left out, and the exit code is 1 in the end.  With a FILE.extxyz (or
-.xyz) the labels are in FILE.h5, and their energies and forces (eV, eV/Å) as
-frames for other potentials in FILE.extxyz: under the names that ASE reads as
-results, as NequIP does, and as REF_energy and REF_forces, as MACE does."""
+is named and left out, and the exit code is 1 in the end.  With a FILE.extxyz
+(or .xyz) the labels are in FILE.h5, and their energies and forces (eV, eV/Å)
+as frames for other potentials in FILE.extxyz: under the names that ASE reads
+as results, as NequIP does, and as REF_energy and REF_forces, as MACE does."""
 _EPILOG = """\
 examples:
   ase-srdft-label frames.traj --xc PBE --basis 6-31g -o labels.h5
@@ -53,7 +53,9 @@ _FRAMES = (".extxyz", ".xyz")
 def _parser() -> Parser:
     parser = command_parser(_PROGRAM, _DESCRIPTION, _EPILOG)
     add_frames(parser)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.h5|.extxyz")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help=".h5 or .extxyz"
+    )
     parser.add_argument(
         "--keys",
         nargs=2,

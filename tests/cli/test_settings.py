@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ase_srdft.cli import evaluate, label, train
+from ase_srdft.cli import evaluate, info, label, md, plot, relax, train
 from ase_srdft.cli.setting_flags import dotted_flag
 from ase_srdft.cli.settings_file import read_settings
 from ase_srdft.cli.train_input import configuration
@@ -348,7 +348,16 @@ def words(setting):
 
 
 @pytest.mark.parametrize(
-    ("command", "name"), [(train, "train"), (label, "label"), (evaluate, "eval")]
+    ("command", "name"),
+    [
+        (train, "train"),
+        (label, "label"),
+        (evaluate, "eval"),
+        (md, "md"),
+        (relax, "relax"),
+        (info, "info"),
+        (plot, "plot"),
+    ],
 )
 def test_version_and_width_of_the_help(command, name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

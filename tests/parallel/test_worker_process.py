@@ -124,7 +124,8 @@ def test_one_that_does_not_listen_is_ended_by_force(mailbox, monkeypatch):
     assert "SIGKILL" in process.trouble(5.0)
 
 
-def test_the_users_script_is_not_run_again(mailbox):
+def test_the_users_script_is_not_run_again(mailbox, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/home/user/script.py"])
     process = started(mailbox)
     try:
         wait_for(lambda: mailbox.read("answer") is not None)
