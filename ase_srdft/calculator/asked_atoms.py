@@ -49,11 +49,11 @@ class AskedAtoms(Calculator):
         value = super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
         if atoms is not None and self._state is not None and value is not None:
             certificate = self._certificate(self._state, self._state_version)
+            _forget_what_was_known(atoms)
             atoms.info.update(certificate.key_values())
         elif atoms is not None and value is None and self.check_state(atoms):
             # nothing is known of the atoms where they are now, as when they are written to a file
-            for key in [key for key in atoms.info if str(key).startswith(PREFIX)]:
-                del atoms.info[key]
+            _forget_what_was_known(atoms)
         return value
 
     def check_state(self, atoms: Atoms, tol: float = 1.0e-15) -> list[str]:
@@ -100,3 +100,8 @@ class AskedAtoms(Calculator):
             self.calculate(atoms, ["energy"])  # type: ignore[no-untyped-call]
         assert self._state is not None
         return self._state
+
+
+def _forget_what_was_known(atoms: Atoms) -> None:
+    for key in [key for key in atoms.info if str(key).startswith(PREFIX)]:
+        del atoms.info[key]

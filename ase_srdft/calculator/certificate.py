@@ -11,6 +11,8 @@ __all__ = ["PREFIX", "Certificate"]
 
 #: Of the keys in ``atoms.info``.
 PREFIX = "srdft_"
+#: Where a correction began.
+_START = {"model": "model", "damped": "damped model", "guess": "guess"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +88,27 @@ class Certificate:
             "model": f"{self.model} v{self.model_version}",
             "level": self.level,
         }
+        if not self.is_corrected:
+            del values["force_error"]
         return {PREFIX + name: value for name, value in values.items()}
 
+    @property
+    def is_corrected(self) -> bool:
+        """Whether ``force_error`` is about the SCF's forces, and not about those of this energy."""
+        return self.path in ("corrected", "scf")
+
     def __str__(self) -> str:
+        forces = "the derivative of this energy, not of the SCF's"
+        if self.is_corrected:
+            forces = f"within {1e3 * self.force_error:.2g} meV/Å"
         return (
-            f"{self.level}: energy within {1e3 * self.error:.2g} meV of the SCF, forces within "
-            f"{1e3 * self.force_error:.2g} meV/Å; {self.path} ({self.model} v{self.model_version}, "
-            f"{self.start} alone {1e3 * self.start_error:.2g} meV, {self.builds} Fock matrices and "
-            f"{self.coarse_builds} coarse ones)"
+            f"{self.level}: energy within {_in_words(self.error)} of the SCF, forces {forces}; "
+            f"{self.path} ({self.model} v{self.model_version}, bracket of the {_START[self.start]} "
+            f"alone {_in_words(self.start_error)}; Fock matrices: {self.builds} on the level's "
+            f"grid, {self.coarse_builds} on a coarse one)"
         )
+
+
+def _in_words(energy: float) -> str:
+    """An energy of so many eV."""
+    return f"{energy:.2g} eV" if energy >= 1.0 else f"{1e3 * energy:.2g} meV"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from ase.calculators.calculator import InputError
 from ase_srdft.calculator.answer_memory import Answer
 from ase_srdft.calculator.model_runner import ModelRunner
 from ase_srdft.calculator.parameters import as_ase_error
+from ase_srdft.common.errors import NothingLearned
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.units import EV_PER_HARTREE
 from ase_srdft.learning.learner import Learner, Lesson
@@ -121,11 +123,21 @@ class Learning:
 
         Raises:
             InputError: there is none, or the path cannot be written to.
+
+        Warns:
+            NothingLearned: learning is on, and there was no training step yet.
         """
         if model is None:
             raise InputError("there is no model yet: ask for an energy first, or name a model")
         with as_ase_error():
             save_model(path, model, self.record.of_file(model, self.start))
+        if self._runs is not None and self.record.nsteps == 0:
+            warnings.warn(
+                f"nothing was learned yet: {path} has the weights of {self.start}; go on for "
+                "longer, or with learn='in_turn'",
+                NothingLearned,
+                stacklevel=3,
+            )
 
     def close(self) -> None:
         """End the trainer; the next geometry begins another, if learning is on."""

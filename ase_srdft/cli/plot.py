@@ -74,7 +74,7 @@ def _plot(options: argparse.Namespace) -> int:
     from ase_srdft.runs.report.picture_file import check_suffix
     from ase_srdft.runs.report.run_picture import write_run_picture
 
-    source: Path = options.source
+    source = _trajectory_of(options.source)
     output = options.output or _beside(source)
     check_suffix(output)
     if source.is_dir():
@@ -85,6 +85,12 @@ def _plot(options: argparse.Namespace) -> int:
         write_dynamics_picture(writable_file(output), record)
     print(f"picture: {output}")
     return 0
+
+
+def _trajectory_of(source: Path) -> Path:
+    """That of a folder of ase-srdft-md; any other source as it is."""
+    trajectory = source / "md.traj"
+    return trajectory if trajectory.is_file() else source
 
 
 def _beside(source: Path) -> Path:

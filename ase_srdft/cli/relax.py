@@ -28,6 +28,7 @@ from ase_srdft.cli.calculator_flags import (
 )
 from ase_srdft.cli.common import Parser, command_parser, positive, run_command
 from ase_srdft.cli.frames import with_progress
+from ase_srdft.cli.stop_request import INTERRUPTED
 from ase_srdft.common.atomic_files import replace_atomically, writable_file
 from ase_srdft.common.errors import BadInput
 
@@ -52,11 +53,12 @@ examples:
   ase-srdft-relax guess.xyz --xc B3LYP --frequencies -o relaxed.xyz
       with vibrations, in relaxed-modes.xyz
 
-Exit codes: 0 done, 1 failed or not converged, 2 bad input."""
+Exit codes: 0 done, 1 failed or not converged, 2 bad input, 75 interrupted."""
 _PROGRAM = "ase-srdft-relax"
 _OPTIMISERS = ("model-BFGS", "BFGS", "FIRE")
 #: Of the largest force that is left, what it may be wrong by.
 _SHARE_OF_FMAX = 0.2
+_SUFFIXES = (".xyz", ".extxyz")
 #: Displacement (Å) of finite differences, and what forces there may be wrong by (eV/Å).
 _STEP, _FINE_FORCES = 0.01, 1e-4
 
@@ -119,7 +121,13 @@ def _relax(options: argparse.Namespace) -> int:
     _check_files(options)
     atoms = _structure(options)
     try:
-        converged = _descend(atoms, options)
+        try:
+            converged = _descend(atoms, options)
+        except KeyboardInterrupt:
+            _write(options.output, [_without_results(atoms)])
+            where = f"the geometry so far is in {options.output}; go on from there"
+            print(f"{_PROGRAM}: interrupted: {where}", file=sys.stderr)
+            return INTERRUPTED
         _write(options.output, [_with_results(atoms)])
         print(f"energy: {atoms.get_potential_energy():.6f} eV")
         print(atoms.calc.certificate)
@@ -151,6 +159,8 @@ def _check_files(options: argparse.Namespace) -> None:
     Raises:
         BadInput: they cannot.
     """
+    if options.output.suffix not in _SUFFIXES:
+        raise BadInput(f"{options.output}: the structure is written as .xyz or .extxyz, give one")
     wanted = [options.output, options.trajectory]
     wanted += [_modes_beside(options.output)] if options.frequencies else []
     for path in filter(None, wanted):
@@ -191,6 +201,13 @@ def _with_results(atoms: Atoms) -> Atoms:
     forces, energy = atoms.get_forces(), atoms.get_potential_energy()
     kept: Atoms = atoms.copy()
     kept.calc = SinglePointCalculator(kept, energy=energy, free_energy=energy, forces=forces)
+    return kept
+
+
+def _without_results(atoms: Atoms) -> Atoms:
+    """A copy of a geometry of which nothing is known yet."""
+    kept: Atoms = atoms.copy()
+    kept.info = {k: value for k, value in atoms.info.items() if not str(k).startswith("srdft_")}
     return kept
 
 

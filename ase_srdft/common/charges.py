@@ -146,7 +146,8 @@ def _refuse_open_shell(atoms: Atoms, multiplicity: int | None) -> None:
     if not moment <= _WHOLE:
         raise BadInput(
             f"the atoms' initial magnetic moments sum to {moment:g}, a multiplicity of "
-            f"{moment + 1:g}{against}, {_NO_OPEN_SHELL}"
+            f"{moment + 1:g}{against}, {_NO_OPEN_SHELL}; "
+            "atoms.set_initial_magnetic_moments(None) takes them away"
         )
     for key, value in stated(atoms.info).items():
         allowed = _SINGLET.get(_plain(key))

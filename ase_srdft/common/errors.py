@@ -44,6 +44,10 @@ class LearningStopped(UserWarning):
     """A calculator's trainer has failed: it answers as before, and learns no more."""
 
 
+class NothingLearned(UserWarning):
+    """A model is saved before it has learned anything."""
+
+
 class OtherIsomer(UserWarning):
     """A model that was trained on one molecule is asked about another with the same formula."""
 

@@ -49,7 +49,8 @@ class CertificateLogger(MDLogger):
     def __call__(self) -> None:
         """Write a line."""
         certificate = self.atoms.calc.certificate
-        errors = (certificate.error, certificate.start_error, certificate.force_error)
+        of_forces = certificate.force_error if certificate.is_corrected else float("nan")
+        errors = (certificate.error, certificate.start_error, of_forces)
         numbers = " ".join(f"{_MEV_PER_EV * error:12.3g}" for error in errors)
         # ASE fills in its own columns; nothing here has a percent sign
         self.fmt = f"{self._columns} {numbers}  {certificate.path}\n"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ase_srdft.common.atomic_files import write_atomically
-from ase_srdft.common.errors import DamagedFile
+from ase_srdft.common.errors import BadInput, DamagedFile
 
 __all__ = ["CHECKPOINT", "DynamicsCheckpoint", "read_checkpoint", "write_checkpoint"]
 
@@ -69,6 +69,7 @@ def read_checkpoint(directory: Path) -> DynamicsCheckpoint | None:
 
     Raises:
         DamagedFile: it cannot be read.
+        BadInput: the run's folder is a file.
     """
     path = directory / CHECKPOINT
     try:
@@ -83,6 +84,8 @@ def read_checkpoint(directory: Path) -> DynamicsCheckpoint | None:
                 raise ValueError(f"its {name} are no numbers of {shape[0]} atoms")
     except FileNotFoundError:
         return None
+    except NotADirectoryError as err:
+        raise BadInput(f"{directory} is a file: give the name of a folder for the run") from err
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise DamagedFile(
             f"{path} is damaged ({err}): restore it, or run in another folder"

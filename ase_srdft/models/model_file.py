@@ -155,7 +155,7 @@ def load_model(path: Path) -> LoadedModel:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as err:
         raise DamagedFile(
-            f"{path} is damaged or no model file ({err}): restore or retrain"
+            f"{path} is no model file (.srdft), or damaged ({err}): give another, or restore it"
         ) from err
     if metadata.get("format") != "ase_srdft model":
         raise DamagedFile(f"{path} is a safetensors file, but no ase_srdft model")

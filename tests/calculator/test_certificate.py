@@ -214,3 +214,13 @@ def test_its_error_is_in_electron_volts():
     state = calc.electronic_state
     width = 27.211386 * (state.energy - state.energy_lower)
     assert calc.certificate.error == pytest.approx(width, rel=1e-6)
+
+
+def test_forces_of_a_models_own_state_are_not_called_those_of_the_scf(water):
+    water.get_forces()
+    assert "srdft_force_error" in water.info
+    assert "forces within" in str(water.calc.certificate)
+    water.calc.set(max_error=None)
+    water.get_forces()
+    assert "srdft_force_error" not in water.info
+    assert "forces the derivative of this energy" in str(water.calc.certificate)

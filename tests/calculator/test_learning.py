@@ -5,6 +5,7 @@ import gc
 import os
 import pickle
 import time
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from ase.vibrations import Vibrations
 from ase_srdft import SRDFTCalculator, model_card
 from ase_srdft.calculator import learning as module
 from ase_srdft.calculator.parameters import LEARN
+from ase_srdft.common.errors import NothingLearned
 from ase_srdft.learning import bounded_trainer
 from ase_srdft.learning.bounded_trainer import BoundedTrainer
 from ase_srdft.learning.learner import Learner
@@ -280,3 +282,14 @@ def test_a_process_beside_molecular_dynamics(tmp_path):
     atoms.calc.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_model_that_has_learned_nothing_says_so(learners, tmp_path):
+    atoms = water()
+    with pytest.warns(NothingLearned, match="has the weights of <potential LDA/sto-3g"):
+        atoms.calc.save(tmp_path / "mine.srdft")
+    for _ in range(2):
+        moved(atoms).get_forces()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.calc.save(tmp_path / "mine.srdft")

@@ -144,6 +144,12 @@ def test_bad_input_is_one_line_and_exit_code_2(words, structure, message, folder
     assert list(folder.iterdir()) == []
 
 
+def test_a_file_is_no_folder(folder, capsys):
+    (folder / "taken").write_text("")
+    assert main(["g2:H2", "-o", "taken"]) == 2
+    assert "taken is a file: give the name of a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "ps"),
     [("0.5", 0.5), ("1fs", 1e-3), ("1e-3ps", 1e-3), ("0.25 ns", 250.0), ("2PS", 2.0)],

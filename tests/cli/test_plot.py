@@ -27,11 +27,18 @@ def test_a_trajectory(tmp_path):
         assert words in text
 
 
+def test_the_folder_of_a_run_of_dynamics(tmp_path):
+    (tmp_path / "run").mkdir()
+    write(tmp_path / "run" / "md.traj", frames())
+    assert main([str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "md-plot.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["none.traj"], "no file none.traj"),
-        (["."], "metrics.jsonl"),
+        (["empty"], "metrics.jsonl"),
         (["bare.xyz"], "no energies"),
         (["md.traj", "-o", "a.jpg"], "a.jpg"),
         (["md.traj", "-o", "no/a.png"], "no directory"),
@@ -43,6 +50,7 @@ def test_bad_input_is_one_line_and_exit_code_2(words, message, capsys, tmp_path,
     write("md.traj", frames(1))
     write("bare.xyz", molecule("H2O"))
     put(tmp_path / "run", realistic_run(steps=100), settings())
+    (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.rglob("*"))
     assert main(words) == 2
     printed = capsys.readouterr()

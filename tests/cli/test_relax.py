@@ -119,3 +119,26 @@ def test_it_tells_its_version(capsys):
         main(["--version"])
     assert leaving.value.code == 0
     assert capsys.readouterr().out.startswith("ase-srdft-relax ")
+
+
+def test_interrupted_it_keeps_the_geometry_so_far(monkeypatch, capsys):
+    from ase_srdft.dynamics.model_hessian_bfgs import ModelHessianBFGS
+
+    step = ModelHessianBFGS.step
+
+    def interrupted(optimiser, *given):
+        if optimiser.nsteps == 1:
+            raise KeyboardInterrupt
+        return step(optimiser, *given)
+
+    monkeypatch.setattr(ModelHessianBFGS, "step", interrupted)
+    assert relax() == 75
+    assert "interrupted: the geometry so far is in relaxed.xyz" in capsys.readouterr().err
+    found, start = ase.io.read("relaxed.xyz"), ase.io.read("long.xyz")
+    assert found.get_distance(0, 1) != pytest.approx(start.get_distance(0, 1), abs=1e-3)
+    assert found.info == {}
+
+
+def test_another_kind_of_file_is_refused(capsys):
+    assert main(["g2:H2", "-o", "relaxed.traj"]) == 2
+    assert "written as .xyz or .extxyz" in capsys.readouterr().err
