@@ -63,7 +63,7 @@ def test_every_key_of_a_certificate_is_explained():
     certificate = Certificate(
         error=0.0,
         force_error=0.0,
-        path="model",
+        path="corrected",
         start="model",
         start_error=0.0,
         builds=1,
