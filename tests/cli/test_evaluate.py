@@ -115,7 +115,7 @@ def test_choice_of_frames(name, options, chosen, folder):
     ("changes", "message"),
     [
         ({0: "no-model"}, "no model 'no-model'"),
-        ({0: "frames.traj"}, "is damaged or no model file"),
+        ({0: "frames.traj"}, "is no model file"),
         ({1: "missing.xyz"}, "there is no file"),
         ({1: "water.srdft"}, "ASE cannot read"),
         ({1: "ion.xyz"}, "frame 1 of ion.xyz: charge=0, but info['charge'] is -2"),
