@@ -19,7 +19,7 @@ class ModelHessianBFGS(BFGS):
 
     A molecule has stretches that are a thousand times as stiff as its torsions; the model Hessian
     (R. Lindh and others, Chem. Phys. Lett. 241, 423 (1995)) knows them apart, so that relaxing
-    takes a third to two thirds of the steps of ASE's ``BFGS``, more so the larger the molecule
+    mostly takes a quarter to a half of the steps of ASE's ``BFGS``
     (`benchmarks/relaxation_steps.py`).  It is of no use to what is no molecule, as a band of
     images.
 
