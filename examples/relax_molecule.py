@@ -40,7 +40,7 @@ def plot(frames: list[Atoms], path: str) -> None:
     axes.semilogy(errors, "^:", label="error of the energy, at most / eV")
     axes.axhline(1e-3, color="grey", lw=0.8)
     axes.set(xlabel="step", title=frames[0].get_chemical_formula())
-    axes.legend(loc="center left")
+    axes.legend(loc=(0.04, 0.16))
     figure.savefig(path, dpi=150)
 
 
