@@ -28,7 +28,7 @@ import torch
 from _common import benchmark_parser, bohr, numbers_of
 from ase import Atoms
 from ase.build import molecule as ase_molecule
-from ase.calculators.calculator import CalculationFailed, InputError
+from ase.calculators.calculator import CalculationFailed, InputError, PropertyNotPresent
 from ase.collections import g2
 from ase.neighborlist import natural_cutoffs, neighbor_list
 
@@ -401,8 +401,10 @@ def answered(asked: Case, forces: bool = False) -> tuple[float, str, str, float]
             energy = float(atoms.get_potential_energy())
         except (CalculationFailed, InputError) as err:
             return np.nan, f"{type(err).__name__}: {err}", "", np.nan
-        homo, lumo = calculator.get_homo_lumo()
-    gap = float(lumo - homo)
+        try:
+            gap = float(np.diff(calculator.get_homo_lumo())[0])
+        except PropertyNotPresent:  # all orbitals are occupied, as of Ne in a minimal basis
+            gap = np.inf
     return energy, "; ".join(str(each.message) for each in said), calculator.certificate.path, gap
 
 
