@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from pyscf.data.nist import AU2DEBYE
 
 from ase_srdft.common.nuclei import nuclei_of
-from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
+from ase_srdft.common.units import (
+    E_ANGSTROM_PER_ATOMIC_DIPOLE,
+    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
+    EV_PER_HARTREE,
+)
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field
 
-#: e Å of a Debye.
-_DEBYE = 0.20819433
 #: Geometries that are remembered, as our calculator does: images of a band.
 _REMEMBERED = 16
 
@@ -80,7 +81,8 @@ class PySCFCalculator(Calculator):
         self._densities[nuclei.numbers] = density
         results: dict[str, Any] = {
             "energy": scf.e_tot * EV_PER_HARTREE,
-            "dipole": scf.dip_moment(dm=density, unit="AU", verbose=0) * AU2DEBYE * _DEBYE,
+            "dipole": scf.dip_moment(dm=density, unit="AU", verbose=0)
+            * E_ANGSTROM_PER_ATOMIC_DIPOLE,
         }
         if forces:
             gradient = scf.nuc_grad_method().kernel()

@@ -51,11 +51,10 @@ from ase_srdft.models.certified_single_point import (
 )
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
-from ase_srdft.models.shipped_models import model_path
+from ase_srdft.models.shipped_models import GENERAL_MODEL, model_path
 from ase_srdft.models.single_point import molecule_of
 from ase_srdft.models.single_point_result import SinglePointResult
 
-MODEL = "organics"
 #: 3 to 33 atoms.
 NAMES: tuple[str, ...] = (
     "g2:H2O",
@@ -263,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_conv_tol(parser)
     parser.add_argument("--structures", nargs="+", help="g2:NAME, smiles:..., a file, aspirin, ...")
     parser.add_argument("--levels", nargs="+", metavar="XC/BASIS")
-    parser.add_argument("--model", default=MODEL, help="beside the guess alone")
+    parser.add_argument("--model", default=GENERAL_MODEL, help="beside the guess alone")
     parser.add_argument("--no-times", action="store_true", help="errors alone")
     parser.add_argument("--calibrate", action="store_true", help="forces against residuals")
     options = parser.parse_args(arguments)

@@ -28,7 +28,7 @@ from ase.md.langevin import Langevin
 
 from ase_srdft import SRDFTCalculator
 from ase_srdft.calculator.certificate import Certificate
-from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL, LevelOfTheory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Comparison:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         xc, _, basis = options.level.partition("/")
-        level = LevelOfTheory(xc=xc, basis=basis, grid_level=2)
+        level = LevelOfTheory(xc=xc, basis=basis, grid_level=ANSWER_GRID_LEVEL)
         self.atoms = molecule(options.molecule)
         self.ours = SRDFTCalculator(options.model, xc=xc, basis=basis, learn=options.learn)
         self.theirs = PySCFCalculator(level, options.conv_tol)

@@ -23,7 +23,7 @@ from ase.build import molecule
 from ase.calculators.calculator import Calculator
 
 from ase_srdft import SRDFTCalculator
-from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL, LevelOfTheory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_conv_tol(parser)
     options = parser.parse_args(arguments)
     use_threads(1)
-    level = LevelOfTheory(xc=options.xc, basis=options.basis, grid_level=2)
+    level = LevelOfTheory(xc=options.xc, basis=options.basis, grid_level=ANSWER_GRID_LEVEL)
     print(f"{level}, one thread, seconds of the processor\n")
     for name in options.tasks:
         task, force_error = TASKS[name]

@@ -38,8 +38,8 @@ from ase_srdft.common.units import EV_PER_HARTREE
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field, reference_scf
+from ase_srdft.models.shipped_models import GENERAL_MODEL
 
-MODEL = "organics"
 #: Elements that it knows.
 _OF_MODEL = {1, 6, 7, 8}
 #: Of the calculator (eV), its default.
@@ -383,7 +383,7 @@ def answered(asked: Case, forces: bool = False) -> tuple[float, str, str, float]
     """Energy (eV), what was said, path of the certificate, gap (eV) of the calculator's answer."""
     xc, basis, fitting = asked.level
     calculator = SRDFTCalculator(
-        MODEL if asked.general else "untrained",
+        GENERAL_MODEL if asked.general else "untrained",
         xc=xc,
         basis=basis,
         density_fitting=fitting,

@@ -25,6 +25,7 @@ from correction import Question, promised, structure
 from throughput_bench import parsed_level, step_before
 
 from ase_srdft.common.units import EV_PER_HARTREE
+from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
@@ -136,7 +137,7 @@ class PySCF:
 def measured(name: str, level: str, model: ElectronicStateModel, options: Any) -> Row:
     """All of one molecule at a level."""
     atoms = structure(name)
-    asked = Question.of(atoms, replace(parsed_level(level), grid_level=2), model)
+    asked = Question.of(atoms, replace(parsed_level(level), grid_level=ANSWER_GRID_LEVEL), model)
     theirs = PySCF(asked, bohr(step_before(atoms)), options.conv_tol)
     promises = [promised(*promise) for promise in PROMISES]
     found = [asked.answer(promise) for promise in promises]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,10 +130,7 @@ class DensityOutputs:
         Raises:
             InputError: points that are none.
         """
-        with as_ase_error():
-            bohr = _points(points)
-            values = self._functions().density(bohr.reshape(-1, 3))
-            return np.asarray(values.reshape(bohr.shape[:-1]) / ANGSTROM_PER_BOHR**3)
+        return self._at(points, SpatialFunctions.density, 1.0 / ANGSTROM_PER_BOHR**3)
 
     @undisturbed
     def get_electrostatic_potential(self, points: ArrayLike) -> np.ndarray:
@@ -149,10 +147,7 @@ class DensityOutputs:
         Raises:
             InputError: points that are none.
         """
-        with as_ase_error():
-            bohr = _points(points)
-            values = self._functions().electrostatic_potential(bohr.reshape(-1, 3))
-            return np.asarray(values.reshape(bohr.shape[:-1]) * EV_PER_HARTREE)
+        return self._at(points, SpatialFunctions.electrostatic_potential, EV_PER_HARTREE)
 
     @undisturbed
     def get_bond_orders(self, kind: str = "mayer") -> np.ndarray:
@@ -173,6 +168,18 @@ class DensityOutputs:
             functions = self._functions()
             state = functions.state
             return _BOND_ORDERS[kind](functions.molecule, state.overlap, state.density_matrix)
+
+    def _at(
+        self,
+        points: ArrayLike,
+        function: Callable[[SpatialFunctions, np.ndarray], np.ndarray],
+        unit: float,
+    ) -> np.ndarray:
+        """A function at points (Å), (..., 3), in a unit that its atomic one is so many of."""
+        with as_ase_error():
+            bohr = _points(points)
+            values = function(self._functions(), bohr.reshape(-1, 3))
+            return np.asarray(unit * values.reshape(bohr.shape[:-1]))
 
     def _functions(self) -> SpatialFunctions:
         """Of the atoms last asked about, evaluated if they have moved."""

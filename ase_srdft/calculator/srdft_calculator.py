@@ -35,6 +35,7 @@ from ase_srdft.calculator.written_parameters import WrittenParameters
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.nuclei import Nuclei, nuclei_of
 from ase_srdft.common.torch_state import undisturbed
+from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.electronic_structure import ElectronicStructure
 from ase_srdft.models.shipped_models import GENERAL_MODEL, UNTRAINED
@@ -179,7 +180,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         "xc": None,
         "basis": None,
         "density_fitting": None,
-        "grid_level": 2,
+        "grid_level": ANSWER_GRID_LEVEL,
         "threads": 1,
         "max_error": 1.0e-3,
         "max_force_error": 5.0e-3,
@@ -197,7 +198,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         xc: str | None = None,
         basis: str | None = None,
         density_fitting: bool | str | None = None,
-        grid_level: int | None = 2,
+        grid_level: int | None = ANSWER_GRID_LEVEL,
         threads: int = 1,
         max_error: float | None = 1.0e-3,
         max_force_error: float = 5.0e-3,

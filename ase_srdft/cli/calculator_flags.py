@@ -12,7 +12,7 @@ from ase_srdft.cli.frames import frame_nuclei, read_structures
 from ase_srdft.cli.level_input import LEVEL_FLAGS, level_values
 from ase_srdft.cli.setting_flags import add_flags, given_settings
 from ase_srdft.common.settings import from_plain, settings_of
-from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL, LevelOfTheory
 from ase_srdft.models.shipped_models import GENERAL_MODEL
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _MACHINE: dict[str, tuple[str, ...]] = {
     "calculator.device": ("--device",),
 }
 _DECIDED = dict.fromkeys(LEVEL_FLAGS, "that of the model") | {
-    "level.grid_level": "2",
+    "level.grid_level": str(ANSWER_GRID_LEVEL),
     "level.charge": "what the structure says, else 0",
     "calculator.threads": "the cores; one is left to a trainer beside",
 }
@@ -81,7 +81,7 @@ def calculator_parameters(options: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = asdict(from_plain(_Settings, given, "calculator"))
     level = {path.removeprefix("level."): v for path, v in level_values(options).items()}
     if level["grid_level"] is None:
-        level["grid_level"] = 2
+        level["grid_level"] = ANSWER_GRID_LEVEL
     settings["learn"] = False if settings["learn"] == _OFF else settings["learn"]
     if settings["threads"] is None:
         cores = len(os.sched_getaffinity(0))

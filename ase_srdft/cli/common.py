@@ -21,6 +21,7 @@ from ase_srdft.version import __version__
 
 __all__ = [
     "Parser",
+    "above_zero",
     "command_parser",
     "positive",
     "run_command",
@@ -75,6 +76,17 @@ def positive(text: str) -> int:
         number = 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A finite number above zero, for ``type=`` of an argument."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
     return number
 
 

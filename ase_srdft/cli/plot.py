@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ase_srdft.cli.common import Parser, command_parser, run_command
+from ase_srdft.cli.common import Parser, above_zero, command_parser, run_command
 from ase_srdft.common.atomic_files import writable_file
 
 __all__ = ["main"]
@@ -46,21 +46,11 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--interval",
-        type=_femtoseconds,
+        type=above_zero,
         metavar="FS",
         help="time between two frames of a trajectory (default: what a .traj tells)",
     )
     return parser
-
-
-def _femtoseconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no time above zero")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

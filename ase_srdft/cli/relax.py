@@ -26,7 +26,7 @@ from ase_srdft.cli.calculator_flags import (
     calculator_parameters,
     chosen_structure,
 )
-from ase_srdft.cli.common import Parser, command_parser, positive, run_command
+from ase_srdft.cli.common import Parser, above_zero, command_parser, positive, run_command
 from ase_srdft.cli.frames import with_progress
 from ase_srdft.cli.stop_request import INTERRUPTED
 from ase_srdft.common.atomic_files import replace_atomically, writable_file
@@ -74,7 +74,7 @@ def _parser() -> Parser:
     group = parser.add_argument_group("relaxation")
     group.add_argument(
         "--fmax",
-        type=_above_zero,
+        type=above_zero,
         default=0.01,
         metavar="FLOAT",
         help="largest force on an atom that is left (eV/Å) (default: %(default)s)",
@@ -94,16 +94,6 @@ def _parser() -> Parser:
     group.add_argument("--frequencies", action="store_true", help="vibrations at the end")
     add_calculator(parser)
     return parser
-
-
-def _above_zero(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above zero")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

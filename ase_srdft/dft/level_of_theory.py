@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ase_srdft.common.errors import BadInput
 
-__all__ = ["FUNCTIONALS", "Functional", "LevelOfTheory"]
+__all__ = ["ANSWER_GRID_LEVEL", "FUNCTIONALS", "Functional", "LevelOfTheory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,9 @@ FUNCTIONALS: dict[str, Functional] = {
         needs_gradient=True,
     ),
 }
+#: PySCF's level of the grid that answers are on where nobody says: forces to a meV/Å.  Training is
+#: on that of `LevelOfTheory`, which is cheaper.
+ANSWER_GRID_LEVEL = 2
 _ALIASES = {"SVWN": "LDA", "SVWN5": "LDA", "PBEPBE": "PBE", "PBE1PBE": "PBE0", "B3LYPG": "B3LYP"}
 
 
