@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Of Okabe and Ito (jfly.uni-koeln.de/color), one for each model; the paper's numbers are grey.
 COLOURS = {
     "fock": "#0072B2",
+    "potential": "#D55E00",
+    "fine-tuned": "#56B4E9",
     "coefficient": "#E69F00",
     "qpt": "#009E73",
     "supervised": "#CC79A7",

@@ -26,7 +26,9 @@ from ase_srdft.reference.label_file import read_labels
 
 #: Frames at the end of each file that no run trains on, and those before them.
 HELD_OUT, TRAINING_FRAMES = 60, 340
-MODELS = ("fock", "coefficient", "qpt", "supervised")
+MODELS = ("fock", "potential", "fine-tuned", "coefficient", "qpt", "supervised")
+#: Where ``fine-tuned`` begins, and the highest learning rate of what has learned already.
+GENERAL, GENTLE_RATE = "organics", "1.2e-3"
 #: File of frames, functional and basis of each molecule.
 SYSTEMS = {
     "ethanol": ("rmd17_ethanol_public.npz", "PBE", "6-31g"),
@@ -49,7 +51,8 @@ class Run:
 
     Attributes:
         molecule: one of `SYSTEMS`.
-        model: one of `MODELS`; ``supervised`` is the Fock family trained on labels.
+        model: one of `MODELS`; ``supervised`` is the Fock family trained on labels,
+            ``fine-tuned`` the general model trained further.
         nframes: given frames, evenly spread over those before the held-out ones; 0: one
             structure, the file's first frame.
         self_refine: whether the model's own samples are trained on, too.
@@ -131,6 +134,7 @@ def train_command(settings: Settings, run: Run) -> list[str]:
     """``ase-srdft-train`` for a run, on one core, sampling and training in turn."""
     _, xc, basis = SYSTEMS[run.molecule]
     folder, frames = settings.folder(run), settings.frames(run.molecule)
+    fine_tuned = ["--model", "potential", "--start-from", GENERAL, "--learning-rate", GENTLE_RATE]
     words = ["-m", "ase_srdft.cli.train", "-o", str(folder), "--xc", xc, "--basis", basis]
     words += ["--seed", str(settings.seed), "--threads", "1", "--engine", "sync"]
     words += ["--steps", str(run.steps)]
@@ -142,7 +146,8 @@ def train_command(settings: Settings, run: Run) -> list[str]:
     if run.supervised:
         words += ["--loss", "hamiltonian", "--labels", str(settings.labels(run.molecule))]
     else:
-        words += ["--model", run.model, *(["--data", str(frames)] if run.nframes else [])]
+        words += ["--data", str(frames)] if run.nframes else []
+        words += fine_tuned if run.model == "fine-tuned" else ["--model", run.model]
     if not run.self_refine:
         words += ["--no-self-refine"]
     if settings.minutes is not None:

@@ -50,6 +50,8 @@ def executed(monkeypatch):
     [
         {},
         {"nframes": 25, "model": "qpt"},
+        {"nframes": 25, "model": "potential"},
+        {"nframes": 0, "self_refine": True, "model": "fine-tuned"},
         {"nframes": 250, "model": "supervised"},
         {"self_refine": True},
         {"nframes": 0, "self_refine": True, "steps": 50},
@@ -66,6 +68,7 @@ def test_the_command_is_one_that_the_program_takes(tmp_path, changes):
     assert bool(options.structures) is (run.nframes == 0)
     assert bool(options.data) is (run.nframes > 0 and not run.supervised)
     assert (options.loss == "hamiltonian") is (options.labels is not None) is run.supervised
+    assert (options.start_from == "organics") is (run.model == "fine-tuned")
 
 
 def test_frames_are_a_share_of_those_before_the_held_out_ones(tmp_path):
