@@ -180,7 +180,7 @@ class ThroughputBench:
         """A function that is computed by the kernels, or by torch."""
 
         def run() -> None:
-            with path_of(side), library.threads(self.threads):
+            with path_of(side), library.computing_threads(self.threads):
                 function()
 
         return run

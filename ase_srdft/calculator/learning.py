@@ -15,6 +15,7 @@ from ase_srdft.calculator.parameters import as_ase_error
 from ase_srdft.common.errors import NothingLearned
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.units import EV_PER_HARTREE
+from ase_srdft.dft.kernels.library import computing_threads
 from ase_srdft.learning.learner import Learner, Lesson
 from ase_srdft.learning.learning_record import LearningRecord
 from ase_srdft.models.electronic_state import ElectronicStateModel
@@ -104,7 +105,7 @@ class Learning:
             Lesson(nuclei=each, error=_own_error(state), seconds=runner.seconds / len(answers))
             for each, (_, state, _) in zip(nuclei, answers, strict=True)
         ]
-        with as_ase_error():
+        with as_ase_error(), computing_threads(1):
             self._learner.learn_from(lessons, runner.model)
 
     def _new_learner(self, runner: ModelRunner) -> Learner:

@@ -35,7 +35,7 @@ from ase_srdft.common.units import (
     EV_PER_HARTREE,
 )
 from ase_srdft.dft.dipole_moment import dipole_moment
-from ase_srdft.dft.kernels.library import threads as kernel_threads
+from ase_srdft.dft.kernels.library import computing_threads
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.models.certified_single_point import (
@@ -189,7 +189,7 @@ class ModelRunner:
         if known is not None:
             return known
         started, kept = time.perf_counter(), self.memory.take_graph(key)
-        with self._failing(), kernel_threads(self.threads.share(1)):
+        with self._failing(), computing_threads(self.threads.share(1)):
             if kept is None:
                 graph = forces or self.memory.keeps_graphs
                 kept = self._opened(*self._asked([nuclei]), graph)
@@ -259,7 +259,7 @@ class ModelRunner:
         pieces = self.threads.slices(len(images))
 
         def work(piece: slice) -> SinglePointResult:
-            with kernel_threads(self.threads.share(len(pieces))):
+            with computing_threads(self.threads.share(len(pieces))):
                 if self._corrects is None:
                     return single_point(model, molecule, positions[piece], forces)
                 return certified_single_point(

@@ -135,8 +135,9 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         density_fitting: likewise (True); see `ase_srdft.dft.level_of_theory.LevelOfTheory`.
         grid_level: of PySCF's, any for every model; None for the one that the model was trained on,
             mostly 1, whose forces are off by several meV/Å: those of 2 by less than one.
-        threads: of this process: `evaluate_batch` gives each some of the structures, and a
-            structure alone gives each some of the kernels' work.
+        threads: all that an evaluation takes, whatever torch and PySCF are set to:
+            `evaluate_batch` gives each some of the structures, and a structure alone gives each
+            some of the kernels' work and of exact exchange.
         max_error: widest bracket around the SCF energy (eV).  None for the model's state as it is:
             forces are then the full derivative of its energy, and nothing is promised.
         max_force_error: largest estimate of the error of a component of the forces (eV/Å) of a

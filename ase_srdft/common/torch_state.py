@@ -8,13 +8,13 @@ gradients              on; a tensor made in inference mode and kept would spoil 
 autocast               off; it makes half-precision products in silence
 device                 by default the CPU, for this thread alone
 NumPy's errors         underflow is none
-threads                one, in a process that was forked: see `in_forked_process`
+threads                one, in a process that was forked: see `in_forked_process`; otherwise those
+                       of the user, and of `loop_threads`
 =====================  ======================================================================
 
 torch's default data type and its generator of random numbers are those of all threads.  Nothing
 here counts on them but the making of a network, which is `seeded` and in `single_precision`; these
-put back what they find.  The number of threads is nobody's business but the user's and the
-commands'.
+put back what they find.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numpy as np
 import torch
 
-__all__ = ["in_forked_process", "plain_state", "seeded", "single_precision", "undisturbed"]
+__all__ = [
+    "in_forked_process",
+    "loop_threads",
+    "plain_state",
+    "seeded",
+    "single_precision",
+    "undisturbed",
+]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -52,15 +59,21 @@ def in_forked_process() -> bool:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """No parallel loops: what no thread is left for."""
-    # where PySCF was not imported before the fork, it has no threads that could be missing
+def loop_threads(count: int) -> Iterator[None]:
+    """So many threads for the parallel loops inside operations of torch and PySCF.
+
+    It holds for what this thread calls; afterwards it has as many as before.  In a forked process
+    there is one.
+    """
+    # where PySCF was not imported, it has no threads to speak of: in a fork, none that could be
+    # missing
     pyscf: Any = sys.modules.get("pyscf.lib")
+    count = 1 if in_forked_process() else count
     counts = (torch.get_num_threads(), None if pyscf is None else pyscf.num_threads())
     try:
-        torch.set_num_threads(1)
+        torch.set_num_threads(count)
         if pyscf is not None:
-            pyscf.num_threads(1)
+            pyscf.num_threads(count)
         yield
     finally:
         if pyscf is not None:
@@ -82,7 +95,7 @@ def plain_state() -> Iterator[None]:
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
         if in_forked_process():
-            stack.enter_context(_one_thread())
+            stack.enter_context(loop_threads(1))
         yield
 
 

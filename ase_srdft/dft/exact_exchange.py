@@ -19,6 +19,7 @@ from ase_srdft.dft.integrals.cotangent_tape import ArrayCotangent, ExchangeCotan
 from ase_srdft.dft.integrals.fitted_exchange import eigenvectors, exchange_of_geometry
 from ase_srdft.dft.integrals.packed_pairs import from_lower_triangle, triangle_index
 from ase_srdft.dft.integrals.provider import Integrals
+from ase_srdft.dft.kernels.library import wide_loops
 
 __all__ = ["exchange_energy", "exchange_matrix", "exchange_on_occupied"]
 
@@ -74,7 +75,9 @@ class _FittedExchangeEnergy(torch.autograd.Function):
         metric: Tensor | None,
         factor: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        found = [_fitted_exchange(*each) for each in zip(three_center, factor, matrix, strict=True)]
+        with wide_loops(matrix.shape[-1]):
+            every = zip(three_center, factor, matrix, strict=True)
+            found = [_fitted_exchange(*each) for each in every]
         exchange = torch.stack([each for each, _ in found])
         ctx.mark_non_differentiable(exchange)
         ctx.claims = claimed(slots, ctx.needs_input_grad[1])
@@ -90,10 +93,11 @@ class _FittedExchangeEnergy(torch.autograd.Function):
         by_matrix = 2.0 * scale[:, None, None] * exchange
         if not ctx.by_integrals:
             return by_matrix, None, None, None, None
-        gradients = [
-            [times * each for each in _by_integrals(own, *part)]
-            for times, own, part in zip(scale, factor, ctx.parts, strict=True)
-        ]
+        with wide_loops(exchange.shape[-1]):
+            gradients = [
+                [times * each for each in _by_integrals(own, *part)]
+                for times, own, part in zip(scale, factor, ctx.parts, strict=True)
+            ]
         if ctx.claims:
             terms = [
                 ArrayCotangent(three_center=by_three.cpu().numpy(), metric=by_metric.cpu().numpy())
@@ -130,7 +134,8 @@ class _TapedExchange(torch.autograd.Function):
 def _exchange(fitted: Tensor, matrices: Tensor) -> Float[Tensor, "batch nao nao"]:
     """K of symmetric matrices from packed B, of one geometry after the other."""
     every = zip(fitted, matrices, strict=True)
-    return torch.stack([exchange_of_geometry(*each) for each in every])
+    with wide_loops(matrices.shape[-1]):
+        return torch.stack([exchange_of_geometry(*each) for each in every])
 
 
 def _by_integrals(
@@ -191,7 +196,8 @@ def exchange_matrix(
         tensor is not None and tensor.requires_grad for tensor in differentiated
     ):
         every = zip(three_center, factor, density_matrix, strict=True)
-        return torch.stack([_fitted_exchange(*each)[0] for each in every])
+        with wide_loops(nao):
+            return torch.stack([_fitted_exchange(*each)[0] for each in every])
     if integrals.cotangent_slots is not None:
         exchange: Tensor = _TapedExchange.apply(  # type: ignore[no-untyped-call]
             density_matrix, integrals.cotangent_slots, integrals.orthogonalised, factor
@@ -224,7 +230,8 @@ def exchange_on_occupied(
     assert integrals.three_center is not None
     assert integrals.metric_factor is not None
     every = zip(integrals.three_center, integrals.metric_factor, density_matrix, strict=True)
-    return torch.stack([_fitted_on_occupied(*each) for each in every])
+    with wide_loops(density_matrix.shape[-1]):
+        return torch.stack([_fitted_on_occupied(*each) for each in every])
 
 
 def _fitted_on_occupied(

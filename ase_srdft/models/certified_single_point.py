@@ -20,6 +20,7 @@ from ase_srdft.dft.correction import Correction, residual
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
 from ase_srdft.dft.grid.atomic_grid import RESPONSE_GRID
+from ase_srdft.dft.kernels.library import wide_loops
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import on_grid, prepare
 from ase_srdft.dft.prepared_geometry import Geometry, detached
@@ -281,12 +282,13 @@ def _lowest_of_pyscf(
 ) -> _Corrected:
     """The lowest solution that PySCF finds; from a density matrix, if that is one."""
     matrix = start[0].cpu().numpy()
-    reference = reference_scf(
-        geometry.molecule,
-        plain.positions[0].cpu().numpy(),
-        density_matrix=matrix if np.isfinite(matrix).all() else None,
-        gradient_tolerance=gradient_tolerance,
-    )
+    with wide_loops(geometry.molecule.nao):
+        reference = reference_scf(
+            geometry.molecule,
+            plain.positions[0].cpu().numpy(),
+            density_matrix=matrix if np.isfinite(matrix).all() else None,
+            gradient_tolerance=gradient_tolerance,
+        )
     density_matrix = torch.as_tensor(reference.density_matrix).to(plain.orthogonaliser)
     return _Corrected.at(geometry, plain.projector(density_matrix[None])[0])
 

@@ -26,12 +26,15 @@ from ase.io import Trajectory, read
 from ase.mep import NEB
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations
-from pyscf import gto
+from pyscf import gto, lib
 from pyscf.scf.hf import dip_moment
 
 from ase_srdft import SRDFTCalculator, model_card
+from ase_srdft.calculator import model_runner
+from ase_srdft.dft.kernels import library
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.models.certified_single_point import open_certified_single_point
 from ase_srdft.models.model_file import save_model
 from ase_srdft.models.single_point import single_point
 from tests.tools.counted_evaluations import counted
@@ -616,3 +619,26 @@ def test_vibrations(atoms, calc, tmp_path):
     vibrations.run()
     frequencies = vibrations.get_frequencies()
     assert (frequencies.real > 1000.0).sum() == 3
+
+
+def test_torch_and_pyscf_compute_in_one_thread_and_have_theirs_back(monkeypatch):
+    seen = []
+
+    def opened(*arguments):
+        seen.append((library.thread_count(), torch.get_num_threads(), lib.num_threads()))
+        return open_certified_single_point(*arguments)
+
+    monkeypatch.setattr(model_runner, "open_certified_single_point", opened)
+    before = torch.get_num_threads(), lib.num_threads()
+    torch.set_num_threads(2)
+    lib.num_threads(2)
+    try:
+        atoms = molecule("H2O")
+        atoms.calc = SRDFTCalculator("untrained", xc="LDA", basis="sto-3g", threads=2)
+        atoms.get_potential_energy()
+        assert (torch.get_num_threads(), lib.num_threads()) == (2, 2)
+    finally:
+        torch.set_num_threads(before[0])
+        lib.num_threads(before[1])
+    inside = 2 if library.loaded() is None else 1
+    assert seen == [(2, inside, inside)]

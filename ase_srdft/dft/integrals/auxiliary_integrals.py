@@ -28,7 +28,7 @@ from ase_srdft.dft.kernels.coulomb import (
     CoulombKernels,
     OrbitalTables,
 )
-from ase_srdft.dft.kernels.library import loaded
+from ase_srdft.dft.kernels.library import loaded, wide_loops
 
 __all__ = ["AuxiliaryIntegrals", "pull_three"]
 
@@ -89,7 +89,8 @@ class AuxiliaryIntegrals:
         by_pairs = [term.three_center for term in arrays]
         by_metric = [term.metric for term in arrays]
         if exchange:
-            three_center, metric = pulled_through_exchange(exchange)
+            with wide_loops(len(exchange[0].matrix)):
+                three_center, metric = pulled_through_exchange(exchange)
             by_pairs.append(three_center)
             by_metric.append(metric)
         for term in factored:

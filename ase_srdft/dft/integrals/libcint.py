@@ -26,6 +26,7 @@ from ase_srdft.dft.integrals.shell_tables import (
     symmetric,
 )
 from ase_srdft.dft.kernels.coulomb import CoulombKernels
+from ase_srdft.dft.kernels.library import wide_loops
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 
 __all__ = ["LibcintProvider"]
@@ -186,7 +187,8 @@ class LibcintProvider:
 
     def _four_center(self, positions: Array) -> Array:
         env = self._joint.environment(positions)
-        integrals = self._joint.intor("int2e_sph", env, (0, 0, 0, 0))
+        with wide_loops(self._orbitals.nao):
+            integrals = self._joint.intor("int2e_sph", env, (0, 0, 0, 0))
         return integrals.reshape([self._orbitals.nao] * 4)
 
     def _pull_four_center(self, positions: Array, cotangent: Array) -> Array:
@@ -195,7 +197,8 @@ class LibcintProvider:
         weights = weights + weights.transpose(0, 1, 3, 2)
         weights = (weights + weights.transpose(2, 3, 0, 1)) / 8.0
         nao = self._orbitals.nao
-        slopes = self._joint.intor("int2e_ip1_sph", env, (0, 0, 0, 0), 3)
+        with wide_loops(nao):
+            slopes = self._joint.intor("int2e_ip1_sph", env, (0, 0, 0, 0), 3)
         slopes = slopes.reshape(3, nao, nao * nao * nao)
         weighted = np.einsum("cmx,mx->mc", slopes, weights.reshape(nao, -1))
         return -4.0 * self._orbitals.sum_by_atom(weighted)

@@ -21,6 +21,7 @@ from torch import Tensor
 from ase_srdft.common.errors import BadInput
 from ase_srdft.dft.integrals.cotangent_tape import Cotangent, CotangentTape
 from ase_srdft.dft.kernels.arrays import as_array
+from ase_srdft.dft.kernels.library import wide_loops
 
 __all__ = [
     "AUXILIARY_SETS",
@@ -87,9 +88,10 @@ class Integrals:
         assert self.three_center is not None
         assert self.metric_factor is not None
         upper = self.metric_factor.transpose(1, 2)
-        fitted: Tensor = torch.linalg.solve_triangular(
-            upper, self.three_center.detach(), upper=True, left=False
-        )
+        with wide_loops(self.overlap.shape[-1]):
+            fitted: Tensor = torch.linalg.solve_triangular(
+                upper, self.three_center.detach(), upper=True, left=False
+            )
         return fitted
 
     def detached(self) -> Integrals:

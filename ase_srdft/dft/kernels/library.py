@@ -19,6 +19,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from ase_srdft.common.errors import BadInput, KernelsUnavailable
+from ase_srdft.common.torch_state import loop_threads
 
 __all__ = [
     "FOLDER",
@@ -26,11 +27,13 @@ __all__ = [
     "VARIABLE",
     "Choice",
     "chosen",
+    "computing_threads",
     "description",
     "loaded",
     "thread_count",
     "threads",
     "using_torch",
+    "wide_loops",
 ]
 
 #: From the one that any processor runs to the most demanding.
@@ -41,6 +44,9 @@ VARIABLE = "ASE_SRDFT_KERNELS"
 FOLDER = Path(__file__).parent
 #: Set when it was warned of, so that child processes do not say it again.
 _WARNED = "ASE_SRDFT_KERNELS_WARNED"
+
+#: Orbitals from which on two threads are faster at exact exchange than one.
+_WIDE = 100
 
 _THREADS = ContextVar("threads of the kernels", default=1)
 
@@ -190,3 +196,28 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         _THREADS.reset(token)
+
+
+@contextmanager
+def computing_threads(count: int) -> Iterator[None]:
+    """Compute in so many threads and no more, whatever torch and PySCF are set to.
+
+    The kernels have them.  Parallel loops inside the operations of torch and PySCF have one, but in
+    `wide_loops`: OpenMP's threads go on spinning after a loop, in the way of the kernels' own.
+    Where torch computes, its loops have them all.
+
+    Raises:
+        BadInput: fewer than one.
+    """
+    with threads(count), loop_threads(count if loaded() is None else 1):
+        yield
+
+
+@contextmanager
+def wide_loops(norbitals: int) -> Iterator[None]:
+    """Give loops over matrices of so many orbitals the kernels' threads, if it is worth it."""
+    if thread_count() == 1 or norbitals < _WIDE:
+        yield
+    else:
+        with loop_threads(thread_count()):
+            yield

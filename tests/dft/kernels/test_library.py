@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
+import torch
+from pyscf import lib
 
 from ase_srdft.common.errors import BadInput, KernelsUnavailable
 from ase_srdft.dft.kernels import library
@@ -21,11 +23,13 @@ from ase_srdft.dft.kernels.library import (
     Choice,
     choose,
     chosen,
+    computing_threads,
     description,
     loaded,
     thread_count,
     threads,
     using_torch,
+    wide_loops,
 )
 
 SOURCES = FOLDER / "source"
@@ -129,6 +133,44 @@ def test_threads_are_those_of_the_calling_thread():
             assert thread_count() == 2
         assert thread_count() == 3
     assert thread_count() == 1
+
+
+def of_torch_and_pyscf():
+    return torch.get_num_threads(), lib.num_threads()
+
+
+@pytest.fixture
+def three_each():
+    """Numbers of threads as somebody may have set them, for torch and PySCF."""
+    before = of_torch_and_pyscf()
+    torch.set_num_threads(3)
+    lib.num_threads(3)  # the same OpenMP may serve both
+    yield (3, 3)
+    torch.set_num_threads(before[0])
+    lib.num_threads(before[1])
+
+
+@pytest.mark.skipif(not built(), reason="no compiled kernels here")
+def test_only_wide_loops_have_the_threads_of_the_kernels(three_each):
+    with computing_threads(2):
+        assert (thread_count(), *of_torch_and_pyscf()) == (2, 1, 1)
+        with wide_loops(500):
+            assert of_torch_and_pyscf() == (2, 2)
+        with wide_loops(20):
+            assert of_torch_and_pyscf() == (1, 1)
+    with computing_threads(1), wide_loops(500):
+        assert of_torch_and_pyscf() == (1, 1)
+    assert (thread_count(), *of_torch_and_pyscf()) == (1, *three_each)
+    with wide_loops(500):  # of somebody who does not count threads
+        assert of_torch_and_pyscf() == three_each
+
+
+def test_where_torch_computes_its_loops_have_all_threads(three_each):
+    with using_torch(), computing_threads(2):
+        assert of_torch_and_pyscf() == (2, 2)
+    with pytest.raises(RuntimeError), computing_threads(2):
+        raise RuntimeError
+    assert of_torch_and_pyscf() == three_each
 
 
 @pytest.mark.parametrize("count", [0, -1])
