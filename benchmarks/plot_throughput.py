@@ -96,11 +96,11 @@ def cell(group: Group, side: tuple[str, str], value: Callable[[Timing], float]) 
 
 
 def leads(group: Group, slower: tuple[str, str]) -> str:
-    """How many times faster than PySCF both families are."""
+    """How many times faster than PySCF both families are, as far as they took part."""
     if slower not in group:
         return "–"
-    ratios = [group[slower].cpu_ms / group[side].cpu_ms for side in (FOCK, POTENTIAL)]
-    return ", ".join(number(ratio) for ratio in ratios)
+    whole = group[slower].cpu_ms
+    return ", ".join(cell(group, side, lambda t: whole / t.cpu_ms) for side in (FOCK, POTENTIAL))
 
 
 def costs(timings: Sequence[Timing], work: str) -> str:
