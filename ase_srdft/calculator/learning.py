@@ -50,11 +50,6 @@ class Learning:
         return self._runs is not None and not self._paused
 
     @property
-    def family(self) -> str:
-        """Of an untrained model: a level-free one learns fastest."""
-        return "potential" if self.is_on else "fock"
-
-    @property
     def record(self) -> LearningRecord:
         """What was learned from so far."""
         return self._before if self._learner is None else self._before + self._learner.record

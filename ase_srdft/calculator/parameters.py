@@ -23,6 +23,7 @@ from ase_srdft.models.certified_single_point import Promise
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import build_model, load_model
 from ase_srdft.models.shipped_models import GENERAL_MODEL, UNTRAINED, model_path
+from ase_srdft.training.config import FRESH_FAMILY
 
 __all__ = [
     "LEARN",
@@ -277,10 +278,10 @@ def _wrong_charge(what: str, model: ElectronicStateModel) -> str:
     )
 
 
-def fresh_model(
-    parameters: Mapping[str, Any], nuclei: Nuclei, family: str = "fock"
-) -> ElectronicStateModel:
+def fresh_model(parameters: Mapping[str, Any], nuclei: Nuclei) -> ElectronicStateModel:
     """An untrained model for the elements of a molecule: its state is the guess's.
+
+    It belongs to no level of theory, and that family learns fastest.
 
     The same every time: its random weights are drawn from a seed, and the global generator of
     random numbers is left as it was.
@@ -292,7 +293,7 @@ def fresh_model(
     Molecule(numbers=nuclei.numbers, level=level)
     elements = tuple(sorted(set(nuclei.numbers)))
     with seeded(0):
-        return own_copy(build_model(family, level, elements, {}))
+        return own_copy(build_model(FRESH_FAMILY, level, elements, {}))
 
 
 def check_nuclei(nuclei: Nuclei, model: ElectronicStateModel, known: bool = True) -> None:

@@ -316,7 +316,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
     def _started_for(self, nuclei: Nuclei) -> ModelRunner:
         if self._runner is None:
             device = torch_device(self.parameters["device"])
-            model = fresh_model(self.parameters, nuclei, self._learning.family)
+            model = fresh_model(self.parameters, nuclei)
             self._runner = self._runner_of(model, device)
         self._runner.version = self.model_version
         return self._runner

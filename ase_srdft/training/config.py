@@ -10,6 +10,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.sampling.config import EngineConfig, SamplingConfig
 
 __all__ = [
+    "FRESH_FAMILY",
     "LOSSES",
     "MEMORY_OVERHEAD_GB",
     "OptimiserConfig",
@@ -18,6 +19,8 @@ __all__ = [
 ]
 
 LOSSES = ("energy", "hamiltonian")
+#: Of a model that begins with nothing: the one that learns fastest.
+FRESH_FAMILY = "potential"
 
 #: The process of a run is larger than its ``memory_gb`` by so much at most, on the CPU.
 MEMORY_OVERHEAD_GB = 1.0
@@ -153,7 +156,7 @@ class TrainingConfig:
 
     level: LevelOfTheory = field(default_factory=LevelOfTheory)
     levels: tuple[str, ...] = ()
-    model: str = "fock"
+    model: str = FRESH_FAMILY
     start_from: str | None = None
     scope: str | None = None
     model_config: dict[str, Any] = field(default_factory=dict)

@@ -144,7 +144,8 @@ def train_command(settings: Settings, run: Run) -> list[str]:
         words += ["--validation-frames", str(HELD_OUT)]
         words += ["--data-fraction", repr(run.nframes / TRAINING_FRAMES)]
     if run.supervised:
-        words += ["--loss", "hamiltonian", "--labels", str(settings.labels(run.molecule))]
+        words += ["--model", "fock", "--loss", "hamiltonian"]
+        words += ["--labels", str(settings.labels(run.molecule))]
     else:
         words += ["--data", str(frames)] if run.nframes else []
         words += fine_tuned if run.model == "fine-tuned" else ["--model", run.model]

@@ -223,7 +223,7 @@ def test_the_learning_rate_of_a_checkpoint_stays(tmp_path):
         ({"optimiser": {"batch_size": 3}}, "optimiser.batch_size was 4 and is 3"),
         ({"optimiser": {"learning_rate": 0.5}}, "optimiser.learning_rate was 0.01 and is 0.5"),
         ({"model_config": {"features": 4}}, "model_config.features was 8 and is 4"),
-        ({"model_config": {"guess": "sap"}}, "model_config.guess was None and is 'sap'"),
+        ({"model_config": {"guess": "minao"}}, "model_config.guess was None and is 'minao'"),
         ({"validate_every": 7, "seed": 1}, "seed was 0 and is 1; validate_every was 20 and is 7"),
     ],
 )

@@ -118,7 +118,7 @@ def test_samples_open_in_ase_with_energies_and_forces(run):
         np.testing.assert_allclose(atoms.get_forces(), sample.forces * Hartree / Bohr, rtol=1e-12)
         assert atoms.info["srdft_error"] == pytest.approx(sample.bracket_width * Hartree)
         assert atoms.info["srdft_level"] == "LDA/sto-3g"
-        assert atoms.info["srdft_model"] == f"fock v{sample.weights_version}"
+        assert atoms.info["srdft_model"] == f"potential v{sample.weights_version}"
 
 
 def test_samples_state_the_charge_of_the_run(tmp_path):

@@ -138,7 +138,7 @@ def test_training_in_triple_zeta_narrows_the_bracket_around_the_scf():
 @pytest.fixture(scope="module")
 def sampled():
     """A run that samples: the trainer after it, and all of its events."""
-    trainer = small_trainer(steps=90, coarse_share=1.0, **SAFE)
+    trainer = small_trainer(model="fock", steps=90, coarse_share=1.0, **SAFE)
     return trainer, list(trainer.run())
 
 
@@ -223,7 +223,7 @@ def test_samples_held_out_are_spread_over_the_last_part_of_the_dynamics():
 
 
 def test_weights_are_compared_on_the_same_geometries():
-    trainer = small_trainer(validation_frames=4)
+    trainer = small_trainer(validation_frames=4, model="fock")
     trainer.begin()
     for _ in range(15):
         trainer.train(0.0)
@@ -793,7 +793,10 @@ def test_a_model_that_is_given_is_trained_on():
         ({"model": "oracle"}, "unknown model family 'oracle'"),
         ({"model_config": {"feature": 8}}, "unknown setting 'model_config.feature'"),
         ({"model_config": {"features": 2.5}}, "model_config.features is 2.5: use int"),
-        ({"model_config": {"guess": "huckel"}}, "unknown guess 'huckel'"),
+        (
+            {"model_config": {"guess": "huckel"}},
+            "guess 'huckel': the family 'potential'",
+        ),
         ({"level": {"basis": "nonsense"}}, "no basis 'nonsense'"),
         ({"level": {"basis": "cc-pvqz"}}, "functions with l = 4"),
         ({"level": {"density_fitting": "nonsense"}}, "no basis 'nonsense'"),
@@ -811,7 +814,8 @@ def test_what_cannot_be_trained_is_refused_at_once(changes, message):
 
 
 def test_best_model_is_that_of_the_narrowest_validation():
-    trainer = small_trainer(small_dataset(frames=rattled(8)), self_refine=False, steps=40)
+    frames = small_dataset(frames=rattled(8))
+    trainer = small_trainer(frames, model="fock", self_refine=False, steps=40)
     untrained = weights_of(trainer.best_model())
     for _ in range(15):
         trainer.train(0.0)
