@@ -569,7 +569,10 @@ BAD = [
         "water.xyz --model fock --data ions.npz",
         "frame 0 of ions.npz: charge=0, but info['charge'] is -2",
     ),
-    ("stated-ion.xyz --model fock", "frame 0 of stated-ion.xyz: charge=0, but info['charge'] is -2"),
+    (
+        "stated-ion.xyz --model fock",
+        "frame 0 of stated-ion.xyz: charge=0, but info['charge'] is -2",
+    ),
     (
         "water.xyz --model fock --data stated-ions.xyz",
         "frame 1 of stated-ions.xyz: charge=0, but info['char",
