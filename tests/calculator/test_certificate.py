@@ -200,7 +200,7 @@ def test_another_molecule_than_the_models_is_as_good():
     atoms = molecule("CO2")
     atoms.calc = SRDFTCalculator("ethanol-pbe-6-31g", grid_level=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         energy = atoms.get_potential_energy()
     own = SRDFTCalculator("untrained", xc="PBE", basis="6-31g", grid_level=0)
     assert energy == pytest.approx(own.get_potential_energy(atoms), abs=1e-3)

@@ -288,5 +288,5 @@ def test_a_model_that_has_learned_nothing_says_so(learners, tmp_path):
     for _ in range(2):
         moved(atoms).get_forces()
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         atoms.calc.save(tmp_path / "mine.srdft")

@@ -101,7 +101,7 @@ def test_naming_another_model_forgets_the_isomer(calculator):
 def test_models_that_are_objects_have_none(calculator):
     model = load_model(model_path("malonaldehyde-pbe-6-31g")).model
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         SRDFTCalculator(model).model_for(ENOL)
         calculator.update_model(model)
         calculator.model_for(ENOL)

@@ -31,7 +31,7 @@ def test_it_is_corrected_from_the_guess_and_says_so_once(calc):
     same = SRDFTCalculator("untrained", xc="PBE", basis="sto-3g", **LEVEL)
     assert energy == pytest.approx(same.get_potential_energy(methane), abs=1e-3)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         methane.positions[0, 0] += 0.01
         methane.get_forces()
         calc.get_potential_energy(molecule("H2O"))
@@ -68,7 +68,7 @@ def test_there_is_no_model_to_train_for_it(calc):
 def test_an_untrained_calculator_takes_molecules_as_they_come():
     calc = SRDFTCalculator("untrained", xc="PBE", basis="sto-3g", **LEVEL)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         calc.get_potential_energy(Atoms("He"))
         assert calc.get_potential_energy(Atoms("H2", [[0, 0, 0], [0, 0, 0.74]])) < -25.0
 
@@ -92,6 +92,6 @@ def test_the_general_model_may_not_know_one():
 
 def test_what_no_level_knows_is_refused_without_a_warning():
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         with pytest.raises(InputError, match="H to Kr"):
             SRDFTCalculator(**LEVEL).get_potential_energy(Atoms("U"))
