@@ -203,8 +203,8 @@ def _points(points: ArrayLike) -> np.ndarray:
     """
     try:
         array = np.asarray(points, dtype=float)
-    except (TypeError, ValueError) as err:
-        raise BadInput(f"points {points!r}: give an array (npoints, 3) in Å") from err
+    except (TypeError, ValueError):
+        raise BadInput(f"points {points!r}: give an array (npoints, 3) in Å") from None
     if array.ndim == 0 or array.shape[-1] != 3:
         raise BadInput(f"points of shape {array.shape}: give an array (npoints, 3) in Å")
     if not np.isfinite(array).all():

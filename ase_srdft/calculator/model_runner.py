@@ -66,7 +66,7 @@ def naming(index: int, images: Sequence[Atoms]) -> Iterator[None]:
     except (CalculationFailed, InputError) as err:
         if len(images) == 1:
             raise
-        raise type(err)(f"image {index}: {err}") from err
+        raise type(err)(f"image {index}: {err}") from None
 
 
 class ModelRunner:
@@ -332,9 +332,9 @@ class ModelRunner:
         try:
             yield
         except ReferenceNotConverged as err:
-            raise SCFError(str(err)) from err
+            raise SCFError(str(err)) from None
         except BadInput as err:
-            raise CalculationFailed(str(err)) from err
+            raise CalculationFailed(str(err)) from None
         except (np.linalg.LinAlgError, torch.linalg.LinAlgError) as err:  # type: ignore[attr-defined]
             said = " ".join(str(err).split())
             raise CalculationFailed(

@@ -56,13 +56,13 @@ _AT_LEAST_ONE = "a whole number of at least 1"
 
 @contextmanager
 def as_ase_error() -> Iterator[None]:
-    """Turn our errors for bad geometries and other bad input into ASE's."""
+    """Turn our errors for bad geometries and other bad input into ASE's, which say the same."""
     try:
         yield
     except BadGeometry as err:
-        raise CalculationFailed(str(err)) from err
+        raise CalculationFailed(str(err)) from None
     except BadInput as err:
-        raise InputError(str(err)) from err
+        raise InputError(str(err)) from None
 
 
 def memory_name(model: ElectronicStateModel) -> str:

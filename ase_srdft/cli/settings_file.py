@@ -51,9 +51,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         plain = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as err:
-        raise BadInput(f"cannot read {path}: {err.strerror}; check the path") from err
+        raise BadInput(f"cannot read {path}: {err.strerror}; check the path") from None
     except BadInput as err:
-        raise BadInput(f"{path}: {err}") from err
+        raise BadInput(f"{path}: {err}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as err:
         # impossible dates and bytes are ValueErrors
         reason = " ".join(str(err).split())

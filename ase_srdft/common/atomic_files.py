@@ -229,7 +229,7 @@ def writable_file(path: Path) -> Path:
     except OSError as err:
         raise BadInput(
             f"cannot write {path}: {what_went_wrong(err)}; choose another place"
-        ) from err
+        ) from None
     return path
 
 
@@ -279,7 +279,7 @@ def writable_directory(path: Path) -> Path:
             reason = "something else is there"
         raise BadInput(
             f"cannot write to the directory {path}: {reason}; choose another directory"
-        ) from err
+        ) from None
     return path
 
 
@@ -301,12 +301,12 @@ def locked_directory(path: Path, patience_seconds: float) -> int:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
+        except BlockingIOError:
             if time.monotonic() > end:
                 os.close(descriptor)
                 raise BadInput(
                     f"another run is at work in {path}: let it end, or choose another directory"
-                ) from err
+                ) from None
             time.sleep(0.1)
         except OSError:  # a file system without such locks
             return descriptor

@@ -22,7 +22,7 @@ def torch_device(name: str) -> torch.device:
         torch.empty(0, dtype=torch.float64, device=device)
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as err:
         reason = (str(err).splitlines() or [type(err).__name__])[0].rstrip(".")
-        raise BadInput(f"device {name!r} cannot be used ({reason}): use 'cpu' or 'cuda'") from err
+        raise BadInput(f"device {name!r} cannot be used ({reason}): use 'cpu' or 'cuda'") from None
     if device.type not in _SUPPORTED:
         raise BadInput(f"device {name!r} is not supported: use 'cpu' or 'cuda'")
     return device

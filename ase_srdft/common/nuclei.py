@@ -81,7 +81,7 @@ def nuclei_of(
     try:
         total = total_charge(atoms, charge, multiplicity)
     except BadInput as err:
-        raise BadInput(f"{what}: {err}") from err
+        raise BadInput(f"{what}: {err}") from None
     _check_positions(atoms, what)
     return Nuclei(
         numbers=tuple(atoms.numbers.tolist()),

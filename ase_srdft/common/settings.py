@@ -79,7 +79,7 @@ def from_plain(cls: type[_Config], values: object, where: str = "") -> _Config:
         made = cls(**given)
     except BadInput as err:  # the class does not know where it stands
         name = str(err).split(" ")[0]
-        raise BadInput(_below(where, err) if name in given else str(err)) from err
+        raise BadInput(_below(where, err) if name in given else str(err)) from None
     for name, value in given.items():
         if isinstance(value, float) and not isfinite(value):
             raise BadInput(f"{_below(where, name)} is {value!r}: use a finite number")

@@ -84,8 +84,8 @@ def read_checkpoint(directory: Path) -> DynamicsCheckpoint | None:
                 raise ValueError(f"its {name} are no numbers of {shape[0]} atoms")
     except FileNotFoundError:
         return None
-    except NotADirectoryError as err:
-        raise BadInput(f"{directory} is a file: give the name of a folder for the run") from err
+    except NotADirectoryError:
+        raise BadInput(f"{directory} is a file: give the name of a folder for the run") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise DamagedFile(
             f"{path} is damaged ({err}): restore it, or run in another folder"

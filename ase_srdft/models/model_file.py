@@ -56,7 +56,7 @@ def build_model(
     try:
         settings = cls.Config(**config)
     except TypeError as err:
-        raise BadInput(f"model {name!r}: {err}; see its configuration for the names") from err
+        raise BadInput(f"model {name!r}: {err}; see its configuration for the names") from None
     with single_precision():
         return cls(level, elements, settings)
 

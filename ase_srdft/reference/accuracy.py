@@ -139,7 +139,7 @@ def checked_frames(
                 molecule = molecule_of(model, nuclei.numbers, level)
                 _ = molecule.provider  # an unknown basis shows here
             except BadInput as err:
-                raise BadInput(f"frame {index}: {err}") from err
+                raise BadInput(f"frame {index}: {err}") from None
             molecules[kind] = molecule
         checked.append((molecules[kind], nuclei))
     return checked

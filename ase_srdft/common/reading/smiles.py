@@ -125,7 +125,7 @@ def read_smiles_file(path: Path, limit: int | None, conformers: int = 1) -> list
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as err:
-        raise BadInput(f"{path} is no text ({err}); write SMILES, one on each line") from err
+        raise BadInput(f"{path} is no text ({err}); write SMILES, one on each line") from None
     words = [line.split("#" if line.startswith("#") else " #")[0].split() for line in lines]
     molecules = [(number, each) for number, each in enumerate(words, start=1) if each]
     frames = []

@@ -77,11 +77,11 @@ def formatted_basis(name: str, number: int) -> list[list[object]]:
             # PySCF's advice to install more basis sets; the error below says what to do.
             warnings.simplefilter("ignore", UserWarning)
             shells: list[list[object]] = gto.format_basis({symbol: name})[symbol]
-    except (BasisNotFoundError, KeyError, RuntimeError, ValueError, AttributeError) as err:
+    except (BasisNotFoundError, KeyError, RuntimeError, ValueError, AttributeError):
         raise BadInput(
             f"no basis {name!r} for {symbol}: use a name that PySCF knows "
             "(sto-3g, 6-31g, def2-svp ...) and an element it covers"
-        ) from err
+        ) from None
     if not shells:
         raise BadInput(f"basis {name!r} is empty for {symbol}: use another basis")
     return shells
