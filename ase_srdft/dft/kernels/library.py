@@ -19,7 +19,6 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from ase_srdft.common.errors import BadInput, KernelsUnavailable
-from ase_srdft.common.torch_state import loop_threads
 
 __all__ = [
     "FOLDER",
@@ -209,6 +208,8 @@ def computing_threads(count: int) -> Iterator[None]:
     Raises:
         BadInput: fewer than one.
     """
+    from ase_srdft.common.torch_state import loop_threads  # torch, which --version does without
+
     with threads(count), loop_threads(count if loaded() is None else 1):
         yield
 
@@ -219,5 +220,7 @@ def wide_loops(norbitals: int) -> Iterator[None]:
     if thread_count() == 1 or norbitals < _WIDE:
         yield
     else:
+        from ase_srdft.common.torch_state import loop_threads
+
         with loop_threads(thread_count()):
             yield
