@@ -35,6 +35,8 @@ _PATH_COLOURS = {
     "corrected": "blue",
     "scf": "orange",
 }
+#: Patterns on them, for eyes to which two colours are one.
+_PATH_HATCHES = {"damped": "//", "guess": "..", "corrected": "\\\\", "scf": "xx"}
 
 
 def write_dynamics_picture(path: Path, record: DynamicsRecord) -> None:
@@ -74,7 +76,7 @@ def draw_energies(axes: Axes, record: DynamicsRecord) -> None:
     known = record.potential_eV[np.isfinite(record.potential_eV)]
     zero = float(known.min()) if len(known) else 0.0
     _line(axes, record, record.potential_eV - zero, "potential", _BLUE)
-    _line(axes, record, record.kinetic_eV, "kinetic", _ORANGE)
+    _line(axes, record, record.kinetic_eV, "kinetic", _ORANGE, "--")
     _line(axes, record, record.potential_eV - zero + record.kinetic_eV, "total", _TEXT)
     above = f"{zero:.4f}".replace("-", "−")
     axes.set_title(f"energy in eV (potential and total: above {above} eV)")
@@ -119,7 +121,9 @@ def draw_paths(axes: Axes, record: DynamicsRecord) -> None:
         share = np.array([100.0 * np.mean(paths[group] == path) for group in groups])
         colour = COLOURS[_PATH_COLOURS.get(path, "grey")][0]
         label = f"{path}: {100.0 * np.mean(paths == path):.3g} %"
-        axes.bar(left, share, width, bottom, align="edge", color=colour, label=label)
+        bars = axes.bar(left, share, width, bottom, align="edge", color=colour, label=label)
+        for bar in bars:
+            bar.set(hatch=_PATH_HATCHES.get(path), edgecolor="white", linewidth=0.0)
         bottom += share
     axes.set_ylim(0.0, 100.0)
 
@@ -128,14 +132,14 @@ def draw_builds(axes: Axes, record: DynamicsRecord) -> None:
     """Fock matrices that each answer took, means over a few frames where there are many."""
     groups = _groups(record)
     time = [float(record.time[group].mean()) for group in groups]
-    for values, name, colour in (
-        (record.builds, "the level’s grid", _BLUE),
-        (record.coarse_builds, "coarse grid", _ORANGE),
+    for values, name, colour, fmt in (
+        (record.builds, "the level’s grid", _BLUE, "o-"),
+        (record.coarse_builds, "coarse grid", _ORANGE, "s--"),
     ):
         if np.isfinite(values).any():
             means = [float(values[group].mean()) for group in groups]
             label = f"{name}: mean {np.nanmean(values):.2g}"
-            axes.plot(time, means, "o-", color=colour, label=label, markersize=3.0)
+            axes.plot(time, means, fmt, color=colour, label=label, markersize=3.0)
     axes.set_title("Fock matrices of each answer")
     axes.set_ylim(bottom=0.0)
 
@@ -150,11 +154,18 @@ _PANELS: tuple[Callable[[Axes, DynamicsRecord], None], ...] = (
 )
 
 
-def _line(axes: Axes, record: DynamicsRecord, values: np.ndarray, label: str, colour: str) -> None:
+def _line(
+    axes: Axes,
+    record: DynamicsRecord,
+    values: np.ndarray,
+    label: str,
+    colour: str,
+    style: str = "-",
+) -> None:
     """The frames that tell the value; of many, every so many."""
     known = np.flatnonzero(np.isfinite(values))[:: _stride(record)]
     if len(known):
-        fmt = "o-" if len(values) <= _MOST_MARKERS else "-"
+        fmt = ("o" if len(values) <= _MOST_MARKERS else "") + style
         axes.plot(record.time[known], values[known], fmt, color=colour, label=label, markersize=3.0)
 
 
@@ -164,14 +175,15 @@ def _logarithmic(axes: Axes, record: DynamicsRecord, series: dict[str, np.ndarra
     What is not above zero is drawn at the least.
     """
     shown: list[float] = []
-    for colour, (label, values) in zip((_ORANGE, _BLUE), series.items(), strict=False):
+    marks = ((_ORANGE, "^"), (_BLUE, "o"))
+    for (colour, mark), (label, values) in zip(marks, series.items(), strict=False):
         known = np.flatnonzero(np.isfinite(values))
         if not len(known):
             continue
         first = np.arange(0, len(known), _stride(record))
         largest = np.maximum(np.maximum.reduceat(values[known], first), _LEAST)
         time = record.time[known[first]]
-        axes.plot(time, largest, "o", color=colour, label=label, markersize=3.0)
+        axes.plot(time, largest, mark, color=colour, label=label, markersize=3.0)
         shown += largest.tolist()
     if shown:
         log_scale(axes, "y", *log_range(shown))
