@@ -142,7 +142,9 @@ def _move(options: argparse.Namespace, stop: StopRequest) -> int:
     finally:
         run.close()
     write_dynamics_page(run.path)
-    return _concluded(run, nothing_left)
+    if nothing_left:
+        return _with_nothing_left(run)
+    return _concluded(run)
 
 
 def _prepared(options: argparse.Namespace) -> DynamicsRun:
@@ -186,21 +188,37 @@ def _follow(run: DynamicsRun) -> None:
             show(step)
 
 
-def _concluded(run: DynamicsRun, nothing_left: bool) -> int:
+def _with_nothing_left(run: DynamicsRun) -> int:
+    """Say that the run has come to its time before, or further; returns the exit code."""
+    config, at = run.config, f"{run.config.time_of(run.step):g} ps"
+    asked = f"--time asks for {config.time_ps:g} ps only, and nothing was cut off; "
+    print(
+        f"nothing left to do: {run.path} holds {run.step} steps, {at}; "
+        f"{asked if run.step > config.nsteps else ''}a --time of more than {at} goes on with it"
+    )
+    _print_files(run)
+    return 0
+
+
+def _concluded(run: DynamicsRun) -> int:
     """Say what came of the run; returns the exit code."""
     config, total = run.config, max(1, sum(run.paths.values()))
     shares = ", ".join(f"{path} {100 * n / total:.0f} %" for path, n in run.paths.most_common())
     reason = "done" if run.finished else "interrupted"
     print(
-        f"{'nothing left to do, ' if nothing_left else ''}{reason}: {run.step} steps, "
+        f"{reason}: {run.step} steps, "
         f"{config.time_of(run.step):g} of {config.time_ps:g} ps in {run.elapsed_s:.1f} s; {shares}"
     )
-    files = ["md.traj", "summary.html"] + ["model.srdft"] * (run.path / "model.srdft").exists()
-    print("   ".join(f"{name}: {run.path / name}" for name in files))
+    _print_files(run)
     if run.finished:
         return 0
     print("the same command goes on from here")
     return INTERRUPTED
+
+
+def _print_files(run: DynamicsRun) -> None:
+    files = ["md.traj", "summary.html"] + ["model.srdft"] * (run.path / "model.srdft").exists()
+    print("   ".join(f"{name}: {run.path / name}" for name in files))
 
 
 if __name__ == "__main__":

@@ -68,13 +68,13 @@ def read_checkpoint(directory: Path) -> DynamicsCheckpoint | None:
     """That of a run; None if there is none.
 
     Raises:
-        DamagedFile: it cannot be read.
+        DamagedFile: it cannot be read, or is another program's.
         BadInput: the run's folder is a file.
     """
     path = directory / CHECKPOINT
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") != _FORMAT:
+        if not isinstance(values, dict) or values.pop("format", None) != _FORMAT:
             raise ValueError(f"it is no {_FORMAT!r}")
         checkpoint = DynamicsCheckpoint(**values)
         shape = (len(checkpoint.numbers), 3)
@@ -88,6 +88,7 @@ def read_checkpoint(directory: Path) -> DynamicsCheckpoint | None:
         raise BadInput(f"{directory} is a file: give the name of a folder for the run") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise DamagedFile(
-            f"{path} is damaged ({err}): restore it, or run in another folder"
+            f"{path} is damaged, or none of ours ({err}): restore it, move it away, or run in "
+            "another folder"
         ) from err
     return checkpoint

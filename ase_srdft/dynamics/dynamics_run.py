@@ -39,6 +39,8 @@ __all__ = ["LOG", "MODEL", "SETTINGS", "TRAJECTORY", "DynamicsRun", "learned_mod
 #: The model with what it has learned in the run.
 MODEL = "model.srdft"
 TRAJECTORY, LOG, SETTINGS = "md.traj", "md.log", "config.yaml"
+#: Files of a run that another program, or another run, may have left; the last is the command's.
+_FILES = (TRAJECTORY, LOG, SETTINGS, MODEL, "summary.html")
 #: Share of the time that checkpoints may take.
 _SHARE_OF_TIME = 0.02
 _PATIENCE_SECONDS = 30.0
@@ -113,7 +115,7 @@ class DynamicsRun:
         return str(self.calculator.todict()["level"])
 
     def _begin(self) -> None:
-        for name in (TRAJECTORY, LOG, SETTINGS, MODEL):
+        for name in _FILES:
             if (self.path / name).exists():
                 raise BadInput(
                     f"{self.path} holds {name}, but no {CHECKPOINT} to go on from: choose another "
@@ -147,7 +149,8 @@ class DynamicsRun:
         log = self.path / LOG
         if log.exists() and log.stat().st_size > self._log_bytes:
             os.truncate(log, self._log_bytes)
-        self._write_settings()
+        if self.step <= self.config.nsteps:  # else it stays the longer run that it is
+            self._write_settings()
 
     def _check_same(self, last: DynamicsCheckpoint) -> None:
         start, numbers = np.array(last.start), self.atoms.numbers.tolist()

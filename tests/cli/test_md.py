@@ -58,7 +58,42 @@ def test_from_a_name_to_a_trajectory_and_a_page(capsys):
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert move() == 0
-    assert "nothing left to do, done: 4 steps" in capsys.readouterr().out
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line == (
+        "nothing left to do: out holds 4 steps, 0.002 ps; a --time of more than 0.002 ps goes on "
+        "with it"
+    )
+
+
+def test_a_shorter_time_than_that_of_the_run_changes_nothing(capsys):
+    assert move() == 0
+    before = {name: Path("out", name).read_bytes() for name in FILES}
+    capsys.readouterr()
+    assert move("--time", "1fs") == 0
+    assert "0.002 ps; --time asks for 0.001 ps only, and nothing" in capsys.readouterr().out
+    assert {name: Path("out", name).read_bytes() for name in FILES} == before
+
+
+@pytest.mark.parametrize(
+    "name", ["summary.html", "md.traj", "md.log", "config.yaml", "model.srdft", "checkpoint.json"]
+)
+def test_no_file_of_others_is_lost(name, capsys):
+    Path("out").mkdir()
+    Path("out", name).write_text("[1]")
+    assert move() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert "move it away" in line
+    assert os.listdir("out") == [name]
+    assert Path("out", name).read_text() == "[1]"
+
+
+def test_files_of_other_names_are_no_hindrance():
+    Path("out").mkdir()
+    Path("out", "notes.txt").write_text("mine")
+    assert move() == 0
+    assert sorted(os.listdir("out")) == sorted([*FILES, "notes.txt"])
+    assert Path("out", "notes.txt").read_text() == "mine"
 
 
 def test_interrupted_it_goes_on(monkeypatch, capsys):
