@@ -165,7 +165,7 @@ def test_it_travels_with_the_atoms(water, tmp_path):
         assert info["srdft_level"] == certificate.level == str(water.calc._runner.model.level)
     with ase.db.connect(tmp_path / "water.db") as database:
         database.write(water, **certificate.key_values())
-    row = ase.db.connect(tmp_path / "water.db").get(srdft_path="corrected")
+        row = database.get(srdft_path="corrected")
     assert row.srdft_error == pytest.approx(certificate.error)
     assert row.srdft_force_error == pytest.approx(certificate.force_error)
 
