@@ -1,12 +1,13 @@
 """Molecular dynamics that improves its own calculator.
 
     python examples/self_refining_md.py
+    python examples/self_refining_md.py g2:NH3
 
-It starts from an untrained calculator for water.  A short training on rattled copies of the
-structure makes dynamics safe; from then on the dynamics finds geometries, a process beside it
-trains the model on them, and the dynamics goes on with the better model.  Energies and forces are
-the SCF's to 1 meV from the first step on, since the calculator corrects the model's states; the
-bracket of these, before they are corrected, gets narrower along the run.
+It starts from an untrained calculator for water, or for a molecule of your own.  A short training
+on rattled copies of the structure makes dynamics safe; from then on the dynamics finds geometries,
+a process beside it trains the model on them, and the dynamics goes on with the better model.
+Energies and forces are the SCF's to 1 meV from the first step on, since the calculator corrects
+the model's states; the bracket of these, before they are corrected, gets narrower along the run.
 """
 
 import argparse
@@ -14,13 +15,14 @@ import argparse
 import numpy as np
 import torch
 from ase import units
-from ase.build import molecule
 
 from ase_srdft import SelfRefiningLangevin, SRDFTCalculator
+from ase_srdft.common.structures import read_frames
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Dynamics that improves its own calculator.")
+    parser.add_argument("structure", nargs="?", default="g2:H2O")
     parser.add_argument("--basis", default="6-31g")
     parser.add_argument("--steps", type=int, default=300, help="steps of dynamics")
     parser.add_argument("--temperature", type=float, default=500.0, help="in K")
@@ -29,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     calculator = SRDFTCalculator("untrained", xc="PBE", basis=options.basis)
-    atoms = molecule("H2O")
+    atoms = read_frames(options.structure)[0]
     atoms.calc = calculator
 
     def bracket_width() -> float:

@@ -139,6 +139,34 @@ def test_reactions(name):
 
 
 @pytest.mark.usefixtures("in_tmp_path")
+def test_a_reaction_of_ones_own(capsys):
+    words = ("g2:H2", "g2:F2", "to", "g2:HF", "g2:HF", "--symmetry", 2, 2, 1, 1)
+    run("thermochemistry", *words, "--xc", "LDA", "--basis", "sto-3g")
+    energy, enthalpy, gibbs = (
+        float(row.split(" eV ")[0].split()[-1]) for row in capsys.readouterr().out.splitlines()
+    )
+    assert energy == pytest.approx(-0.524, abs=0.02)  # PySCF's, of the best of a few distances
+    assert 0.0 < abs(enthalpy - energy) < 0.3
+    # no molecule more or less, and half of the symmetry twice: a little more disorder
+    assert enthalpy - 0.1 < gibbs < enthalpy
+    assert Path("thermochemistry.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("g2:H2", "g2:F2"), "give a reaction"),
+        (("to", "g2:H2"), "give a reaction"),
+        (("g2:H2", "g2:F2", "to", "g2:HF"), "not balanced"),
+        (("g2:H2", "to", "g2:H2", "--symmetry", 2), "1 symmetry numbers for 2"),
+    ],
+)
+def test_a_reaction_that_is_none(words, message):
+    with pytest.raises(SystemExit, match=message):
+        run("thermochemistry", *words)
+
+
+@pytest.mark.usefixtures("in_tmp_path")
 def test_dynamics_that_learn():
     options = ("--xc", "LDA", "--basis", "sto-3g", "--steps", 4, "--learn", "in_turn")
     run("learn_as_you_go", "g2:H2O", *options)
