@@ -16,6 +16,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "myst_parser",
     "generated_reference",
+    "model_pages",
 ]
 exclude_patterns = ["extensions", "figures"]
 

@@ -12,7 +12,14 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 if TYPE_CHECKING:
     from ase_srdft.calculator.model_card import ModelCard
 
-__all__ = ["NOT_RECORDED", "card_words", "error_words", "level_words", "molecule_words"]
+__all__ = [
+    "NOT_RECORDED",
+    "card_words",
+    "error_words",
+    "level_words",
+    "molecule_words",
+    "rows_of_card",
+]
 
 NOT_RECORDED = "not recorded"
 #: Columns of a card.
@@ -21,8 +28,8 @@ _WIDTH, _LABEL = 100, 13
 _MOST_NAMES = 4
 
 
-def card_words(card: ModelCard) -> str:
-    """All of a card, in lines of at most 100 characters."""
+def rows_of_card(card: ModelCard) -> dict[str, str]:
+    """What a card tells but for its name, by labels."""
     rows = {
         "family": card.family,
         "level": _levels(card),
@@ -36,6 +43,11 @@ def card_words(card: ModelCard) -> str:
         "size": f"{card.nparameters:,} parameters, {card.nbytes:,} bytes",
         "sha256": card.sha256,
     }
+    return {label: text for label, text in rows.items() if text is not None}
+
+
+def card_words(card: ModelCard) -> str:
+    """All of a card, in lines of at most 100 characters."""
     lines = [
         fill(
             text,
@@ -45,8 +57,7 @@ def card_words(card: ModelCard) -> str:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        for label, text in rows.items()
-        if text is not None
+        for label, text in rows_of_card(card).items()
     ]
     return "\n".join([card.name, *lines])
 
