@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 COMPILER = shutil.which(os.environ.get("CXX", "c++"))
-FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1", "-fPIC"]
+FLAGS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1", "-O1", "-fPIC"]
 #: Writes all of the metric into half of its array.
 OVERFLOW = """
 import ctypes, sys
@@ -63,7 +63,7 @@ def sanitized(tmp_path_factory):
     for name in {INSTRUCTION_SETS[0], best}:
         target = [str(FOLDER / "source" / "kernels.cpp"), "-o", str(folder / f"_{name}.so")]
         flags = [*arguments[name], *FLAGS, "-shared", "-pthread"]
-        subprocess.run([COMPILER, *flags, *target], check=True, timeout=600)
+        subprocess.run([COMPILER, *flags, *target], check=True, timeout=1800)
     environment = {
         "ASAN_OPTIONS": "detect_leaks=0",
         "LD_PRELOAD": preloaded,
@@ -88,7 +88,8 @@ def run(command, environment, name):
 def assert_nothing_is_found(environment, name, folder, rooms, *options):
     tests = [f"tests/dft/kernels/test_{room}.py" for room in rooms]
     # a sanitizer ends the process where there is too little memory
-    chosen_ones = ["-k", "not memory", "--basetemp", str(folder / "inside"), "-q", *options]
+    chosen_ones = ["-k", "not memory", "-n", "0", "--basetemp", str(folder / "inside"), "-q"]
+    chosen_ones += options
     plugin = ["-p", "tests.tools.sanitized_kernels", "-p", "no:cacheprovider"]
     done = run(["-m", "pytest", *plugin, *chosen_ones, *tests], environment, name)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
