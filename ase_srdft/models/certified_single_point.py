@@ -7,7 +7,7 @@ self-consistency that is all there is.  What is left out elsewhere is linear in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,28 +16,28 @@ from torch import Tensor
 
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.common.torch_state import undisturbed
-from ase_srdft.dft.correction import Correction, residual
-from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.energy_bracket import EnergyBracket, energy_bracket
+from ase_srdft.dft.correction import Correction
+from ase_srdft.dft.energy_bracket import energy_bracket
 from ase_srdft.dft.grid.atomic_grid import RESPONSE_GRID
 from ase_srdft.dft.kernels.library import wide_loops
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.preparation import on_grid, prepare
 from ase_srdft.dft.prepared_geometry import Geometry, detached
-from ase_srdft.dft.projector import occupied_projector
 from ase_srdft.dft.reference_scf import reference_scf, safe_gap
+from ase_srdft.models.corrected_state import (
+    FORCE_ERROR_PER_RESIDUAL,
+    CorrectedState,
+    Promise,
+)
 from ase_srdft.models.correction_record import CorrectionRecord
 from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateModel
 from ase_srdft.models.lowest_state import EvaluatedState, lowest_state
 from ase_srdft.models.open_single_point import OpenSinglePoint
 from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
+from ase_srdft.models.solution_search import searched
 
 __all__ = ["Promise", "certified_single_point", "open_certified_single_point"]
 
-#: Largest error of a force component (Hartree/Bohr) for each Hartree of the residual's norm: 1.45
-#: times the largest that `benchmarks/correction.py --calibrate` has found (N2 compressed,
-#: LDA/STO-3G); the median is 0.2 to 0.35.
-FORCE_ERROR_PER_RESIDUAL = 2.0
 #: Residual that a state may have where it first goes onto the fine grid, for each Hartree of what
 #: it is to become there at once; and the residual (Hartree) of the fine grid at the rough grid's
 #: own solution: no use in a better one there.
@@ -57,57 +57,6 @@ _UPHILL = 1.0e-8
 _NEAR = 1.0e-2
 #: Widths below (Hartree) are rounding.
 _TINY = 1.0e-14
-
-
-@dataclass(frozen=True, kw_only=True)
-class Promise:
-    """What an answer keeps.
-
-    Attributes:
-        error: widest bracket (Hartree).
-        force_error: largest estimate of a force component's error (Hartree/Bohr).
-    """
-
-    error: float
-    force_error: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Corrected:
-    """A state on the fine grid; the energy has a graph where the geometry has."""
-
-    projector: Float[Tensor, "nao nao"]
-    energy: Float[Tensor, " 1"]
-    fock: Float[Tensor, "1 nao nao"]
-    bracket: EnergyBracket
-    residual: float
-    levels: Float[Tensor, "1 nao"]
-    orbitals: Float[Tensor, "1 nao nao"]
-
-    @classmethod
-    def at(cls, geometry: Geometry, projector: Float[Tensor, "nao nao"]) -> _Corrected:
-        density_matrix = geometry.density_matrix(projector[None])
-        energies, fock = kohn_sham(geometry, density_matrix)
-        total, density_matrix = energies.total, density_matrix.detach()
-        orthogonaliser = geometry.orthogonaliser.detach()
-        orthogonal = orthogonaliser @ fock @ orthogonaliser
-        levels, orbitals = torch.linalg.eigh(orthogonal)
-        return cls(
-            projector=projector,
-            energy=total,
-            fock=fock,
-            bracket=energy_bracket(geometry, total.detach(), density_matrix, fock, levels),
-            residual=float(residual(orthogonal[0], projector).norm()),
-            levels=levels,
-            orbitals=orthogonaliser @ orbitals,
-        )
-
-    def keeps(self, promise: Promise) -> bool:
-        """Whether it is near enough; never true of what is not a number."""
-        return (
-            float(self.bracket.width) <= promise.error
-            and FORCE_ERROR_PER_RESIDUAL * self.residual <= promise.force_error
-        )
 
 
 def certified_single_point(
@@ -166,7 +115,8 @@ def open_certified_single_point(
         rough = on_grid(plain, RESPONSE_GRID)
         start = lowest_state(model, rough)
     correction = Correction(rough, start.state.density_matrix, start.fock)
-    path, builds, start_width = "corrected", 1, float(start.bracket.width)
+    path, builds, coarse_builds = "corrected", 1, 0
+    start_width = float(start.bracket.width)
     try:
         goal, start_width = _onto_fine_grid(correction, plain, promise, start_width)
         found, more = _corrected(correction, differentiable, promise, goal)
@@ -174,14 +124,18 @@ def open_certified_single_point(
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         found = None
     if found is None or not _is_safe(found, start, molecule):
-        lowest, more = _by_scf(correction, differentiable, plain, promise)
-        path, found, builds = "scf", lowest, builds + more
+        search = searched(differentiable, plain, promise, correction.projector, found)
+        path, found = "searched", search.state
+        builds, coarse_builds = builds + search.builds, search.coarse_builds
+        if found is None:
+            found, more = _by_scf(correction, differentiable, plain, promise)
+            path, builds = "scf", builds + more
     record = CorrectionRecord(
         start=start.paths[0],
         start_width=start_width,
         builds=builds,
-        coarse_builds=start.builds + correction.nbuilds,
-        force_error=FORCE_ERROR_PER_RESIDUAL * found.residual,
+        coarse_builds=start.builds + correction.nbuilds + coarse_builds,
+        force_error=found.force_error,
     )
     result = _result(plain, found, path, record)
     return OpenSinglePoint(result=result, total=found.energy, positions=positions)
@@ -210,7 +164,7 @@ def _onto_fine_grid(
 
 def _corrected(
     correction: Correction, geometry: Geometry, promise: Promise, goal: float
-) -> tuple[_Corrected | None, int]:
+) -> tuple[CorrectedState | None, int]:
     """The first state that keeps the promise, or None; and the Fock matrices it took.
 
     Args:
@@ -222,11 +176,11 @@ def _corrected(
     Raises:
         torch.linalg.LinAlgError: the state has become nothing that is a number.
     """
-    best: _Corrected | None = None
+    best: CorrectedState | None = None
     for build in range(1, _MOST_BUILDS):
         with torch.no_grad():
             correction.relax(goal)
-        found = _Corrected.at(geometry, correction.projector)
+        found = CorrectedState.at(geometry, correction.projector)
         if found.keeps(promise):
             return found, build
         found = replace(found, energy=found.energy.detach())
@@ -239,7 +193,7 @@ def _corrected(
     return None, _MOST_BUILDS - 1
 
 
-def _is_safe(found: _Corrected, start: EvaluatedState, molecule: Molecule) -> bool:
+def _is_safe(found: CorrectedState, start: EvaluatedState, molecule: Molecule) -> bool:
     """Whether there is no need to look for a lower solution."""
     surely_near = start.paths == ("guess",) or float(start.bracket.width) < _NEAR
     gap = safe_gap(molecule.level.functional.exact_exchange, surely_near)
@@ -248,7 +202,7 @@ def _is_safe(found: _Corrected, start: EvaluatedState, molecule: Molecule) -> bo
 
 def _by_scf(
     correction: Correction, geometry: Geometry, plain: Geometry, promise: Promise
-) -> tuple[_Corrected, int]:
+) -> tuple[CorrectedState, int]:
     """The lowest solution that PySCF finds; corrected further where it is not near enough.
 
     And the Fock matrices that it took, but for PySCF's own.
@@ -266,7 +220,7 @@ def _by_scf(
             return nearer, builds
         start = plain.density_matrix(found.projector[None])
     molecule = geometry.molecule
-    width, error = float(found.bracket.width), FORCE_ERROR_PER_RESIDUAL * found.residual
+    width, error = float(found.bracket.width), found.force_error
     raise ReferenceNotConverged(
         f"the SCF of {molecule.formula} at {molecule.level} ends at a bracket of {width:.1e} "
         f"Hartree and an error of forces of {error:.1e} Hartree/Bohr, where "
@@ -279,7 +233,7 @@ def _lowest_of_pyscf(
     plain: Geometry,
     start: Float[Tensor, "1 nao nao"],
     gradient_tolerance: float | None,
-) -> _Corrected:
+) -> CorrectedState:
     """The lowest solution that PySCF finds; from a density matrix, if that is one."""
     matrix = start[0].cpu().numpy()
     with wide_loops(geometry.molecule.nao):
@@ -290,7 +244,7 @@ def _lowest_of_pyscf(
             gradient_tolerance=gradient_tolerance,
         )
     density_matrix = torch.as_tensor(reference.density_matrix).to(plain.orthogonaliser)
-    return _Corrected.at(geometry, plain.projector(density_matrix[None])[0])
+    return CorrectedState.at(geometry, plain.projector(density_matrix[None])[0])
 
 
 def _near_enough(
@@ -298,13 +252,13 @@ def _near_enough(
     geometry: Geometry,
     plain: Geometry,
     promise: Promise,
-    found: _Corrected,
-) -> tuple[_Corrected | None, int]:
+    found: CorrectedState,
+) -> tuple[CorrectedState | None, int]:
     """A solution of PySCF's or, where it is not near enough, what it is corrected to, or None.
 
     And the Fock matrices that it took.
     """
-    if found.keeps(promise) or _lies_above_empty_orbitals(plain, found, promise):
+    if found.keeps(promise) or found.lies_above_empty_orbitals(plain, promise):
         return found, 0
     correction.go_back(found.projector, found.fock)
     goal = _GOAL * promise.force_error / FORCE_ERROR_PER_RESIDUAL
@@ -317,19 +271,8 @@ def _near_enough(
     return nearer, builds
 
 
-def _lies_above_empty_orbitals(plain: Geometry, found: _Corrected, promise: Promise) -> bool:
-    """Whether a self-consistent state is none of lowest orbitals, so that its bracket is wide.
-
-    The lowest solution of a stretched bond may have an occupied orbital above an empty one.
-    """
-    lowest = occupied_projector(plain.orthogonal(found.fock), plain.molecule.nocc)[0][0]
-    shared = float((lowest * found.projector).sum())
-    near = FORCE_ERROR_PER_RESIDUAL * found.residual <= promise.force_error
-    return near and shared < plain.molecule.nocc - 0.5
-
-
 def _result(
-    plain: Geometry, found: _Corrected, path: str, record: CorrectionRecord
+    plain: Geometry, found: CorrectedState, path: str, record: CorrectionRecord
 ) -> SinglePointResult:
     return SinglePointResult(
         energy=found.energy.detach(),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 __all__ = ["PATHS", "CorrectionRecord"]
 
 #: The state of the model, of half of its correction, or of the guess, as it is; one of these
-#: corrected; or PySCF's SCF from there.
-PATHS = ("model", "damped", "guess", "corrected", "scf")
+#: corrected; the lowest of the solutions that several starts lead to; or PySCF's SCF.
+PATHS = ("model", "damped", "guess", "corrected", "searched", "scf")
 
 
 @dataclass(frozen=True, kw_only=True)
