@@ -26,7 +26,9 @@ class Certificate:
             derivatives of the SCF energy where the state was corrected, otherwise of the energy
             that was returned, whose full derivative they are.
         path: ``model``, ``damped`` or ``guess`` for the state of the model, of half of its
-            correction or of its guess as it is; ``corrected``; ``scf`` where it took PySCF's SCF.
+            correction or of its guess as it is; ``corrected``; ``searched`` where the gap is so
+            small, or the way so rough, that the lowest solution was looked for from several starts
+            (some ten times the time); ``scf`` where it took PySCF's SCF, which is slow.
         start: of the first three, the one that a correction began from.
         start_error: its bracket (eV): how good the model is by itself.
         builds: Fock matrices on the level's own grid that it took.
@@ -95,7 +97,7 @@ class Certificate:
     @property
     def is_corrected(self) -> bool:
         """Whether ``force_error`` is about the SCF's forces, and not about those of this energy."""
-        return self.path in ("corrected", "scf")
+        return self.path in ("corrected", "searched", "scf")
 
     def __str__(self) -> str:
         forces = "the derivative of this energy, not of the SCF's"

@@ -47,10 +47,12 @@ class Minimum:
     Attributes:
         place: there.
         converged: whether the residual is what was asked for and no way leads down.
+        curvature: lowest eigenvalue of the second derivative (Hartree), where it was asked for.
     """
 
     place: Place
     converged: bool
+    curvature: float = float("inf")
 
 
 def minimum(surface: EnergySurface, start: Place, goal: float, stable_gap: float) -> Minimum:
@@ -71,7 +73,7 @@ def minimum(surface: EnergySurface, start: Place, goal: float, stable_gap: float
         place, _, _ = canonical(place)
         curvature, direction = lowest_curvature(surface, place, _FLAT)
         if curvature > _FLAT:
-            return Minimum(place=place, converged=True)
+            return Minimum(place=place, converged=True, curvature=curvature)
         ways = [surface.at(place.turned(step * direction)) for step in _STEPS]
         place = descend(surface, min(ways, key=lambda way: way.energy), goal)
     return Minimum(place=place, converged=False)

@@ -58,7 +58,7 @@ class Place:
     @property
     def residual(self) -> float:
         """Norm of [F, Gamma] (Hartree)."""
-        return float(self.slope.norm()) / 8.0**0.5
+        return float(self.fock[self.nocc :, : self.nocc].norm()) * 2.0**0.5
 
     @property
     def distances(self) -> Float[Tensor, "nvirtual nocc"]:
@@ -77,7 +77,8 @@ class Place:
         generator = self.fock.new_zeros(self.fock.shape)
         generator[self.nocc :, : self.nocc] = turn
         generator[: self.nocc, self.nocc :] = -turn.T
-        return self.orbitals @ torch.linalg.matrix_exp(generator)
+        rotation: Tensor = torch.linalg.matrix_exp(generator)
+        return self.orbitals @ rotation
 
 
 def canonical(

@@ -37,7 +37,7 @@ class ElectronicStructure:
         loewdin_charges: likewise.
         path: how the state came about: ``model``; or ``damped`` or ``guess``, where half or none
             of the model's correction gave a lower energy than all of it; ``corrected``, or
-            ``scf`` where it took PySCF's.
+            ``searched`` or ``scf`` (`ase_srdft.calculator.certificate.Certificate`).
         correction: more of it, where it had a promise to keep.
     """
 

@@ -2,7 +2,8 @@
 
 Minima are looked for on the coarse grid (`ase_srdft.dft.lowest_solution.minima`).  Those that may
 be the lowest go on to the level's own grid: at each Fock matrix there, the coarse surface is tilted
-to have its slope, and what is then the minimum nearby is the next state.
+to have its slope, and what is then the minimum nearby is the next state.  Where that leads nowhere,
+as in a valley that is flat, it is downhill on the level's own grid.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.descent import Minimum, descend, minimum
-from ase_srdft.dft.energy_surface import EnergySurface
+from ase_srdft.dft.energy_surface import EnergySurface, Place
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.kernels.library import wide_loops
 from ase_srdft.dft.lowest_solution import minima
@@ -32,9 +33,11 @@ _SAME, _GRID_NOISE = 1.0e-6, 2.0e-3
 _DIFFER = 1.0e-3
 #: The most Fock matrices of the level's own grid for a solution, the share of what is allowed that
 #: is aimed at, and that of a residual that may be left by the next.
-_MOST_BUILDS, _GOAL, _NEXT_GOAL = 8, 0.5, 0.03
+_MOST_BUILDS, _GOAL, _NEXT_GOAL = 6, 0.5, 0.03
+#: Second derivatives below it (Hartree) may be negative on another grid.
+_SOFT = 2.0e-2
 #: A residual must fall to this share with each of them.
-_FALLS = 0.7
+_FALLS = 0.5
 #: Widths below (Hartree) are rounding.
 _TINY = 1.0e-14
 
@@ -72,26 +75,39 @@ class _Counted:
     def on_own_grid(self, found: Minimum) -> CorrectedState | None:
         """The solution of the level's own grid next to one of the coarse grid, or None."""
         place, tilt, residual = found.place, torch.zeros_like(found.place.fock), torch.inf
+        is_soft = found.curvature < _SOFT
         for build in range(_MOST_BUILDS):
             state = CorrectedState.at(self.geometry, place.projector)
             self.builds += 1
-            if state.keeps(self.promise) or state.lies_above_empty_orbitals(
-                self.plain, self.promise
-            ):
+            if self._is_kept(state):
+                if is_soft:
+                    break
                 return state
             if not state.residual < _FALLS * residual:
-                return None
-            residual = state.residual
+                break
+            residual, goal = state.residual, self._goal(state)
             in_loewdins_basis = place.orbitals @ place.fock @ place.orbitals.T
             tilt = tilt + self.plain.orthogonal(state.fock)[0] - in_loewdins_basis
             surface = EnergySurface(self.coarse, tilt)
-            goal, place = self._goal(state), surface.at(place.orbitals)
+            place = surface.at(place.orbitals)
             if build == 0:
                 place = minimum(surface, place, goal, self.stable_gap).place
             else:
                 place = descend(surface, place, goal)
             self.coarse_builds += surface.nbuilds
-        return None
+        return self._all_the_way(place, self._goal(state))
+
+    def _all_the_way(self, place: Place, goal: float) -> CorrectedState | None:
+        """Where it is downhill to on the level's own grid alone: valleys differ between two."""
+        surface = EnergySurface(self.plain)
+        found = minimum(surface, surface.at(place.orbitals), goal, self.stable_gap)
+        self.builds += surface.nbuilds + 1
+        state = CorrectedState.at(self.geometry, found.place.projector)
+        return state if self._is_kept(state) else None
+
+    def _is_kept(self, state: CorrectedState) -> bool:
+        promise = self.promise
+        return state.keeps(promise) or state.lies_above_empty_orbitals(self.plain, promise)
 
     def _goal(self, state: CorrectedState) -> float:
         """Residual (Hartree) to go on to."""

@@ -33,6 +33,7 @@ _PATH_COLOURS = {
     "damped": "yellow",
     "guess": "violet",
     "corrected": "blue",
+    "searched": "grey",
     "scf": "orange",
 }
 #: Patterns on them, for eyes to which two colours are one.
