@@ -13,6 +13,7 @@ saddle point, from which it goes on down its eigenvector.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -35,6 +36,9 @@ _FALL, _ROUNDING = 1.0e-4, 1.0e-10
 _SHORTER, _MOST_TRIALS = 0.1, 8
 #: Below it (Hartree, for a turn of one radian) the second derivative counts as negative.
 _FLAT = -2.0e-4
+#: A state that differs from a minimum by less than so many electron pairs, and is less than this
+#: above it (Hartree), leads to it.
+_CLOSE, _RISE = 1.0e-2, 1.0e-3
 #: Lengths of the step (radians) along an unstable direction, of which the lowest energy is taken.
 _STEPS = (1.0, -1.0, 0.3, -0.3)
 _RESTARTS = 6
@@ -55,7 +59,13 @@ class Minimum:
     curvature: float = float("inf")
 
 
-def minimum(surface: EnergySurface, start: Place, goal: float, stable_gap: float) -> Minimum:
+def minimum(
+    surface: EnergySurface,
+    start: Place,
+    goal: float,
+    stable_gap: float,
+    known: Sequence[Minimum] = (),
+) -> Minimum:
     """The minimum below a state.
 
     Args:
@@ -63,9 +73,14 @@ def minimum(surface: EnergySurface, start: Place, goal: float, stable_gap: float
         start: to begin with.
         goal: residual (norm, Hartree) to end at.
         stable_gap: gap (Hartree) above which it is not asked whether it is a saddle point.
+        known: minima; where it leads to one of these it ends, and that is what is returned.
     """
-    place = descend(surface, start, goal)
+    places = [each.place for each in known]
+    place = descend(surface, start, goal, places)
     for _ in range(_RESTARTS):
+        for each in known:
+            if _leads_to(place, each.place):
+                return each
         if not place.residual < goal:
             break
         if place.gap > stable_gap:
@@ -75,15 +90,20 @@ def minimum(surface: EnergySurface, start: Place, goal: float, stable_gap: float
         if curvature > _FLAT:
             return Minimum(place=place, converged=True, curvature=curvature)
         ways = [surface.at(place.turned(step * direction)) for step in _STEPS]
-        place = descend(surface, min(ways, key=lambda way: way.energy), goal)
+        place = descend(surface, min(ways, key=lambda way: way.energy), goal, places)
     return Minimum(place=place, converged=False)
 
 
-def descend(surface: EnergySurface, place: Place, goal: float) -> Place:
-    """Downhill from a place, to a residual of ``goal`` (norm, Hartree) or as far as it goes."""
+def descend(
+    surface: EnergySurface, place: Place, goal: float, known: Sequence[Place] = ()
+) -> Place:
+    """Downhill from a place, to a residual of ``goal`` (norm, Hartree) or as far as it goes.
+
+    Or to where it surely leads to a place that is known.
+    """
     past: deque[tuple[Tensor, Tensor]] = deque(maxlen=_REMEMBERED)
     for _ in range(_MOST_STEPS):
-        if place.residual < goal or place.slope.numel() == 0:
+        if place.residual < goal or any(_leads_to(place, each) for each in known):
             break
         place, of_occupied, of_virtual = canonical(place)
         past = deque(
@@ -104,6 +124,17 @@ def descend(surface: EnergySurface, place: Place, goal: float) -> Place:
         past.append((share * step, found.slope - place.slope))
         place = found
     return place
+
+
+def _leads_to(place: Place, known: Place) -> bool:
+    """Whether a state is near a minimum, and hardly above it."""
+    rise = place.energy - known.energy
+    if not -_CLOSE * _RISE < rise < _RISE:
+        return False
+    shared = (
+        float((place.orbitals[:, : place.nocc].T @ known.orbitals[:, : place.nocc]).norm()) ** 2
+    )
+    return shared > place.nocc - _CLOSE
 
 
 def _along(

@@ -13,6 +13,7 @@ slope of a fine one at P', and nearly its shape.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,7 +59,8 @@ class Place:
     @property
     def residual(self) -> float:
         """Norm of [F, Gamma] (Hartree)."""
-        return float(self.fock[self.nocc :, : self.nocc].norm()) * 2.0**0.5
+        mixing = float(self.fock[self.nocc :, : self.nocc].norm())
+        return math.sqrt(2.0) * mixing
 
     @property
     def distances(self) -> Float[Tensor, "nvirtual nocc"]:

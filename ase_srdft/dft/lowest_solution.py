@@ -1,14 +1,14 @@
 """The minima of the energy that several starts lead to, the lowest first.
 
 Kohn-Sham equations of closed shells have many solutions where a bond is stretched.  The starts are
-the state that one is at, the guess, the core Hamiltonian's lowest orbitals, and the lowest minimum
-found so far with its highest occupied orbital emptied for the lowest empty one.  None of them
-knows what was computed before, so that a geometry has one answer, whatever it was reached from.
+the state that one is at, the guess and the core Hamiltonian's lowest orbitals; and, if these lead
+to different minima, the lowest of them with its highest occupied orbital emptied for the lowest
+empty one.  None of them knows of other geometries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
@@ -20,8 +20,8 @@ from ase_srdft.dft.reference_scf import safe_gap
 
 __all__ = ["minima"]
 
-#: Residual (norm, Hartree) of a minimum: its energy is known to some 1e-8 Hartree.
-_GOAL = 3.0e-5
+#: Residual (norm, Hartree) of a minimum: its energy is known to some 1e-7 Hartree.
+_GOAL = 1.0e-4
 #: A start whose energy is so far above what it leads to (Hartree) says nothing of the solution.
 _NEAR = 1.0e-2
 
@@ -35,26 +35,26 @@ def minima(surface: EnergySurface, projector: Float[Tensor, "nao nao"]) -> list[
     """
     exchange = surface.geometry.molecule.level.functional.exact_exchange
     found: list[Minimum] = []
-    for orbitals in _starts(surface, projector, lambda: min(found, key=_rank).place):
+    for orbitals in _starts(surface, projector, found):
         start = surface.at(orbitals)
-        found.append(minimum(surface, start, _GOAL, safe_gap(exchange)))
+        found.append(minimum(surface, start, _GOAL, safe_gap(exchange), found))
         if len(found) == 1 and _is_safe(start, found[0], exchange):
             break
-    return sorted(found, key=_rank)
+    return sorted(dict.fromkeys(found), key=_rank)
 
 
 def _starts(
     surface: EnergySurface,
     projector: Float[Tensor, "nao nao"],
-    lowest: Callable[[], Place],
+    found: list[Minimum],
 ) -> Iterator[Float[Tensor, "nao nao"]]:
     geometry = surface.geometry
     if bool(torch.isfinite(projector).all()):
         yield torch.linalg.eigh(-projector)[1]
     for fock in (geometry.guess_fock, geometry.integrals.core_hamiltonian):
         yield torch.linalg.eigh(geometry.orthogonal(fock)[0])[1]
-    if 0 < surface.nocc < len(projector):
-        yield _excited(lowest())
+    if len(set(found)) > 1 and surface.nocc < len(projector):
+        yield _excited(min(found, key=_rank).place)
 
 
 def _is_safe(start: Place, found: Minimum, exchange: float) -> bool:

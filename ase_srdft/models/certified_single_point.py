@@ -51,6 +51,8 @@ _TIGHTER = 0.1
 _TIGHTEST, _TIGHT = 1.0e-8, 1.0e-6
 #: Fock matrices of the fine grid after which it is left to PySCF.
 _MOST_BUILDS = 8
+#: Share of a residual that is left where a correction gets on.
+_GETS_ON = 0.5
 #: A step uphill by this (Hartree) is no rounding.
 _UPHILL = 1.0e-8
 #: A start whose bracket is wider (Hartree) says nothing of which solution it leads to.
@@ -92,7 +94,7 @@ def open_certified_single_point(
 ) -> OpenSinglePoint:
     """Evaluate one geometry; forces can be had later.
 
-    The bracket is wider than promised where PySCF's lowest solution has an occupied orbital above
+    The bracket is wider than promised where the lowest solution has an occupied orbital above
     an empty one, as some of stretched bonds have.
 
     Args:
@@ -104,7 +106,8 @@ def open_certified_single_point(
 
     Raises:
         BadInput: positions that are not finite, or atoms on top of each other.
-        ReferenceNotConverged: neither correction nor PySCF comes to a state that keeps it.
+        ReferenceNotConverged: neither correction, nor a search, nor PySCF comes to a state that
+            keeps it.
     """
     positions = positions.detach().requires_grad_(graph)
     with torch.set_grad_enabled(graph):
@@ -184,6 +187,8 @@ def _corrected(
         if found.keeps(promise):
             return found, build
         found = replace(found, energy=found.energy.detach())
+        if _is_lost(found, best, promise, geometry.molecule):
+            return None, build
         if best is not None and not float(found.energy) < float(best.energy) + _UPHILL:
             correction.go_back(best.projector, best.fock)
             continue
@@ -191,6 +196,20 @@ def _corrected(
         correction.refer(found.fock)
         goal = min(goal, _NEXT_GOAL * found.residual)
     return None, _MOST_BUILDS - 1
+
+
+def _is_lost(
+    found: CorrectedState, before: CorrectedState | None, promise: Promise, molecule: Molecule
+) -> bool:
+    """Whether it is no use to go on, as another solution is to be looked for anyway.
+
+    The gap is small, and the residual does not fall, or has and the bracket is wide: an occupied
+    orbital lies above an empty one.
+    """
+    if float(found.bracket.aufbau_gap) > safe_gap(molecule.level.functional.exact_exchange):
+        return False
+    falls = before is None or found.residual < _GETS_ON * before.residual
+    return not falls or found.force_error < promise.force_error
 
 
 def _is_safe(found: CorrectedState, start: EvaluatedState, molecule: Molecule) -> bool:

@@ -26,9 +26,9 @@ from ase_srdft.models.corrected_state import FORCE_ERROR_PER_RESIDUAL, Corrected
 
 __all__ = ["Search", "searched"]
 
-#: Energies closer than the first (Hartree) are of the same solution; closer than the second, they
-#: may be in another order on another grid.
-_SAME, _GRID_NOISE = 1.0e-6, 2.0e-3
+#: Energies closer than the first (Hartree) are of the same solution, than the second of places in
+#: the same flat valley; closer than the third, they may be in another order on another grid.
+_SAME, _SAME_VALLEY, _GRID_NOISE = 1.0e-6, 1.0e-4, 2.0e-3
 #: Electron pairs by which two states may differ and be the same solution on two grids.
 _DIFFER = 1.0e-3
 #: The most Fock matrices of the level's own grid for a solution, the share of what is allowed that
@@ -85,7 +85,7 @@ class _Counted:
                 return state
             if not state.residual < _FALLS * residual:
                 break
-            residual, goal = state.residual, self._goal(state)
+            residual, goal = state.residual, min(self._goal(state), _NEXT_GOAL * state.residual)
             in_loewdins_basis = place.orbitals @ place.fock @ place.orbitals.T
             tilt = tilt + self.plain.orthogonal(state.fock)[0] - in_loewdins_basis
             surface = EnergySurface(self.coarse, tilt)
@@ -110,13 +110,12 @@ class _Counted:
         return state.keeps(promise) or state.lies_above_empty_orbitals(self.plain, promise)
 
     def _goal(self, state: CorrectedState) -> float:
-        """Residual (Hartree) to go on to."""
+        """Residual (Hartree) that is near enough."""
         allowed = self.promise.force_error / FORCE_ERROR_PER_RESIDUAL
         # a bracket is of second order in the residual
         share = self.promise.error / max(float(state.bracket.width), _TINY)
-        goal = min(_GOAL * allowed, _NEXT_GOAL * state.residual)
         aufbau = not state.lies_above_empty_orbitals(self.plain, Promise(error=0, force_error=1))
-        return min(goal, _GOAL * state.residual * share**0.5) if aufbau else goal
+        return _GOAL * min(allowed, state.residual * share**0.5 if aufbau else allowed)
 
 
 def searched(
@@ -140,7 +139,7 @@ def searched(
         candidates = search.minima(start)
         states = [] if known is None else [known]
         for each in _likely(candidates):
-            if known is not None and _is_same(each, known):
+            if known is not None and each.curvature > _SOFT and _is_same(each, known):
                 continue
             state = search.on_own_grid(each)
             if state is None and each is candidates[0]:
@@ -156,7 +155,8 @@ def _likely(candidates: list[Minimum]) -> list[Minimum]:
     likely: list[Minimum] = []
     for each in candidates:
         energy = each.place.energy
-        differs = all(abs(energy - other.place.energy) > _SAME for other in likely)
+        same = _SAME if each.curvature > _SOFT else _SAME_VALLEY
+        differs = all(abs(energy - other.place.energy) > same for other in likely)
         if each.converged and differs and energy - candidates[0].place.energy < _GRID_NOISE:
             likely.append(each)
     return likely
