@@ -34,8 +34,9 @@ _LONGEST = 0.6
 _FALL, _ROUNDING = 1.0e-4, 1.0e-10
 #: The most that a step is shortened, and how often.
 _SHORTER, _MOST_TRIALS = 0.1, 8
-#: Below it (Hartree, for a turn of one radian) the second derivative counts as negative.
-_FLAT = -2.0e-4
+#: Below the first (Hartree, for a turn of one radian) the second derivative counts as negative;
+#: above the second it may be left so after as many restarts as there are.
+_FLAT, _NEARLY_FLAT = -2.0e-5, -2.0e-4
 #: A state that differs from a minimum by less than so many electron pairs, and is less than this
 #: above it (Hartree), leads to it.
 _CLOSE, _RISE = 1.0e-2, 1.0e-3
@@ -77,7 +78,7 @@ def minimum(
     """
     places = [each.place for each in known]
     place = descend(surface, start, goal, places)
-    for _ in range(_RESTARTS):
+    for restart in range(_RESTARTS + 1):
         for each in known:
             if _leads_to(place, each.place):
                 return each
@@ -87,7 +88,7 @@ def minimum(
             return Minimum(place=place, converged=True)
         place, _, _ = canonical(place)
         curvature, direction = lowest_curvature(surface, place, _FLAT)
-        if curvature > _FLAT:
+        if curvature > (_FLAT if restart < _RESTARTS else _NEARLY_FLAT):
             return Minimum(place=place, converged=True, curvature=curvature)
         ways = [surface.at(place.turned(step * direction)) for step in _STEPS]
         place = descend(surface, min(ways, key=lambda way: way.energy), goal, places)

@@ -67,7 +67,7 @@ def _first(diagonal: Float[Tensor, "nvirtual nocc"]) -> Float[Tensor, "size coun
     noise = torch.sin(1.0 + 12.9898 * places**1.1).view(len(flat), count)
     # little where it would cost much: the core
     starts = _NOISE * noise / (flat - flat.min()).clamp(min=1.0)[:, None]
-    starts[flat.argsort()[:count], torch.arange(count)] += 1.0
+    starts[flat.argsort()[:count], torch.arange(count, device=flat.device)] += 1.0
     result: Tensor = torch.linalg.qr(starts)[0]
     return result
 

@@ -37,7 +37,8 @@ def minima(surface: EnergySurface, projector: Float[Tensor, "nao nao"]) -> list[
     found: list[Minimum] = []
     for orbitals in _starts(surface, projector, found):
         start = surface.at(orbitals)
-        found.append(minimum(surface, start, _GOAL, safe_gap(exchange), found))
+        known = [each for each in found if each.converged]
+        found.append(minimum(surface, start, _GOAL, safe_gap(exchange), known))
         if len(found) == 1 and _is_safe(start, found[0], exchange):
             break
     return sorted(dict.fromkeys(found), key=_rank)
@@ -68,7 +69,7 @@ def _excited(place: Place) -> Float[Tensor, "nao nao"]:
     same, _, _ = canonical(place)
     levels, nocc = same.fock.diagonal(), same.nocc
     highest, lowest = int(levels[:nocc].argmax()), nocc + int(levels[nocc:].argmin())
-    order = torch.arange(len(levels))
+    order = torch.arange(len(levels), device=levels.device)
     order[highest], order[lowest] = lowest, highest
     return same.orbitals[:, order]
 

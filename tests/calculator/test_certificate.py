@@ -18,6 +18,7 @@ from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
 from ase_srdft.dft.reference_scf import mean_field
 from ase_srdft.models import certified_single_point as certified
+from ase_srdft.models.solution_search import Search
 
 LEVEL = {"xc": "LDA", "basis": "sto-3g", "grid_level": 0}
 
@@ -87,7 +88,7 @@ def test_an_scf_that_is_none_of_lowest_orbitals_comes_with_a_warning():
     atoms.calc = SRDFTCalculator("untrained", **LEVEL)
     with pytest.warns(UncertainAnswer, match="HN has an occupied orbital above an empty one"):
         energy = atoms.get_potential_energy()
-    assert atoms.calc.certificate.path == "scf"
+    assert atoms.calc.certificate.path == "searched"
     assert atoms.calc.certificate.error > 0.1 > atoms.calc.certificate.force_error
     scf = mean_field(
         Molecule(numbers=(7, 1), level=LevelOfTheory(**LEVEL)), atoms.positions / 0.529177210903
@@ -133,6 +134,9 @@ def test_no_solution_is_ases_error_of_the_scf(water, monkeypatch):
         raise ReferenceNotConverged("nothing converges")
 
     monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
+    monkeypatch.setattr(
+        certified, "searched", lambda *_: Search(state=None, builds=1, coarse_builds=1)
+    )
     monkeypatch.setattr(certified, "reference_scf", fails)
     with pytest.raises(SCFError, match="nothing converges"):
         water.get_potential_energy()

@@ -15,6 +15,7 @@ from ase_srdft.models.certified_single_point import (
 )
 from ase_srdft.models.model_file import build_model
 from ase_srdft.models.single_point import molecule_of, single_point
+from ase_srdft.models.solution_search import Search
 from tests.tools.molecules import slope, system
 
 TIGHT = Promise(error=1e-5, force_error=1e-5)
@@ -100,20 +101,27 @@ def test_a_batch_is_each_geometry_by_itself():
     torch.testing.assert_close(both.forces[1:], alone.forces, rtol=0, atol=1e-10)
 
 
-def test_a_stretched_molecule_is_left_to_pyscf():
+def test_of_a_stretched_molecule_the_lowest_solution_is_looked_for():
     model, molecule, _ = asked("H2O", xc="PBE0")
     positions = torch.tensor([STRETCHED_WATER], dtype=torch.float64)
     result = certified_single_point(model, molecule, positions, TIGHT)
     reference = reference_scf(molecule, positions[0].numpy())
-    assert result.paths == ("scf",)
+    assert result.paths == ("searched",)
     assert float(result.energy) == pytest.approx(reference.energy, abs=1e-7)
 
 
-def test_where_correction_gives_up_pyscf_goes_on(monkeypatch):
+def finds_nothing(*_):
+    return Search(state=None, builds=2, coarse_builds=3)
+
+
+@pytest.mark.parametrize("path", ["searched", "scf"])
+def test_where_correction_gives_up_others_go_on(monkeypatch, path):
     monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
+    if path == "scf":
+        monkeypatch.setattr(certified, "searched", finds_nothing)
     model, molecule, positions = asked("H2O")
     result = certified_single_point(model, molecule, positions, TIGHT)
-    assert result.paths == ("scf",)
+    assert result.paths == (path,)
     monkeypatch.undo()
     own = certified_single_point(model, molecule, positions, TIGHT)
     assert own.paths == ("corrected",)
@@ -123,6 +131,7 @@ def test_where_correction_gives_up_pyscf_goes_on(monkeypatch):
 
 def test_where_pyscf_is_not_near_enough_correction_goes_on(monkeypatch):
     monkeypatch.setattr(certified, "_is_safe", lambda *_: False)
+    monkeypatch.setattr(certified, "searched", finds_nothing)
     model, molecule, positions = asked("H2CO", xc="LDA", basis="sto-3g")
     nearer = Promise(error=1e-5, force_error=1e-8)
     result = certified_single_point(model, molecule, positions, nearer)
@@ -135,6 +144,7 @@ def test_where_pyscf_is_not_near_enough_correction_goes_on(monkeypatch):
 
 def test_where_neither_is_near_enough_pyscf_goes_further(monkeypatch):
     monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
+    monkeypatch.setattr(certified, "searched", finds_nothing)
     tolerances = []
 
     def noted(*arguments, gradient_tolerance=None, **named):
@@ -148,7 +158,7 @@ def test_where_neither_is_near_enough_pyscf_goes_further(monkeypatch):
     assert tolerances == [None, pytest.approx(1e-8)]
     assert result.paths == ("scf",)
     assert result.corrections[0].force_error < 1e-7
-    assert result.corrections[0].builds == 3
+    assert result.corrections[0].builds == 5
 
 
 @pytest.mark.slow
@@ -159,20 +169,20 @@ def test_an_occupied_orbital_above_an_empty_one_is_answered_with_a_wide_bracket(
     reference = reference_scf(molecule, positions[0].numpy(), forces=True)
     occupied = reference.mo_energy[reference.mo_occ > 0].max()
     assert occupied > reference.mo_energy[reference.mo_occ == 0].min() + 0.01
-    assert result.paths == ("scf",)
+    assert result.paths == ("searched",)
     assert float(result.bracket.width) > 1e2 * TIGHT.error
     assert float(result.energy) == pytest.approx(reference.energy, abs=1e-8)
     assert np.abs(result.forces[0].numpy() - reference.forces).max() < 2e-5
 
 
-def test_a_state_that_is_no_number_is_left_to_pyscf(monkeypatch):
+def test_a_state_that_is_no_number_is_left_to_others(monkeypatch):
     monkeypatch.setattr(Correction, "residual", property(lambda _: float("nan")))
     monkeypatch.setattr(Correction, "relax", _breaks)
     model, molecule, positions = asked("H2O", xc="LDA", basis="sto-3g")
     result = certified_single_point(
         model, molecule, positions, Promise(error=1e-5, force_error=1e-3)
     )
-    assert result.paths == ("scf",)
+    assert result.paths == ("searched",)
 
 
 def _breaks(correction, _):
@@ -181,6 +191,7 @@ def _breaks(correction, _):
 
 
 def test_what_nothing_keeps_is_an_error(monkeypatch):
+    monkeypatch.setattr(certified, "searched", finds_nothing)
     monkeypatch.setattr(certified, "_MOST_BUILDS", 1)
     model, molecule, positions = asked("H2O")
     with pytest.raises(ReferenceNotConverged, match="are asked for: ask for less"):
