@@ -22,7 +22,7 @@ from torch import Tensor
 from ase_srdft.dft.energy_surface import EnergySurface, Place, canonical
 from ase_srdft.dft.lowest_curvature import lowest_curvature
 
-__all__ = ["Minimum", "descend", "minimum"]
+__all__ = ["SOFT", "Minimum", "descend", "minimum"]
 
 #: Steps that L-BFGS remembers, and the most that it makes.
 _REMEMBERED, _MOST_STEPS = 12, 200
@@ -40,7 +40,10 @@ _FLAT, _NEARLY_FLAT = -2.0e-5, -2.0e-4
 #: A state that differs from a minimum by less than so many electron pairs, and is less than this
 #: above it (Hartree), leads to it.
 _CLOSE, _RISE = 1.0e-2, 1.0e-3
-#: Lengths of the step (radians) along an unstable direction, of which the lowest energy is taken.
+#: Below the first (Hartree) a valley is so flat that another place in it may be lower, by at least
+#: the second.
+SOFT, _LOWER = 2.0e-2, 1.0e-6
+#: Lengths of the step (radians) along such a direction, of which the lowest energy is taken.
 _STEPS = (1.0, -1.0, 0.3, -0.3)
 _RESTARTS = 6
 
@@ -88,10 +91,13 @@ def minimum(
             return Minimum(place=place, converged=True)
         place, _, _ = canonical(place)
         curvature, direction = lowest_curvature(surface, place, _FLAT)
-        if curvature > (_FLAT if restart < _RESTARTS else _NEARLY_FLAT):
+        if curvature > SOFT or (curvature > _NEARLY_FLAT and restart == _RESTARTS):
             return Minimum(place=place, converged=True, curvature=curvature)
         ways = [surface.at(place.turned(step * direction)) for step in _STEPS]
-        place = descend(surface, min(ways, key=lambda way: way.energy), goal, places)
+        lowest = min(ways, key=lambda way: way.energy)
+        if curvature > _FLAT and lowest.energy > place.energy - _LOWER:
+            return Minimum(place=place, converged=True, curvature=curvature)
+        place = descend(surface, lowest, goal, places)
     return Minimum(place=place, converged=False)
 
 

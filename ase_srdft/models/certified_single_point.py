@@ -126,7 +126,7 @@ def open_certified_single_point(
         builds += more
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         found = None
-    if found is None or not _is_safe(found, start, molecule):
+    if found is None or not (found.keeps(promise) and _is_safe(found, start, molecule)):
         search = searched(differentiable, plain, promise, correction.projector, found)
         path, found = "searched", search.state
         builds, coarse_builds = builds + search.builds, search.coarse_builds
@@ -168,7 +168,9 @@ def _onto_fine_grid(
 def _corrected(
     correction: Correction, geometry: Geometry, promise: Promise, goal: float
 ) -> tuple[CorrectedState | None, int]:
-    """The first state that keeps the promise, or None; and the Fock matrices it took.
+    """The first state that is near enough, or None; and the Fock matrices it took.
+
+    It keeps the promise, or is self-consistent but none of lowest orbitals.
 
     Args:
         correction: with a Fock matrix of the fine grid.
@@ -184,10 +186,10 @@ def _corrected(
         with torch.no_grad():
             correction.relax(goal)
         found = CorrectedState.at(geometry, correction.projector)
-        if found.keeps(promise):
+        if found.keeps(promise) or found.lies_above_empty_orbitals(geometry, promise):
             return found, build
         found = replace(found, energy=found.energy.detach())
-        if _is_lost(found, best, promise, geometry.molecule):
+        if best is not None and _is_lost(found, best, geometry.molecule):
             return None, build
         if best is not None and not float(found.energy) < float(best.energy) + _UPHILL:
             correction.go_back(best.projector, best.fock)
@@ -198,18 +200,10 @@ def _corrected(
     return None, _MOST_BUILDS - 1
 
 
-def _is_lost(
-    found: CorrectedState, before: CorrectedState | None, promise: Promise, molecule: Molecule
-) -> bool:
-    """Whether it is no use to go on, as another solution is to be looked for anyway.
-
-    The gap is small, and the residual does not fall, or has and the bracket is wide: an occupied
-    orbital lies above an empty one.
-    """
-    if float(found.bracket.aufbau_gap) > safe_gap(molecule.level.functional.exact_exchange):
-        return False
-    falls = before is None or found.residual < _GETS_ON * before.residual
-    return not falls or found.force_error < promise.force_error
+def _is_lost(found: CorrectedState, before: CorrectedState, molecule: Molecule) -> bool:
+    """Whether it does not get on, and at the end another solution would be looked for anyway."""
+    small = float(found.bracket.aufbau_gap) < safe_gap(molecule.level.functional.exact_exchange)
+    return small and not found.residual < _GETS_ON * before.residual
 
 
 def _is_safe(found: CorrectedState, start: EvaluatedState, molecule: Molecule) -> bool:

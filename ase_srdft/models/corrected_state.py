@@ -87,6 +87,7 @@ class CorrectedState:
         """Estimate of the largest error of a component of the forces (Hartree/Bohr)."""
         return FORCE_ERROR_PER_RESIDUAL * self.residual
 
+    @torch.no_grad()
     def lies_above_empty_orbitals(self, geometry: Geometry, promise: Promise) -> bool:
         """Whether a self-consistent state is none of lowest orbitals, so that its bracket is wide.
 

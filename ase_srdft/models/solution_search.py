@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ase_srdft.dft.descent import Minimum, descend, minimum
+from ase_srdft.dft.descent import SOFT, Minimum, descend, minimum
 from ase_srdft.dft.energy_surface import EnergySurface, Place
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
 from ase_srdft.dft.kernels.library import wide_loops
@@ -34,8 +34,6 @@ _DIFFER = 1.0e-3
 #: The most Fock matrices of the level's own grid for a solution, the share of what is allowed that
 #: is aimed at, and that of a residual that may be left by the next.
 _MOST_BUILDS, _GOAL, _NEXT_GOAL = 6, 0.5, 0.03
-#: Second derivatives below it (Hartree) may be negative on another grid.
-_SOFT = 2.0e-2
 #: A residual must fall to this share with each of them.
 _FALLS = 0.5
 #: Widths below (Hartree) are rounding.
@@ -75,7 +73,7 @@ class _Counted:
     def on_own_grid(self, found: Minimum) -> CorrectedState | None:
         """The solution of the level's own grid next to one of the coarse grid, or None."""
         place, tilt, residual = found.place, torch.zeros_like(found.place.fock), torch.inf
-        is_soft = found.curvature < _SOFT
+        is_soft = found.curvature < SOFT
         for build in range(_MOST_BUILDS):
             state = CorrectedState.at(self.geometry, place.projector)
             self.builds += 1
@@ -139,7 +137,7 @@ def searched(
         candidates = search.minima(start)
         states = [] if known is None else [known]
         for each in _likely(candidates):
-            if known is not None and each.curvature > _SOFT and _is_same(each, known):
+            if known is not None and each.curvature > SOFT and _is_same(each, known):
                 continue
             state = search.on_own_grid(each)
             if state is None and each is candidates[0]:
@@ -155,7 +153,7 @@ def _likely(candidates: list[Minimum]) -> list[Minimum]:
     likely: list[Minimum] = []
     for each in candidates:
         energy = each.place.energy
-        same = _SAME if each.curvature > _SOFT else _SAME_VALLEY
+        same = _SAME if each.curvature > SOFT else _SAME_VALLEY
         differs = all(abs(energy - other.place.energy) > same for other in likely)
         if each.converged and differs and energy - candidates[0].place.energy < _GRID_NOISE:
             likely.append(each)
