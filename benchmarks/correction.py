@@ -44,11 +44,8 @@ from ase_srdft.common.structures import read_frames
 from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
-from ase_srdft.models.certified_single_point import (
-    FORCE_ERROR_PER_RESIDUAL,
-    Promise,
-    certified_single_point,
-)
+from ase_srdft.models.certified_single_point import Promise, certified_single_point
+from ase_srdft.models.corrected_state import FORCE_ERROR_PER_RESIDUAL
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import load_model
 from ase_srdft.models.shipped_models import GENERAL_MODEL, model_path

@@ -4,7 +4,7 @@ import correction
 import pytest
 from throughput import parsed_level
 
-from ase_srdft.models.certified_single_point import FORCE_ERROR_PER_RESIDUAL
+from ase_srdft.models.corrected_state import FORCE_ERROR_PER_RESIDUAL
 
 
 @pytest.mark.slow
