@@ -34,8 +34,8 @@ _DIFFER = 1.0e-3
 #: The most Fock matrices of the level's own grid for a solution, the share of what is allowed that
 #: is aimed at, and that of a residual that may be left by the next.
 _MOST_BUILDS, _GOAL, _NEXT_GOAL = 6, 0.5, 0.03
-#: A residual must fall to this share with each of them.
-_FALLS = 0.5
+#: A residual must fall to this share with each of them, and the energy rise by less (Hartree).
+_FALLS, _UPHILL = 0.5, 1.0e-6
 #: Widths below (Hartree) are rounding.
 _TINY = 1.0e-14
 
@@ -72,28 +72,36 @@ class _Counted:
 
     def on_own_grid(self, found: Minimum) -> CorrectedState | None:
         """The solution of the level's own grid next to one of the coarse grid, or None."""
-        place, tilt, residual = found.place, torch.zeros_like(found.place.fock), torch.inf
-        is_soft = found.curvature < SOFT
+        place = lowest = found.place
+        tilt, energy, residual = torch.zeros_like(place.fock), torch.inf, torch.inf
         for build in range(_MOST_BUILDS):
             state = CorrectedState.at(self.geometry, place.projector)
             self.builds += 1
-            if self._is_kept(state):
-                if is_soft:
-                    break
+            is_kept = self._is_kept(state)
+            if is_kept and found.curvature > SOFT:
                 return state
-            if not state.residual < _FALLS * residual:
+            falls = float(state.energy.detach()) < energy + _UPHILL
+            lowest = place if falls else lowest
+            if is_kept or not falls or not state.residual < _FALLS * residual:
                 break
-            residual, goal = state.residual, min(self._goal(state), _NEXT_GOAL * state.residual)
+            energy, residual = float(state.energy.detach()), state.residual
             in_loewdins_basis = place.orbitals @ place.fock @ place.orbitals.T
             tilt = tilt + self.plain.orthogonal(state.fock)[0] - in_loewdins_basis
-            surface = EnergySurface(self.coarse, tilt)
-            place = surface.at(place.orbitals)
-            if build == 0:
-                place = minimum(surface, place, goal, self.stable_gap).place
-            else:
-                place = descend(surface, place, goal)
-            self.coarse_builds += surface.nbuilds
-        return self._all_the_way(place, self._goal(state))
+            place = self._next(EnergySurface(self.coarse, tilt), place, state, build == 0)
+        return self._all_the_way(lowest, self._goal(state))
+
+    def _next(
+        self, surface: EnergySurface, place: Place, state: CorrectedState, is_first: bool
+    ) -> Place:
+        """The minimum of the tilted surface next to a place."""
+        goal = min(self._goal(state), _NEXT_GOAL * state.residual)
+        place = surface.at(place.orbitals)
+        if is_first:
+            place = minimum(surface, place, goal, self.stable_gap).place
+        else:
+            place = descend(surface, place, goal)
+        self.coarse_builds += surface.nbuilds
+        return place
 
     def _all_the_way(self, place: Place, goal: float) -> CorrectedState | None:
         """Where it is downhill to on the level's own grid alone: valleys differ between two."""
