@@ -34,7 +34,7 @@ from ase_srdft.models.electronic_state import ElectronicState, ElectronicStateMo
 from ase_srdft.models.lowest_state import EvaluatedState, lowest_state
 from ase_srdft.models.open_single_point import OpenSinglePoint
 from ase_srdft.models.single_point_result import SinglePointResult, concatenate_single_points
-from ase_srdft.models.solution_search import searched
+from ase_srdft.models.solution_search import is_sure_minimum, searched
 
 __all__ = ["Promise", "certified_single_point", "open_certified_single_point"]
 
@@ -118,18 +118,20 @@ def open_certified_single_point(
         rough = on_grid(plain, RESPONSE_GRID)
         start = lowest_state(model, rough)
     correction = Correction(rough, start.state.density_matrix, start.fock)
-    path, builds, coarse_builds = "corrected", 1, 0
+    path, builds, coarse_builds, safe = "corrected", 1, 0, False
     start_width = float(start.bracket.width)
     try:
         goal, start_width = _onto_fine_grid(correction, plain, promise, start_width)
         found, more = _corrected(correction, differentiable, promise, goal)
         builds += more
+        if found is not None and found.keeps(promise):
+            safe, coarse_builds = _is_safe(found, start, plain)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         found = None
-    if found is None or not (found.keeps(promise) and _is_safe(found, start, molecule)):
+    if found is None or not safe:
         search = searched(differentiable, plain, promise, correction.projector, found)
         path, found = "searched", search.state
-        builds, coarse_builds = builds + search.builds, search.coarse_builds
+        builds, coarse_builds = builds + search.builds, coarse_builds + search.coarse_builds
         if found is None:
             found, more = _by_scf(correction, differentiable, plain, promise)
             path, builds = "scf", builds + more
@@ -206,11 +208,14 @@ def _is_lost(found: CorrectedState, before: CorrectedState, molecule: Molecule) 
     return small and not found.residual < _GETS_ON * before.residual
 
 
-def _is_safe(found: CorrectedState, start: EvaluatedState, molecule: Molecule) -> bool:
-    """Whether there is no need to look for a lower solution."""
-    surely_near = start.paths == ("guess",) or float(start.bracket.width) < _NEAR
-    gap = safe_gap(molecule.level.functional.exact_exchange, surely_near)
-    return float(found.bracket.aufbau_gap) > gap
+def _is_safe(found: CorrectedState, start: EvaluatedState, plain: Geometry) -> tuple[bool, int]:
+    """Whether there is no need to look for a lower solution; and the answers that it took."""
+    near = float(start.bracket.width) < _NEAR
+    exchange = plain.molecule.level.functional.exact_exchange
+    gap = safe_gap(exchange, near or start.paths == ("guess",))
+    if float(found.bracket.aufbau_gap) > gap:
+        return True, 0
+    return is_sure_minimum(plain, found) if near and exchange > 0 else (False, 0)
 
 
 def _by_scf(

@@ -15,22 +15,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.dft.descent import SOFT, Minimum, descend, minimum
-from ase_srdft.dft.energy_surface import EnergySurface, Place
-from ase_srdft.dft.grid.atomic_grid import COARSE_GRID
+from ase_srdft.dft.energy_surface import EnergySurface, Place, canonical
+from ase_srdft.dft.grid.atomic_grid import COARSE_GRID, RESPONSE_GRID
 from ase_srdft.dft.kernels.library import wide_loops
+from ase_srdft.dft.lowest_curvature import lowest_curvature
 from ase_srdft.dft.lowest_solution import minima
 from ase_srdft.dft.preparation import on_grid
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.reference_scf import safe_gap
 from ase_srdft.models.corrected_state import FORCE_ERROR_PER_RESIDUAL, CorrectedState, Promise
 
-__all__ = ["Search", "searched"]
+__all__ = ["Search", "is_sure_minimum", "searched"]
 
 #: Energies closer than the first (Hartree) are of the same solution, than the second of places in
 #: the same flat valley; closer than the third, they may be in another order on another grid.
 _SAME, _SAME_VALLEY, _GRID_NOISE = 1.0e-6, 1.0e-4, 2.0e-3
 #: Electron pairs by which two states may differ and be the same solution on two grids.
 _DIFFER = 1.0e-3
+#: Gap (Hartree) from which on a minimum that was begun near is the lowest.
+_GAP_OF_MINIMUM = 0.05
 #: The most Fock matrices of the level's own grid for a solution, the share of what is allowed that
 #: is aimed at, and that of a residual that may be left by the next.
 _MOST_BUILDS, _GOAL, _NEXT_GOAL = 6, 0.5, 0.03
@@ -154,6 +157,23 @@ def searched(
             states += [] if state is None else [state]
     lowest = min(states, key=lambda state: float(state.energy.detach()), default=None)
     return Search(state=lowest, builds=search.builds, coarse_builds=search.coarse_builds)
+
+
+@torch.no_grad()
+def is_sure_minimum(plain: Geometry, known: CorrectedState) -> tuple[bool, int]:
+    """Whether a solution that was begun near is surely a minimum; and answers that it took.
+
+    With hybrids the gap is no measure of stability: exact exchange opens it, and not the second
+    derivative.  Here its lowest eigenvalue is asked for, on a rough grid.
+    """
+    if not float(known.bracket.aufbau_gap) > _GAP_OF_MINIMUM:
+        return False, 0
+    surface = EnergySurface(on_grid(plain, RESPONSE_GRID))
+    orbitals = torch.linalg.eigh(-known.projector)[1]
+    with wide_loops(plain.molecule.nao):
+        place, _, _ = canonical(surface.at(orbitals))
+        curvature, _ = lowest_curvature(surface, place, SOFT)
+    return curvature > SOFT, surface.nbuilds
 
 
 def _likely(candidates: list[Minimum]) -> list[Minimum]:
