@@ -6,16 +6,18 @@ import torch
 
 from ase_srdft.common.errors import ReferenceNotConverged
 from ase_srdft.dft.correction import Correction, _pulay_weights
-from ase_srdft.dft.reference_scf import reference_scf
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.dft.reference_scf import reference_scf, safe_gap
 from ase_srdft.models import certified_single_point as certified
 from ase_srdft.models.certified_single_point import (
     Promise,
     certified_single_point,
     open_certified_single_point,
 )
-from ase_srdft.models.model_file import build_model
+from ase_srdft.models.model_file import build_model, load_model
+from ase_srdft.models.shipped_models import model_path
 from ase_srdft.models.single_point import molecule_of, single_point
-from ase_srdft.models.solution_search import Search
+from ase_srdft.models.solution_search import Search, is_sure_minimum
 from tests.tools.molecules import slope, system
 
 TIGHT = Promise(error=1e-5, force_error=1e-5)
@@ -130,7 +132,7 @@ def test_where_correction_gives_up_others_go_on(monkeypatch, path):
 
 
 def test_where_pyscf_is_not_near_enough_correction_goes_on(monkeypatch):
-    monkeypatch.setattr(certified, "_is_safe", lambda *_: False)
+    monkeypatch.setattr(certified, "_is_safe", lambda *_: (False, 0))
     monkeypatch.setattr(certified, "searched", finds_nothing)
     model, molecule, positions = asked("H2CO", xc="LDA", basis="sto-3g")
     nearer = Promise(error=1e-5, force_error=1e-8)
@@ -203,3 +205,37 @@ def test_forces_of_the_guess_alone_are_off_by_far_more():
     raw = single_point(model, molecule, positions)
     result = certified_single_point(model, molecule, positions, TIGHT)
     assert float((raw.forces - result.forces).abs().max()) > 1e-2
+
+
+def methylene(angle):
+    """H-C-H of an angle (degrees), positions in Bohr: its gap closes as it opens."""
+    half = np.radians(angle / 2.0)
+    x, z = 2.1 * np.sin(half), 2.1 * np.cos(half)
+    return torch.tensor([[[0.0, 0.0, 0.0], [x, 0.0, z], [-x, 0.0, z]]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("angle", [100, 118])
+def test_a_minimum_that_was_begun_near_is_not_looked_for_again(monkeypatch, angle):
+    asked_for = []
+
+    def noted(*arguments):
+        asked_for.append(is_sure_minimum(*arguments))
+        return asked_for[-1]
+
+    monkeypatch.setattr(certified, "is_sure_minimum", noted)
+    monkeypatch.setattr(certified, "searched", None)  # nobody calls it
+    model = load_model(model_path("organics")).model
+    level = LevelOfTheory(xc="PBE0", basis="sto-3g", grid_level=0)
+    molecule = molecule_of(model, (6, 1, 1), level)
+    result = certified_single_point(model, molecule, methylene(angle), TIGHT, forces=False)
+    reference = reference_scf(molecule, methylene(angle)[0].numpy())
+    assert float(result.energy) == pytest.approx(reference.energy, abs=1e-7)
+    assert result.paths == ("corrected",)
+    gap = float(result.bracket.aufbau_gap)
+    if gap > safe_gap(0.25):
+        assert asked_for == []
+    else:
+        ((sure, answers),) = asked_for
+        assert sure
+        assert 3 <= answers < result.corrections[0].coarse_builds
+    assert (gap > safe_gap(0.25)) is (angle == 100)

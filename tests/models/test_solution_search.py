@@ -69,3 +69,13 @@ def test_the_same_minimum_twice_is_one(monkeypatch):
     one = searched(geometry, geometry, TIGHT, start, known=None)
     assert both.builds == one.builds
     assert float(both.state.energy) == pytest.approx(float(one.state.energy), abs=1e-10)
+
+
+@pytest.mark.parametrize(("curvature", "sure"), [(0.1, True), (0.01, False), (-0.1, False)])
+def test_a_minimum_is_sure_by_its_curvature(monkeypatch, curvature, sure):
+    geometry, start = begun("H2CO", xc="PBE0")
+    known = searched(geometry, geometry, TIGHT, start, known=None).state
+    monkeypatch.setattr(solution_search, "lowest_curvature", lambda *_: (curvature, None))
+    assert solution_search.is_sure_minimum(geometry, known) == (sure, 1)
+    monkeypatch.setattr(solution_search, "_GAP_OF_MINIMUM", 10.0)
+    assert solution_search.is_sure_minimum(geometry, known) == (False, 0)
