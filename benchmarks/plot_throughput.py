@@ -174,7 +174,7 @@ def growth(timings: Sequence[Timing]) -> str:
         value = fitted.get((level, FORCES, *side, 1))
         return "–" if value is None else f"{value:.2f} (to {max(nao)})"
 
-    levels = dict.fromkeys(t.level for t in chosen)
+    levels = dict.fromkeys(level for level, *_ in fitted)  # of one molecule there is no exponent
     rows = ([level, *(exponent(level, side) for side in NAMES)] for level in levels)
     return table(["level", *NAMES.values()], rows)
 
