@@ -219,6 +219,15 @@ def code_of(words):
         return str(err)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Programs that a script starts in the background ignore it, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize(
     ("happens", "code", "message"),
     [
