@@ -28,7 +28,7 @@ class Certificate:
         path: ``model``, ``damped`` or ``guess`` for the state of the model, of half of its
             correction or of its guess as it is; ``corrected``; ``searched`` where the gap is so
             small, or the way so rough, that the lowest solution was looked for from several starts
-            (four to fifteen times as long); ``scf`` where it took PySCF's SCF, which is slow.
+            (several times as long); ``scf`` where it took PySCF's SCF, which is slow.
         start: of the first three, the one that a correction began from.
         start_error: its bracket (eV): how good the model is by itself.
         builds: Fock matrices on the level's own grid that it took.

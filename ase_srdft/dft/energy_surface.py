@@ -22,9 +22,7 @@ from torch import Tensor
 
 from ase_srdft.dft.coulomb import coulomb_matrix
 from ase_srdft.dft.energy import kohn_sham
-from ase_srdft.dft.exact_exchange import exchange_matrix
-from ase_srdft.dft.integrals.fitted_exchange import exchange_of_geometry
-from ase_srdft.dft.kernels.library import wide_loops
+from ase_srdft.dft.exact_exchange import repeated_exchange
 from ase_srdft.dft.prepared_geometry import Geometry
 from ase_srdft.dft.xc.quadrature import xc_potential
 
@@ -144,7 +142,7 @@ class EnergySurface:
             answer = coulomb_matrix(geometry.integrals, change)
             fraction = geometry.molecule.level.functional.exact_exchange
             if fraction > 0:
-                answer = answer - 0.5 * fraction * self._exchange(change)
+                answer = answer - 0.5 * fraction * repeated_exchange(geometry.integrals, change)
         with torch.enable_grad():
             density_matrix.requires_grad_()
             trace = (xc_potential(geometry.quadrature, density_matrix) * change).sum()
@@ -152,11 +150,3 @@ class EnergySurface:
         turned = virtual.T @ geometry.orthogonal(answer + of_xc)[0] @ occupied
         fock = place.fock
         return 4.0 * (fock[nocc:, nocc:] @ turn - turn @ fock[:nocc, :nocc] + turned)
-
-    def _exchange(self, change: Float[Tensor, "1 nao nao"]) -> Float[Tensor, "1 nao nao"]:
-        """K of a change; asked for so often that the fit is orthogonalised once for all."""
-        integrals = self.geometry.integrals
-        if integrals.four_center is not None:
-            return exchange_matrix(integrals, change)
-        with wide_loops(change.shape[-1]):
-            return exchange_of_geometry(integrals.orthogonalised[0], change[0])[None]

@@ -21,7 +21,7 @@ from ase_srdft.dft.integrals.packed_pairs import from_lower_triangle, triangle_i
 from ase_srdft.dft.integrals.provider import Integrals
 from ase_srdft.dft.kernels.library import wide_loops
 
-__all__ = ["exchange_energy", "exchange_matrix", "exchange_on_occupied"]
+__all__ = ["exchange_energy", "exchange_matrix", "exchange_on_occupied", "repeated_exchange"]
 
 #: Numbers of (mn|Q) that are worked on at a time: they stay in a core's cache.
 _CHUNK = 200_000
@@ -216,6 +216,16 @@ def exchange_matrix(
 
 
 @torch.no_grad()
+@torch.no_grad()
+def repeated_exchange(
+    integrals: Integrals, matrices: Float[Tensor, "batch nao nao"]
+) -> Float[Tensor, "batch nao nao"]:
+    """K (Hartree) of symmetric matrices, for who asks for many: the fit is orthogonalised once."""
+    if integrals.four_center is not None:
+        return exchange_matrix(integrals, matrices)
+    return _exchange(integrals.orthogonalised, matrices)
+
+
 def exchange_on_occupied(
     integrals: Integrals, density_matrix: Float[Tensor, "batch nao nao"]
 ) -> Float[Tensor, "batch nao nao"]:

@@ -17,7 +17,6 @@ from torch import Tensor
 from ase_srdft.dft.descent import SOFT, Minimum, descend, minimum
 from ase_srdft.dft.energy_surface import EnergySurface, Place, canonical
 from ase_srdft.dft.grid.atomic_grid import COARSE_GRID, RESPONSE_GRID
-from ase_srdft.dft.kernels.library import wide_loops
 from ase_srdft.dft.lowest_curvature import lowest_curvature
 from ase_srdft.dft.lowest_solution import minima
 from ase_srdft.dft.preparation import on_grid
@@ -144,17 +143,16 @@ def searched(
         known: a solution that keeps the promise, if that state is one.
     """
     search = _Counted(geometry, plain, promise)
-    with wide_loops(plain.molecule.nao):
-        candidates = search.minima(start)
-        states = [] if known is None else [known]
-        for each in _likely(candidates):
-            if known is not None and each.curvature > SOFT and _is_same(each, known):
-                continue
-            state = search.on_own_grid(each)
-            if state is None and each is candidates[0]:
-                states.clear()
-                break
-            states += [] if state is None else [state]
+    candidates = search.minima(start)
+    states = [] if known is None else [known]
+    for each in _likely(candidates):
+        if known is not None and each.curvature > SOFT and _is_same(each, known):
+            continue
+        state = search.on_own_grid(each)
+        if state is None and each is candidates[0]:
+            states.clear()
+            break
+        states += [] if state is None else [state]
     lowest = min(states, key=lambda state: float(state.energy.detach()), default=None)
     return Search(state=lowest, builds=search.builds, coarse_builds=search.coarse_builds)
 
@@ -170,9 +168,8 @@ def is_sure_minimum(plain: Geometry, known: CorrectedState) -> tuple[bool, int]:
         return False, 0
     surface = EnergySurface(on_grid(plain, RESPONSE_GRID))
     orbitals = torch.linalg.eigh(-known.projector)[1]
-    with wide_loops(plain.molecule.nao):
-        place, _, _ = canonical(surface.at(orbitals))
-        curvature, _ = lowest_curvature(surface, place, SOFT)
+    place, _, _ = canonical(surface.at(orbitals))
+    curvature, _ = lowest_curvature(surface, place, SOFT)
     return curvature > SOFT, surface.nbuilds
 
 

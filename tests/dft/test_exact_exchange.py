@@ -9,6 +9,7 @@ from ase_srdft.dft.exact_exchange import (
     exchange_energy,
     exchange_matrix,
     exchange_on_occupied,
+    repeated_exchange,
 )
 from ase_srdft.dft.integrals.provider import evaluate_integrals
 from tests.tools.molecules import assert_gradient, prepared, random_state, symmetric, system
@@ -81,3 +82,14 @@ def test_on_occupied_orbitals_it_is_that_of_the_matrix(level):
     assert float(whole.norm()) > 1.0
     found = exchange_on_occupied(geometry.integrals, matrix)
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-6 * float(whole.norm()))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_asked_for_often_it_is_the_same(level):
+    geometry = prepared("H2CO", **level)
+    change = random_state(geometry, 0.1) - random_state(geometry, 0.2)
+    whole = exchange_matrix(geometry.integrals, change)
+    assert float(whole.norm()) > 0.01
+    found = repeated_exchange(geometry.integrals, change)
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-10)
+    assert not found.requires_grad

@@ -1,6 +1,5 @@
 """The pages of the shipped models have what the models' files say."""
 
-import sys
 from dataclasses import replace
 
 import pytest
@@ -13,13 +12,8 @@ PAGES = REPOSITORY / "docs" / "models"
 
 
 @pytest.fixture
-def model_pages(monkeypatch):
-    pytest.importorskip("sphinx")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
-    import model_pages
-
-    yield model_pages
-    sys.modules.pop("model_pages")
+def model_pages(docs_extension):
+    return docs_extension("model_pages")
 
 
 def test_each_model_has_its_page_and_each_page_its_model():

@@ -1,7 +1,6 @@
 """The pages of the reference have every name, setting and key that there is."""
 
 import re
-import sys
 
 import pytest
 
@@ -16,13 +15,8 @@ FILES = (REFERENCE / "files.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def generated_reference(monkeypatch):
-    pytest.importorskip("sphinx")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
-    import generated_reference
-
-    yield generated_reference
-    sys.modules.pop("generated_reference")
+def generated_reference(docs_extension):
+    return docs_extension("generated_reference")
 
 
 def test_every_public_name_has_a_place():
