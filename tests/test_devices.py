@@ -4,7 +4,9 @@ import copy
 
 import pytest
 import torch
+from ase.build import molecule
 
+from ase_srdft import SRDFTCalculator
 from ase_srdft.common import devices
 from ase_srdft.dft.grid import molecular_grid
 from ase_srdft.dft.xc import quadrature
@@ -158,3 +160,21 @@ def test_samples_go_from_one_device_to_another(device, tmp_path):
         overlap = back.batch.samples[0].geometry.integrals.overlap
         assert overlap.device.type == where
         torch.testing.assert_close(overlap.cpu(), geometry.integrals.overlap.cpu(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("xc", "max_error", "stretch"),
+    [("PBE", 1e-3, 1.0), ("B3LYP", 1e-3, 1.0), ("B3LYP", None, 1.0), ("PBE", 1e-3, 2.2)],
+    ids=["corrected", "corrected hybrid", "own hybrid", "searched"],
+)
+def test_calculators_answer_as_on_the_cpu(xc, max_error, stretch, device):
+    answers = []
+    for name in ("cpu", device):
+        atoms = molecule("H2O")
+        atoms.positions[1] *= stretch
+        atoms.calc = SRDFTCalculator(xc=xc, basis="6-31g", device=name, max_error=max_error)
+        answers.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.calc.certificate))
+    (here, force_here, ours), (there, force_there, theirs) = answers
+    assert theirs.path == ours.path
+    assert there == pytest.approx(here, abs=1e-6)
+    assert abs(force_there - force_here).max() < 1e-4

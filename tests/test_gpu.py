@@ -4,6 +4,7 @@ import pytest
 import torch
 from ase.build import molecule
 
+from ase_srdft import SRDFTCalculator
 from ase_srdft.models.single_point import molecule_of, single_point
 from ase_srdft.training.trainer import Trainer
 from tests.tools.small_models import small_model
@@ -59,3 +60,43 @@ def test_sampler_processes_run_there_beside_the_trainer():
     assert trainer.counters.nsamples >= 16
     (geometry,) = trainer.cache.batches([trainer.buffer.samples[-1]])
     assert str(geometry.positions.device) == "cuda:0"
+
+
+CERTIFIED = {"PBE": ("PBE", "def2-svp"), "B3LYP": ("B3LYP", "6-31g*")}
+
+
+@pytest.mark.parametrize("level", CERTIFIED)
+@pytest.mark.parametrize("max_error", [1e-3, None], ids=["corrected", "own"])
+def test_the_default_model_answers_as_on_the_cpu(level, max_error):
+    xc, basis = CERTIFIED[level]
+    answers = {}
+    for device in ("cpu", "cuda"):
+        atoms = molecule("CH3CONH2")
+        atoms.calc = SRDFTCalculator(xc=xc, basis=basis, device=device, max_error=max_error)
+        answers[device] = atoms.get_potential_energy(), atoms.get_forces(), atoms.calc.certificate
+    (here, force_here, ours), (there, force_there, theirs) = answers["cpu"], answers["cuda"]
+    assert theirs.path == ours.path
+    assert there == pytest.approx(here, abs=1e-5)
+    assert abs(force_there - force_here).max() < 1e-4
+    assert theirs.error == pytest.approx(ours.error, abs=1e-5)
+
+
+def test_a_broken_bond_is_searched_there_as_on_the_cpu():
+    energies = {}
+    for device in ("cpu", "cuda"):
+        atoms = molecule("H2O")
+        atoms.positions[1] *= 2.2
+        atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g", device=device)
+        energies[device] = atoms.get_potential_energy()
+    assert energies["cuda"] == pytest.approx(energies["cpu"], abs=1e-4)
+
+
+def test_a_calculator_learns_there_as_it_runs():
+    atoms = molecule("H2O")
+    atoms.calc = SRDFTCalculator(xc="PBE", basis="6-31g", device="cuda", learn="in_turn")
+    for seed in range(6):
+        atoms.rattle(0.02, seed=seed)
+        atoms.get_forces()
+    assert atoms.calc.certificate.error < 1e-3
+    assert atoms.calc.model_version > 0
+    atoms.calc.close()

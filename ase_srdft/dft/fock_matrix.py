@@ -23,7 +23,8 @@ def fock_matrix(
     Args:
         integrals: at the nuclei.
         quadrature: on the grid that V_xc is wanted on; names the functional.
-        density_matrix: P, spin-summed, symmetric.
+        density_matrix: P, spin-summed, symmetric; with exact exchange, fitted, the derivative is
+            that along states of the same number of orbitals.
     """
     fock = integrals.core_hamiltonian + coulomb_matrix(integrals, density_matrix)
     fraction = quadrature.functional.exact_exchange

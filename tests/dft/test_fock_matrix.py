@@ -27,13 +27,17 @@ def test_it_is_the_derivative_of_the_energy(xc):
 
 @pytest.mark.parametrize("xc", FUNCTIONALS)
 def test_by_the_density_matrix(xc):
+    """Along states of the same number of orbitals."""
     geometry = prepared("H2O", xc=xc, basis="def2-svp", grid_level=0)
-    density_matrix = random_state(geometry)
-    cotangent, direction = (0.1 * symmetric(*density_matrix.shape, seed=i) for i in (1, 2))
+    values, vectors = torch.linalg.eigh(random_state(geometry))
+    occupied = (vectors * values.clamp(min=0.0).sqrt()[:, None])[..., -geometry.molecule.nocc :]
+    direction = torch.tensor(0.1 * np.random.default_rng(2).standard_normal(occupied.shape))
+    cotangent = 0.1 * symmetric(1, geometry.molecule.nao, geometry.molecule.nao, seed=1)
 
     def value(step):
-        trial = density_matrix + step * direction
-        return (fock_matrix(geometry.integrals, geometry.quadrature, trial) * cotangent).sum()
+        moved = occupied + step * direction
+        fock = fock_matrix(geometry.integrals, geometry.quadrature, moved @ moved.mT)
+        return (fock * cotangent).sum()
 
     step = torch.zeros((), dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(value(step), step)

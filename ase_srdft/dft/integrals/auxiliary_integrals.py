@@ -10,16 +10,16 @@ from functools import cached_property
 from typing import cast
 
 import numpy as np
+import torch
 
 from ase_srdft.dft.basis.auxiliary_basis import auxiliary_shells
 from ase_srdft.dft.basis.element_basis import element_basis, formatted_basis
 from ase_srdft.dft.integrals.cotangent_tape import (
-    ArrayCotangent,
     Cotangent,
     CoulombCotangent,
     ExchangeCotangent,
 )
-from ase_srdft.dft.integrals.fitted_exchange import pulled_through_exchange
+from ase_srdft.dft.integrals.fitted_exchange import dense_cotangents
 from ase_srdft.dft.integrals.shell_tables import Array, Centres, JointTables, symmetric
 from ase_srdft.dft.kernels.coulomb import (
     HIGHEST_AUXILIARY,
@@ -85,29 +85,28 @@ class AuxiliaryIntegrals:
         assert kernels is not None
         factored = [term for term in terms if isinstance(term, CoulombCotangent)]
         exchange = [term for term in terms if isinstance(term, ExchangeCotangent)]
-        arrays = [term for term in terms if isinstance(term, ArrayCotangent)]
-        by_pairs = [term.three_center for term in arrays]
-        by_metric = [term.metric for term in arrays]
+        by_pairs: Array | None = None
+        by_metric: list[Array] = []
         if exchange:
-            with wide_loops(len(exchange[0].matrix)):
-                three_center, metric = pulled_through_exchange(exchange)
-            by_pairs.append(three_center)
+            with wide_loops(len(exchange[0].vectors)):
+                by_pairs, metric = dense_cotangents(exchange)
             by_metric.append(metric)
         for term in factored:
             if term.left is not None and term.right is not None:
                 by_metric.append(symmetric(np.outer(term.left, term.right)))
         gradient: Array = np.zeros_like(positions)
         if by_metric:
-            gradient += kernels.metric_gradient(positions, _contiguous_sum(by_metric))
+            gradient += kernels.metric_gradient(positions, np.sum(by_metric, axis=0))
         if factored:
             matrices = np.concatenate([term.matrices for term in factored])
             coefficients = np.concatenate([term.coefficients for term in factored])
-            if by_pairs:  # one pass for all
-                by_pairs.append(_packed_weights(matrices).T @ coefficients)
-            else:
+            if by_pairs is None:
                 gradient += kernels.three_center_gradient(positions, matrices, coefficients)
-        if by_pairs:
-            gradient += kernels.three_center_dense_gradient(positions, _contiguous_sum(by_pairs))
+            else:  # one pass for all
+                pairs = torch.from_numpy(_packed_weights(matrices))
+                torch.from_numpy(by_pairs).addmm_(pairs.T, torch.from_numpy(coefficients))
+        if by_pairs is not None:
+            gradient += kernels.three_center_dense_gradient(positions, by_pairs)
         return gradient
 
     def three_center(self, positions: Array) -> Array:
@@ -147,14 +146,6 @@ class AuxiliaryIntegrals:
         slopes = self._joint.intor("int2c2e_ip1_sph", env, (1, 1), 3)
         weighted = np.einsum("cpq,pq->pc", slopes, symmetric(cotangent))
         return -2.0 * self._auxiliary.sum_by_atom(weighted)
-
-
-def _contiguous_sum(arrays: Sequence[Array]) -> Array:
-    """Their sum as a kernel reads it."""
-    total = np.zeros(arrays[0].shape)
-    for array in arrays:
-        total += array
-    return total
 
 
 def _packed_weights(matrices: Array) -> Array:

@@ -2,8 +2,8 @@
 
 The cotangent of (mn|Q) that a Coulomb matrix gives is a matrix times a vector, and so is that of
 the metric.  Autograd would add up the products; kept apart, a handful of them are contracted with
-the derivatives of the integrals in one pass.  Exchange matrices have no such
-factors, but become an array together.  So the integrals have one more output, a row of
+the derivatives of the integrals in one pass.  Those of exchange matrices have an index in common,
+and become one array together.  So the integrals have one more output, a row of
 *slots*.  Each node that uses them claims a slot when it computes, lays its factors down there when
 it is differentiated, and gives one as the derivative by its slot.  The integrals are differentiated
 after all of them, and take the slots whose derivative is not zero: a node that was left out of a
@@ -22,7 +22,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 __all__ = [
-    "ArrayCotangent",
     "Cotangent",
     "CotangentTape",
     "CoulombCotangent",
@@ -55,35 +54,22 @@ class CoulombCotangent:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExchangeCotangent:
-    """Tr(W K[P]), as it stands (:mod:`ase_srdft.dft.integrals.fitted_exchange`).
+    """sum_k x_nk t_mkQ of (mn|Q), in one order of m and n or the other, and an array of the metric.
 
     Attributes:
-        weights: W, symmetric.
-        matrix: P, symmetric.
-        fitted: B = (mn|Q) L^-T, m >= n packed by rows.
-        metric_factor: L of the metric L L^T.
-    """
-
-    weights: Float[Tensor, "nao nao"]
-    matrix: Float[Tensor, "nao nao"]
-    fitted: Float[Tensor, "npair naux"]
-    metric_factor: Float[Tensor, "naux naux"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ArrayCotangent:
-    """Cotangents that have no factors.
-
-    Attributes:
-        three_center: of (mn|Q), m >= n packed by rows.
+        vectors: x.
+        half: t.
         metric: of (P|Q), symmetric.
+        symmetric: whether exchanging m and n changes nothing.
     """
 
-    three_center: Float[np.ndarray, "npair naux"]
-    metric: Float[np.ndarray, "naux naux"]
+    vectors: Float[Tensor, "nao rank"]
+    half: Float[Tensor, "nao rank naux"]
+    metric: Float[Tensor, "naux naux"]
+    symmetric: bool = False
 
 
-Cotangent = CoulombCotangent | ExchangeCotangent | ArrayCotangent
+Cotangent = CoulombCotangent | ExchangeCotangent
 
 
 class CotangentTape:
