@@ -8,6 +8,7 @@ by the nuclei for any cotangent.  Everything above it is torch.  libcint is the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -150,6 +151,7 @@ class _IntegralOperation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, provider: IntegralProvider) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
+        ctx.caller = copy_context()
         coordinates = as_array(positions.cpu())
         arrays = [provider.evaluate(geometry) for geometry in coordinates]
         ctx.provider, ctx.coordinates, ctx.device = provider, coordinates, positions.device
@@ -165,6 +167,13 @@ class _IntegralOperation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor, None]:
+        # what is on a GPU is differentiated in a thread of torch's, which knows nothing of the
+        # threads that the caller gives to the kernels
+        gradients: Tensor = ctx.caller.copy().run(_IntegralOperation._pulled, ctx, cotangents)
+        return gradients, None
+
+    @staticmethod
+    def _pulled(ctx: Any, cotangents: Sequence[Tensor | None]) -> Tensor:
         names: tuple[str, ...] = ctx.provider.names
         given = {
             name: cotangent.cpu().numpy()
@@ -181,7 +190,7 @@ class _IntegralOperation(torch.autograd.Function):
                 if by_slot is not None
             }
             gradients.append(ctx.provider.pull_back(geometry, own, terms))
-        return torch.as_tensor(np.stack(gradients), device=ctx.device), None
+        return torch.as_tensor(np.stack(gradients), device=ctx.device)
 
 
 def evaluate_integrals(

@@ -1,5 +1,7 @@
 """Every integral against PySCF, every vector-Jacobian product against finite differences."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from pyscf.scf import hf
 from ase_srdft.common.elements import chemical_symbols
 from ase_srdft.dft.basis.guess_tables import atomic_potential
 from ase_srdft.dft.integrals.provider import Integrals, evaluate_integrals
+from ase_srdft.dft.kernels.library import thread_count, threads
 from ase_srdft.dft.reference_scf import mean_field
 from tests.tools.molecules import assert_gradient, system
 
@@ -191,3 +194,23 @@ def test_order_of_orbitals_is_pyscfs():
     mol = mean_field(molecule, positions[0].numpy()).mol
     ends = [rows.stop for rows in molecule.basis.atom_slices]
     assert ends == mol.aoslice_by_atom()[:, 3].tolist()
+
+
+def test_a_backward_pass_in_another_thread_has_the_callers_threads(monkeypatch):
+    """As that of a GPU's tensors is."""
+    molecule, positions = system("H2O")
+    counts = []
+    pull_back = type(molecule.provider).pull_back
+
+    def noted(*arguments):
+        counts.append(thread_count())
+        return pull_back(*arguments)
+
+    monkeypatch.setattr(type(molecule.provider), "pull_back", noted)
+    start = positions.clone().requires_grad_()
+    with threads(3):
+        total = evaluate_integrals(start, molecule.provider).overlap.sum()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(total.backward).result()
+    assert counts == [3]
+    assert float(start.grad.abs().max()) > 1e-3
