@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 
 from ase_srdft.dft.basis.auxiliary_basis import AuxiliaryShell, cartesian_harmonics
 from ase_srdft.dft.basis.element_basis import ElementBasis
@@ -46,7 +47,7 @@ class OrbitalTables:
         bases: of each atom.
 
     Attributes:
-        cartesians: coefficients of the orbitals in the Cartesian functions of the primitives.
+        cartesians: coefficients of the orbitals (rows) in the Cartesians of the primitives.
     """
 
     def __init__(self, bases: Sequence[ElementBasis]) -> None:
@@ -84,7 +85,7 @@ class OrbitalTables:
 
     def _cartesians(
         self, shells: list[list[list[tuple[int, float]]]]
-    ) -> tuple[Float[np.ndarray, "nao ncartesians"], Int[np.ndarray, " nprimitives"]]:
+    ) -> tuple[csr_array, Int[np.ndarray, " nprimitives"]]:
         columns: list[np.ndarray] = []
         first: list[int] = []
         for own in shells:
@@ -97,7 +98,7 @@ class OrbitalTables:
                     rows = slice(orbital, orbital + 2 * angular + 1)
                     block[rows] += coefficient * cartesian_harmonics(angular).T
                 columns.append(block)
-        return np.concatenate(columns, 1), _ints(first)
+        return csr_array(np.concatenate(columns, 1)), _ints(first)
 
     def primitives(self) -> tuple[object, ...]:
         """What every kernel reads of them first."""
@@ -154,9 +155,15 @@ class AuxiliaryTables:
         columns = np.repeat(self.first_function, counts)
         rows = [_ncartesian(int(angular)) for angular in self.primitive_momenta]
         self._first_row = np.cumsum([0, *rows])
-        self._matrix = np.zeros((self._first_row[-1], self.nfunctions))
-        for block, row, column in zip(blocks, self._first_row, columns, strict=False):
-            self._matrix[row : row + block.shape[0], column : column + block.shape[1]] = block
+        # a primitive's Cartesians belong to the functions of one shell
+        places = [
+            np.add(np.indices(block.shape).reshape(2, -1), [[row], [column]])
+            for block, row, column in zip(blocks, self._first_row, columns, strict=False)
+        ]
+        self._matrix = csr_array(
+            (self.coefficients, np.concatenate(places, 1)),
+            shape=(self._first_row[-1], self.nfunctions),
+        )
 
     def shell_arguments(self) -> tuple[object, ...]:
         """What the kernels of integrals read."""
@@ -314,7 +321,8 @@ class CoulombKernels:
             both = (matrices[first : first + _TERMS], coefficients[first : first + _TERMS])
             D, c = both if len(both[0]) == 1 else map(_padded, both)
             densities, numbers = kets.densities(c)
-            primitive = self.orbitals.cartesians.T @ D @ self.orbitals.cartesians
+            cartesians = self.orbitals.cartesians
+            primitive = np.array([cartesians.T @ each @ cartesians for each in D], order="C")
             call(
                 self.library,
                 "srdft_three_center_gradient",

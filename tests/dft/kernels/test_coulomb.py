@@ -7,12 +7,14 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from ase_srdft.dft.basis.auxiliary_basis import auxiliary_shells
 from ase_srdft.dft.coulomb import coulomb_energy, coulomb_matrix
 from ase_srdft.dft.energy import kohn_sham
 from ase_srdft.dft.exact_exchange import exchange_energy, exchange_matrix
 from ase_srdft.dft.integrals.libcint import LibcintProvider
 from ase_srdft.dft.integrals.provider import evaluate_integrals
 from ase_srdft.dft.integrals.shell_tables import symmetric as symmetric_part
+from ase_srdft.dft.kernels.coulomb import AuxiliaryTables
 from ase_srdft.dft.kernels.library import loaded, threads, using_torch
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
@@ -292,3 +294,14 @@ def test_too_many_matrices_are_an_error():
         coulomb_matrix(integrals, matrix)
     with pytest.raises(RuntimeError, match="prepare the geometry anew"):
         coulomb_matrix(integrals, matrix)
+
+
+def test_the_tables_of_a_molecule_grow_as_it_does():
+    """Thousands of molecules are kept in a training run."""
+
+    def size(numbers):
+        shells = auxiliary_shells(numbers, "def2-universal-jkfit")
+        return len(pickle.dumps(AuxiliaryTables(len(numbers), shells)))
+
+    one, four = size((6, 6, 8, 7)), size(4 * (6, 6, 8, 7))
+    assert 2e4 < one < four < 6 * one
