@@ -42,5 +42,5 @@ def trim_trajectory(path: Path, nframes: int) -> None:
                 reader[-1]  # all there?
     except (OSError, ValueError, LookupError) as err:
         raise DamagedFile(
-            f"{path} is damaged ({err}): the run can go on without it, so move it away"
+            f"{path} is damaged ({err}): move it away, and the run goes on with a new one"
         ) from err

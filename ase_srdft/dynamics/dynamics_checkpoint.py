@@ -38,6 +38,7 @@ class DynamicsCheckpoint:
         elapsed_s: time that all sessions took.
         paths: how many answers came about by which path.
         learned: whether weights were learned, which are in the model's file of the run.
+        nframes: of the trajectory, up to this step; None for one from the beginning on.
     """
 
     settings: dict[str, Any]
@@ -52,6 +53,7 @@ class DynamicsCheckpoint:
     elapsed_s: float
     paths: dict[str, int]
     learned: bool
+    nframes: int | None = None
 
 
 def write_checkpoint(directory: Path, checkpoint: DynamicsCheckpoint) -> None:

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ class DynamicsRun:
         self._start = self.atoms.get_positions()
         self._rng = np.random.default_rng(self.config.seed)
         self.step, self.elapsed_s, self.paths = 0, 0.0, Counter[str]()
-        self._log_bytes, self._learned = 0, False
+        self._log_bytes, self._nframes, self._learned = 0, 0, False
         self.drew_momenta = draw_momenta(self.atoms, self.config, self._rng)
         self._noise: np.ndarray | None = None
         if self.config.dynamics == "overdamped":
@@ -142,10 +143,12 @@ class DynamicsRun:
         self._noise = None if last.noise is None else np.array(last.noise)
         self.atoms.set_positions(last.positions, apply_constraint=False)
         self.atoms.set_momenta(last.momenta, apply_constraint=False)
-        # the frame of step 0 is written again
-        trim_trajectory(
-            self.path / TRAJECTORY, 1 + self.step // self.config.interval if self.step else 0
-        )
+        self._nframes = 1 + self.step // self.config.interval if self.step else 0
+        if last.nframes is not None:
+            self._nframes = last.nframes
+        trim_trajectory(self.path / TRAJECTORY, self._nframes)
+        if not (self.path / TRAJECTORY).exists():  # moved away, or not begun
+            self._nframes = 0
         log = self.path / LOG
         if log.exists() and log.stat().st_size > self._log_bytes:
             os.truncate(log, self._log_bytes)
@@ -211,6 +214,7 @@ class DynamicsRun:
             self.elapsed_s = before + now - began
             event = self._event()
             self.paths[event.certificate.path] += is_new
+            self._nframes += is_new and self.step % self.config.interval == 0
             if now >= next_time or self.finished:
                 self._checkpoint()
                 ended = time.monotonic()
@@ -233,10 +237,12 @@ class DynamicsRun:
     def _checkpoint(self) -> None:
         """Make frames, log and model durable, and then the checkpoint that tells of them."""
         for name in (TRAJECTORY, LOG):
-            with open(self.path / name, "rb") as file:
+            # a trajectory that was moved away begins again with the next frame
+            with suppress(FileNotFoundError), open(self.path / name, "rb") as file:
                 os.fsync(file.fileno())
         self.save_model()
-        self._write(self.path.joinpath(LOG).stat().st_size)
+        log = self.path / LOG
+        self._write(log.stat().st_size if log.exists() else 0)
 
     def _write(self, log_bytes: int) -> None:
         write_checkpoint(
@@ -254,6 +260,7 @@ class DynamicsRun:
                 elapsed_s=self.elapsed_s,
                 paths=dict(self.paths) if self.step else {},
                 learned=self._learned,
+                nframes=self._nframes if self.step else 0,
             ),
         )
 

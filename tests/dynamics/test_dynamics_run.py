@@ -81,6 +81,38 @@ def test_an_interrupted_run_equals_one_that_was_not(dynamics, name, tmp_path, mo
     assert frames_of(torn)[0].info["srdft_path"] == "corrected"
 
 
+@pytest.mark.parametrize("damage", [b"", b"no trajectory", None])
+def test_without_its_trajectory_a_run_goes_on_with_a_new_one(damage, tmp_path, monkeypatch):
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    finish(a_run(whole))
+    run = a_run(torn)
+    for step in run.run():
+        run.stop_requested = step.step == 5
+    run.close()
+    path = torn / "md.traj"
+    if damage is None:
+        damage = path.read_bytes()[:-100]
+    path.write_bytes(damage)
+    with pytest.raises(DamagedFile, match=r"md\.traj is damaged .* move it away"):
+        a_run(torn)
+    path.rename(tmp_path / "damaged.traj")
+    run = a_run(torn)
+    assert run.step == 5
+    for step in run.run():
+        run.stop_requested = step.step == 9
+    run.close()
+    monkeypatch.setattr(dynamics_run, "_SHARE_OF_TIME", 1e-9)
+    run = a_run(torn)
+    for step in run.run():
+        if step.step == 11:  # killed after a frame that no checkpoint knows of
+            break
+    run.close()
+    finish(a_run(torn))
+    assert len(frames_of(torn)) == 4  # of steps 6, 8, 10 and 12
+    for one, other in zip(frames_of(whole)[3:], frames_of(torn), strict=True):
+        assert np.array_equal(one.positions, other.positions)
+
+
 def test_a_longer_time_goes_on_where_a_run_was_done(tmp_path):
     whole, longer = tmp_path / "whole", tmp_path / "longer"
     finish(a_run(whole))
