@@ -36,6 +36,7 @@ class Certificate:
         model: name of the model.
         model_version: of the calculator's model (`SRDFTCalculator.model_version`).
         level: of theory.
+        charge: of the molecule (e).
     """
 
     error: float
@@ -48,6 +49,7 @@ class Certificate:
     model: str
     model_version: int
     level: str
+    charge: int = 0
 
     @classmethod
     def of(
@@ -76,6 +78,7 @@ class Certificate:
             model=model,
             model_version=model_version,
             level=level,
+            charge=round(float(state.mulliken_charges.sum())),
         )
 
     def key_values(self) -> dict[str, float | str]:
@@ -92,6 +95,8 @@ class Certificate:
         }
         if not self.is_corrected:
             del values["force_error"]
+        if self.charge:  # who reads a file of it is not to take the molecule for neutral
+            values["charge"] = self.charge
         return {PREFIX + name: value for name, value in values.items()}
 
     @property

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.common import Parser
 from ase_srdft.cli.frames import frame_nuclei, read_structures
-from ase_srdft.cli.level_input import LEVEL_FLAGS, level_values
+from ase_srdft.cli.level_input import CHARGE_OF_STRUCTURES, LEVEL_FLAGS, level_values
 from ase_srdft.cli.setting_flags import add_flags, given_settings
+from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import from_plain, settings_of
 from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL, LevelOfTheory
 from ase_srdft.models.shipped_models import GENERAL_MODEL
@@ -33,9 +34,13 @@ _MACHINE: dict[str, tuple[str, ...]] = {
 }
 _DECIDED = dict.fromkeys(LEVEL_FLAGS, "that of the model") | {
     "level.grid_level": str(ANSWER_GRID_LEVEL),
-    "level.charge": "what the structure says, else 0",
+    "level.charge": CHARGE_OF_STRUCTURES,
     "calculator.threads": "the cores; one is left to a trainer beside",
 }
+
+
+#: Molecules that an error names.
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,16 +95,23 @@ def calculator_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def chosen_structure(source: str, charge: int | None) -> Atoms:
-    """The structure that a command is about: of several in a file the last one, as ASE does.
+    """The structure that a command is about: of several of one molecule the last, as ASE does.
 
     Args:
         source: a file or a name.
         charge: of the molecule (e); None for what the structure says.
 
     Raises:
-        BadInput: it cannot be used, or says another charge.
+        BadInput: it cannot be used, or says another charge; structures of several molecules.
     """
     frames = read_structures(source)
+    formulas = dict.fromkeys(frame.get_chemical_formula() for frame in frames)
+    if len(formulas) > 1:
+        few = ", ".join(list(formulas)[:_NAMED])
+        more = ", ..." if len(formulas) > _NAMED else ""
+        raise BadInput(
+            f"{source} has structures of {len(formulas)} molecules ({few}{more}): give one"
+        )
     (nuclei,) = frame_nuclei(frames[-1:], source, charge)
     atoms = frames[-1]
     atoms.calc = None

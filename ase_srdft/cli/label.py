@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from ase_srdft.common.atomic_files import what_went_wrong, writable_file
 from ase_srdft.common.errors import BadInput, WorkerFailed
 
 if TYPE_CHECKING:
+    from ase_srdft.common.nuclei import Nuclei
     from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.reference.label_frames import LabelKeys
     from ase_srdft.reference.label_run import Labelling
@@ -85,8 +87,7 @@ def _label(options: argparse.Namespace, stop: StopRequest) -> int:
     writable_file(options.output)
     store = _store(options)
     keys = _keys(options)
-    level = _level(options)
-    nuclei = frame_nuclei(chosen_frames(options), options.frames, level.charge)
+    nuclei, level = _at_one_charge(options)
     labelling = Labelling(
         store,
         [(each.numbers, each.positions) for each in nuclei],
@@ -161,6 +162,23 @@ def _level(options: argparse.Namespace) -> LevelOfTheory:
 
     given = {name.removeprefix("level."): v for name, v in level_values(options).items()}
     return LevelOfTheory(**{name: value for name, value in given.items() if value is not None})
+
+
+def _at_one_charge(options: argparse.Namespace) -> tuple[list[Nuclei], LevelOfTheory]:
+    """The frames, and their level of theory with the charge that is given or that they have.
+
+    Raises:
+        BadInput: they have several, or another.
+    """
+    given = level_values(options)["level.charge"]
+    nuclei = frame_nuclei(chosen_frames(options), options.frames, given)
+    charges = sorted({each.charge for each in nuclei})
+    if len(charges) > 1:
+        raise BadInput(
+            f"{options.frames} has frames of charges {', '.join(map(str, charges))}: labels are "
+            "of one, so make a file of each"
+        )
+    return nuclei, replace(_level(options), charge=charges[0] if charges else 0)
 
 
 def _run(labelling: Labelling) -> int:

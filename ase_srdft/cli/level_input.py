@@ -10,7 +10,10 @@ from ase_srdft.cli.setting_flags import add_flags
 from ase_srdft.common.settings import settings_of
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 
-__all__ = ["LEVEL_FLAGS", "add_level", "level_values"]
+__all__ = ["CHARGE_OF_STRUCTURES", "LEVEL_FLAGS", "add_level", "level_values"]
+
+#: Where nothing is said of the charge.
+CHARGE_OF_STRUCTURES = "what the structures say, else 0"
 
 #: Short flags by dotted names.
 LEVEL_FLAGS: dict[str, tuple[str, ...]] = {
@@ -31,6 +34,7 @@ def add_level(parser: Parser, default: str | None = None) -> None:
     """
     settings = list(settings_of(LevelOfTheory(), "level."))
     decided = {} if default is None else dict.fromkeys(LEVEL_FLAGS, default)
+    decided["level.charge"] = CHARGE_OF_STRUCTURES
     add_flags(parser, settings, {"level of theory": LEVEL_FLAGS}, decided)
 
 

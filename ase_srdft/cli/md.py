@@ -42,12 +42,14 @@ examples:
   ase-srdft-md dimer.xyz --xc B3LYP --learn beside --time 10 -o dimer
       the model learns from where it was worst, and is in dimer/model.srdft
 
-Velocities in the file of the structure are kept.  Of several structures in a
-file the last one moves.
+Velocities in the file of the structure are kept.  Of several structures of a
+molecule in a file the last one moves.
 
 Exit codes: 0 done, 1 failed, 2 bad input, 75 interrupted (run it again to go
 on)."""
 _PROGRAM = "ase-srdft-md"
+#: Time steps (fs) above are too long for the stretching of bonds to H, of 9 fs and more.
+_LONG_STEP_FS = 2.0
 _TIMES = ("dynamics.time_ps", "dynamics.timestep_fs")
 _FLAGS: dict[str, tuple[str, ...]] = {
     "dynamics.dynamics": ("--dynamics",),
@@ -177,6 +179,12 @@ def _announce(run: DynamicsRun, structure: str) -> None:
     words.append(f"{config.dynamics}, {config.temperature_K:g} K, {config.timestep_fs:g} fs")
     words.append(f"{'going on in' if run.resumed else 'into'} {run.path}")
     print(", ".join(words), flush=True)
+    if config.timestep_fs > _LONG_STEP_FS and config.dynamics != "overdamped":
+        print(
+            f"{_PROGRAM}: warning: a time step of {config.timestep_fs:g} fs is too long for bonds: "
+            "0.5 to 1 fs are usual",
+            file=sys.stderr,
+        )
     if run.drew_momenta:
         print(f"velocities drawn at {config.temperature_K:g} K with seed {config.seed}", flush=True)
 

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.frames import frame_nuclei, read_structures
-from ase_srdft.cli.level_input import LEVEL_FLAGS
+from ase_srdft.cli.level_input import CHARGE_OF_STRUCTURES, LEVEL_FLAGS
 from ase_srdft.cli.setting_flags import add_flags, given_settings
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import Setting, convert_all, from_plain, settings_of
@@ -57,6 +57,7 @@ _COMMON: dict[str, dict[str, tuple[str, ...]]] = {
 }
 #: Defaults that `configuration` finds where nothing is given.
 _DECIDED = {
+    "level.charge": CHARGE_OF_STRUCTURES,
     "optimiser.learning_rate": "that of the model's family",
     "self_refine": "on; off with the loss hamiltonian",
     "threads": "the cores that samplers leave",

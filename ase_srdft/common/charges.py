@@ -2,7 +2,8 @@
 
 Besides a parameter there are four places: ``initial_charges`` and ``initial_magmoms`` of the atoms,
 their ``info`` (the comment line of an extended xyz file ends there), and the charges and moments
-that a calculation before this one found.  Whatever is stated must agree.
+that a calculation before this one found.  Whatever is stated must agree, and where an answer of
+ours was computed with a charge, it must be stated.
 
 ==============================================  ==================================================
 key of ``info``; case, _ and - do not matter    what it must be
@@ -42,6 +43,8 @@ _WHOLE = 1.0e-3
 #: How far the charges that a calculation gave to the atoms may sum from the total: they are
 #: rounded, one by one, and some schemes do not sum well; but no other whole number is as close.
 _COMPUTED = 0.5
+#: The charge that an answer of ours was computed with, in ``info``.
+_EARLIER = "srdft_charge"
 #: Without underscores.
 _CHARGE_KEYS = (
     "charge",
@@ -88,6 +91,12 @@ def total_charge(atoms: Atoms, charge: int | None, multiplicity: int | None) -> 
     """
     _refuse_open_shell(atoms, multiplicity)
     statements = list(_charges(atoms, charge))
+    earlier = atoms.info.get(_EARLIER)
+    if earlier and not statements:
+        raise BadInput(
+            f"info[{_EARLIER!r}] is {earlier}, of an answer before this one, and no charge is "
+            f"given: give charge={earlier}, or charge=0 if that is what you want"
+        )
     words, total = statements[0] if statements else ("no charge is given", 0)
     for other_words, other in statements[1:]:
         if other != total:

@@ -228,3 +228,20 @@ def test_forces_of_a_models_own_state_are_not_called_those_of_the_scf(water):
     water.get_forces()
     assert "srdft_force_error" not in water.info
     assert "forces the derivative of this energy" in str(water.calc.certificate)
+
+
+@pytest.mark.parametrize("name", ["ion.extxyz", "ion.traj"])
+def test_a_file_tells_of_the_charge_that_was_given(name, tmp_path):
+    atoms = molecule("NH3")
+    atoms.calc = SRDFTCalculator("untrained", **LEVEL, charge=2)
+    energy = atoms.get_potential_energy()
+    write(tmp_path / name, atoms)
+    found = read(tmp_path / name).copy()
+    found.calc = SRDFTCalculator("untrained", **LEVEL)
+    with pytest.raises(InputError, match="srdft_charge"):
+        found.get_potential_energy()
+    found.calc.set(charge=2)
+    assert found.get_potential_energy() == pytest.approx(energy, abs=1e-6)
+    found.calc.set(charge=0)
+    assert abs(found.get_potential_energy() - energy) > 1.0
+    assert "srdft_charge" not in found.info

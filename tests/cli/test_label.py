@@ -188,8 +188,10 @@ def test_frames_of_another_charge(folder, capsys):
     ion = molecule("H2O")
     ion.set_initial_charges([-2.0, 0.0, 0.0])
     ase.io.write("frames.traj", [ion])
-    assert label() == 2
+    assert label("--charge", "0") == 2
     assert "charge=0, but the atoms' initial charges sum to -2" in capsys.readouterr().err
+    assert label("--no-forces") == 0
+    assert read_labels(Path("labels.h5")).origin.level.charge == -2
 
 
 def hydroxide(**info):
@@ -221,7 +223,7 @@ def test_a_name_with_an_at_sign(folder, capsys):
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        ({"charge": -2}, "frame 1 of frames.xyz: charge=0, but info['charge'] is -2"),
+        ({"charge": -2}, "frames.xyz has frames of charges -2, 0: labels are of one"),
         ({"spin": 3}, "frame 1 of frames.xyz: info['spin'] is 3, but open shells"),
         ({"multiplicity": "one"}, "frame 1 of frames.xyz: info['multiplicity'] is 'one': use a"),
     ],

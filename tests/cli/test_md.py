@@ -146,11 +146,24 @@ def test_a_charge_is_written_and_the_last_structure_of_a_file_moves():
     atoms = molecule("H2")
     atoms.append("H")
     atoms.positions = [[0, 0, 0], [0, 0, 0.9], [0, 0.8, 0.45]]
-    ase.io.write("two.xyz", [molecule("H2"), atoms])
+    other = atoms.copy()
+    other.positions[2, 1] = 1.5
+    ase.io.write("two.xyz", [other, atoms])
     assert move("--charge", "1", "--dynamics", "nve", structure="two.xyz") == 0
     frames = ase.io.read("out/md.traj", ":")
     assert [frame.info["charge"] for frame in frames] == [1, 1, 1]
-    assert len(frames[0]) == 3
+    assert frames[0].positions[2, 1] == pytest.approx(0.8)
+
+
+def test_structures_of_several_molecules_are_too_many(capsys):
+    ase.io.write("two.xyz", [molecule("H2"), molecule("H2O")])
+    assert move(structure="two.xyz") == 2
+    assert "two.xyz has structures of 2 molecules (H2, H2O): give one" in capsys.readouterr().err
+
+
+def test_a_long_time_step_is_warned_of(capsys):
+    assert move("--timestep", "2.5", "--time", "5fs") == 0
+    assert "warning: a time step of 2.5 fs is too long for bonds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

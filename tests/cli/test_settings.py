@@ -53,7 +53,7 @@ WRONG = {
     dict: ["features", 1, [1]],
 }
 #: Defaults that the command finds by itself.
-DECIDED = {"threads", "optimiser.learning_rate"}
+DECIDED = {"level.charge", "threads", "optimiser.learning_rate"}
 
 
 def other(setting):

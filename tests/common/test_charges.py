@@ -156,3 +156,13 @@ def test_a_charge_in_words_is_not_passed_over(info):
 def test_what_info_states_can_be_compared():
     assert stated({"energy": 1.0}) == {}
     assert stated({"Charge": -2, "spin": 1, "x": 3}) == {"Charge": -2, "spin": 1}
+
+
+def test_the_charge_of_an_answer_is_not_forgotten():
+    atoms = water(srdft_charge=2)
+    with pytest.raises(BadInput, match=r"srdft_charge'\] is 2, of an answer .* give charge=2, or"):
+        total_charge(atoms, None, None)
+    assert total_charge(atoms, 2, None) == 2
+    assert total_charge(atoms, 0, None) == 0
+    atoms.info["charge"] = 2
+    assert total_charge(atoms, None, None) == 2
