@@ -67,8 +67,10 @@ def structure(name: str) -> Atoms:
 def model_for(family: str, name: str, level: LevelOfTheory, atoms: Atoms) -> ElectronicStateModel:
     """The shipped model of a molecule and level, or fresh weights."""
     shipped = f"{name}-{level.xc}-{level.basis}".lower()
-    if family == "fock" and shipped in list_models():
-        return load_model(model_path(shipped)).model
+    if shipped in list_models():
+        model = load_model(model_path(shipped)).model
+        if model.family == family:
+            return model
     return build_model(family, level, tuple(sorted(set(numbers_of(atoms)))), {})
 
 

@@ -53,10 +53,10 @@ class Run:
         molecule: one of `SYSTEMS`.
         model: one of `MODELS`; ``supervised`` is the Fock family trained on labels,
             ``fine-tuned`` the general model trained further.
-        nframes: given frames, evenly spread over those before the held-out ones; 0: one
-            structure, the file's first frame.
+        nframes: given frames, evenly spread over those before the held-out ones; 0: one structure.
         self_refine: whether the model's own samples are trained on, too.
         steps: of training; by default more than any limit of time allows.
+        structure: file of the one structure; None for the first of the file of frames.
     """
 
     molecule: str
@@ -64,6 +64,7 @@ class Run:
     nframes: int
     self_refine: bool = False
     steps: int = 1_000_000
+    structure: Path | None = None
 
     def __post_init__(self) -> None:
         if self.nframes not in (0, *range(2, TRAINING_FRAMES + 1)):
@@ -203,7 +204,7 @@ def _finish(settings: Settings, run: Run) -> int:
     if settings.evaluation(run).is_file():
         return 0
     if run.nframes == 0:
-        first = read_frames(settings.frames(run.molecule), 1)[0]
+        first = read_frames(run.structure or settings.frames(run.molecule), 1)[0]
         write(folder / "structure.xyz", first, "extxyz")
     return execute(train, folder / "train.log") or execute(
         evaluate_command(settings, run), folder / "evaluate.log"

@@ -18,7 +18,9 @@ from runs import Run, RunError, Settings, train_command
 
 from ase_srdft.calculator.srdft_calculator import SRDFTCalculator
 from ase_srdft.cli import train
+from ase_srdft.common.connectivity import bonded_groups
 from ase_srdft.common.errors import OtherIsomer
+from tests.models.test_shipped_models import STRUCTURES
 
 ERRORS = {
     "n_frames": 60,
@@ -194,8 +196,13 @@ def test_shipped_models_sample_and_repeat_whatever_else_the_machine_does(setting
         words = train_command(settings, run)
         parsed = train._parser().parse_args(words[3:])
         assert (getattr(parsed, "engine.name"), parsed.threads, parsed.seed) == ("sync", 1, 0)
-        assert (parsed.steps, parsed.minutes) == (shipped_models.SHIPPED[run.molecule][1], None)
+        assert (parsed.steps, parsed.minutes) == (run.steps, None)
+        assert run.steps < 10**6
         assert parsed.self_refine is not False
+    for run in runs[:-1]:
+        assert (run.model, run.nframes) == ("potential", 0)
+        own = ase.io.read(run.structure)
+        assert bonded_groups(own) == bonded_groups(STRUCTURES[shipped_models.name_of(run.molecule)])
 
 
 def test_a_model_is_installed_unless_it_is_too_large(tmp_path, monkeypatch):
@@ -210,9 +217,10 @@ def test_a_model_is_installed_unless_it_is_too_large(tmp_path, monkeypatch):
 
 
 def test_a_structure_is_written_beside_a_model_that_lacks_one(settings, tmp_path, monkeypatch):
-    folder, (run,) = tmp_path / "shipped", asked(shipped_models, "--molecules", "water")[1]
+    folder, (run,) = tmp_path / "shipped", asked(shipped_models, "--molecules", "uracil")[1]
     shutil.copytree(shipped_models.shipped_folder(), folder)
-    name, frame = shipped_models.name_of("water"), molecule("H2O")
+    name = shipped_models.name_of("uracil")
+    frame = STRUCTURES[name].copy()
     frame.rattle(0.02, seed=1)
     (folder / f"{name}.xyz").unlink()
     monkeypatch.setattr(shipped_models, "shipped_folder", lambda: folder)
