@@ -95,4 +95,7 @@ def _no_file(path: Path) -> str:
         return f"there is no file {path}, it is a directory; give the path of a structure file"
     if path.exists():
         return f"{path} is no file but a pipe or a device; write the structures to a file first"
-    return f"there is no file {path}; give the path of a structure file"
+    return (
+        f"there is no file {path}; give the path of a structure file, or a name as in smiles:CCO "
+        "and g2:CH3OH"
+    )
