@@ -34,6 +34,7 @@ from ase_srdft.calculator.trained_isomer import TrainedIsomer
 from ase_srdft.calculator.written_parameters import WrittenParameters
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.nuclei import Nuclei, nuclei_of
+from ase_srdft.common.promise_defaults import MAX_ERROR, MAX_FORCE_ERROR
 from ase_srdft.common.torch_state import undisturbed
 from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL
 from ase_srdft.models.electronic_state import ElectronicStateModel
@@ -183,8 +184,8 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         "density_fitting": None,
         "grid_level": ANSWER_GRID_LEVEL,
         "threads": 1,
-        "max_error": 1.0e-3,
-        "max_force_error": 5.0e-3,
+        "max_error": MAX_ERROR,
+        "max_force_error": MAX_FORCE_ERROR,
         "on_uncertain": "correct",
         "learn": False,
     }
@@ -201,8 +202,8 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         density_fitting: bool | str | None = None,
         grid_level: int | None = ANSWER_GRID_LEVEL,
         threads: int = 1,
-        max_error: float | None = 1.0e-3,
-        max_force_error: float = 5.0e-3,
+        max_error: float | None = MAX_ERROR,
+        max_force_error: float = MAX_FORCE_ERROR,
         on_uncertain: str = "correct",
         learn: bool | str = False,
     ) -> None:

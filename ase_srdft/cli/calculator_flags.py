@@ -12,6 +12,7 @@ from ase_srdft.cli.frames import frame_nuclei, read_structures
 from ase_srdft.cli.level_input import CHARGE_OF_STRUCTURES, LEVEL_FLAGS, level_values
 from ase_srdft.cli.setting_flags import add_flags, given_settings
 from ase_srdft.common.errors import BadInput
+from ase_srdft.common.promise_defaults import MAX_ERROR, MAX_FORCE_ERROR
 from ase_srdft.common.settings import from_plain, settings_of
 from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL, LevelOfTheory
 from ase_srdft.models.shipped_models import GENERAL_MODEL
@@ -58,8 +59,8 @@ class _Settings:
     """
 
     model: str = GENERAL_MODEL
-    max_error: float | None = 1.0e-3
-    max_force_error: float = 5.0e-3
+    max_error: float | None = MAX_ERROR
+    max_force_error: float = MAX_FORCE_ERROR
     learn: str = _OFF
     threads: int | None = None
     device: str = "cpu"
