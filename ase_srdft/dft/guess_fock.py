@@ -31,6 +31,8 @@ __all__ = [
 DAMPING = 0.3
 #: Share of the change of J that is left when the change of V_xc, of other sign, is left out.
 _SCREENED = 0.75
+#: Atomic number of the heaviest element whose exchange the functions of a potential fit well.
+_HEAVIEST_OF_SMALL_FIT = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +130,9 @@ def _companion_guess(
 
     ``benchmarks/guess_for_hybrids.py`` measures how near a potential comes from there.  K is fitted
     with the auxiliary functions of the model's potential where it has any: half as many as those of
-    the level, at a quarter of the work, and what they are off by is small beside the rest.
+    the level, at a quarter of the work, and what they are off by is small beside the rest.  It is
+    not for sulfur and chlorine (brackets were four times as wide), whose inner shells have
+    products that functions up to d cannot fit.
     """
     core, functional = integrals.core_hamiltonian, quadrature.functional
     companion = replace(quadrature, functional=functional.companion)
@@ -140,7 +144,8 @@ def _companion_guess(
     screened = fock + _SCREENED * (coulomb - coulomb_of_atoms)
     near = aufbau_density_matrix(molecule, orthogonaliser, screened)
     guess = core + coulomb + xc_potential(quadrature, damped)
-    exchange = exchange_matrix(integrals.of_potential(), near)
+    small = max(molecule.numbers) <= _HEAVIEST_OF_SMALL_FIT
+    exchange = exchange_matrix(integrals.of_potential() if small else integrals, near)
     guess = guess - 0.5 * functional.exact_exchange * exchange
     return Guess(fock=guess, step=(guess - fock) / DAMPING, density_matrices=(atoms, aufbau))
 

@@ -1,6 +1,7 @@
 """Guess Fock matrices against PySCF's guesses, and their derivatives."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,17 @@ def test_companion_takes_the_exchange_of_a_companions_density(level, companion):
     np.testing.assert_allclose(guess.step[0], (own - start) / 0.3, rtol=0, atol=1e-7)
     for found, expected in zip(guess.density_matrices, (atoms, first), strict=True):
         np.testing.assert_allclose(found[0], expected, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("name", "smallest", "largest"), [("H2CO", 1e-6, 2e-2), ("SH2", 0.0, 1e-12)]
+)
+def test_its_exchange_is_fitted_with_a_potentials_functions_up_to_neon(name, smallest, largest):
+    level = {"xc": "B3LYP", "basis": "6-31g*", "grid_level": 0}
+    molecule, positions = system(name, guess="companion", **level)
+    with_potential = replace(molecule, potential_basis="def2-universal-jfit")
+    own, other = (prepare(each, positions).guess_fock for each in (molecule, with_potential))
+    assert smallest <= float((own - other).abs().max()) <= largest
 
 
 def test_the_guess_is_the_same_whatever_the_grid_of_the_energy():
