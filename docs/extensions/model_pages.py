@@ -40,7 +40,7 @@ _SIZE = (320.0, 240.0)
 def purpose(card: ModelCard) -> str:
     """What a model is for, and what it is not for, in Markdown."""
     elements = ", ".join(card.elements)
-    if card.level_free:
+    if card.level_free and card.structure is None:
         what = card.scope or f"molecules of {elements}"
         return (
             f"**For:** {what}; at any functional and basis.\n\n"
@@ -53,10 +53,14 @@ def purpose(card: ModelCard) -> str:
     where = (
         "" if card.temperature_K is None else f", as dynamics at {card.temperature_K:g} K has it"
     )
+    others, these = f"other molecules or ions, other isomers of {formula}", "these"
+    if card.level_free:
+        these += ", and at other levels of theory,"
+    else:
+        others = f"other levels of theory, {others}"
     return (
         f"**For:** many energies of the molecule {formula} of the picture, at {level}{where}.\n\n"
-        "**Not for:** other levels of theory, other molecules or ions, other isomers of "
-        f"{formula}; for these take [`organics`](organics.md)."
+        f"**Not for:** {others}; for {these} take [`organics`](organics.md)."
     )
 
 
