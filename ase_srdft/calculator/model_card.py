@@ -98,7 +98,7 @@ def model_card(model: str | Path) -> ModelCard:
 
     >>> card = model_card("water-pbe-6-31g")
     >>> card, card.nparameters, card.structure.symbols
-    (<ModelCard water-pbe-6-31g: fock, PBE/6-31g>, 238272, Symbols('OH2'))
+    (<ModelCard water-pbe-6-31g: potential, PBE/6-31g>, 153408, Symbols('OH2'))
 
     Args:
         model: name of a shipped model (`ase_srdft.list_models`), or path of a ``.srdft`` file.

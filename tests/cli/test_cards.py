@@ -19,8 +19,7 @@ def test_the_list_has_a_line_for_each_model(capsys):
     lines = printed.out.splitlines()
     assert [line.split()[0] for line in lines[1:-1]] == list_models()
     assert lines[1].split() == [
-        *("ethanol-pbe-6-31g", "fock", "PBE/6-31g", "C2H6O,", "one", "isomer", "500", "2.3"),
-        "-",
+        *("ethanol-pbe-6-31g", "potential", "any", "C2H6O,", "one", "isomer", "500", "1.2", "2.2")
     ]
     assert printed.err == ""
 
@@ -32,12 +31,11 @@ def test_the_list_fits_100_columns_with_a_general_model(tmp_path, monkeypatch, c
     record["molecules"] = [f"M{n} {level}" for n in range(1593) for level in LEVELS]
     save_model(tmp_path / "organics.srdft", potential_model(elements), record)
     name = "malonaldehyde-pbe-6-31g"
-    for suffix in (".srdft", ".xyz"):
-        shutil.copy(model_path(name).with_suffix(suffix), tmp_path)
+    shutil.copy(model_path(name), tmp_path)
     monkeypatch.setattr(shipped_models, "shipped_folder", lambda: tmp_path)
     assert main(["--list"]) == 0
     header, first, second, _ = capsys.readouterr().out.splitlines()
-    assert first.split()[:3] == [name, "fock", "PBE/6-31g"]
+    assert first.split()[:4] == [name, "potential", "any", "C3H4O2,"]
     assert second.split()[:4] == ["organics", "potential", "any", "1,593"]
     assert "850" in second
     assert 70 < max(map(len, (header, first, second))) <= 100

@@ -30,11 +30,11 @@ def test_the_table_of_a_card_has_its_facts(model_pages):
     rows = dict(
         row.strip("| ").split(" | ", 1) for row in model_pages.card_table(card).split("\n")[2:]
     )
-    assert rows["level"].startswith("PBE/6-31g (density fitting")
-    assert rows["size"] == "0.96 MB, 238,272 parameters"
+    assert rows["level"].startswith("any; trained at PBE/6-31g (density fitting")
+    assert rows["size"] == "0.62 MB, 153,408 parameters"
     assert rows["temperature"] == "500 K"
-    assert rows["training"] == "4,000 steps, 992 own samples, 3 min, seed 0"
-    assert rows["error"].startswith("mean 0.048 µEh")
+    assert rows["training"] == "6,000 steps, 1,488 own samples, 1 min, seed 0"
+    assert rows["error"].startswith("mean 0.085 µEh")
     assert rows["sha256"] == card.sha256
 
 
@@ -59,7 +59,7 @@ def test_what_a_model_is_for(model_pages):
 
 def test_pictures_are_of_what_is_recorded(model_pages):
     water = model_card("water-pbe-6-31g")
-    assert len(model_pages.pictures_of(ModelAndRun(card=water, history=None))) == 1
+    assert len(model_pages.pictures_of(ModelAndRun(card=water, history=None))) == 2
     card = replace(water, bracket_widths_uEh=(0.1, 0.2, 0.4), structure=None)
     ((caption, svg),) = model_pages.pictures_of(ModelAndRun(card=card, history=None)).items()
     assert caption.startswith("How far the model")
