@@ -18,6 +18,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from ase_srdft import ModelCard, list_models
 from ase_srdft.calculator.card_words import error_words, level_words, molecule_words, rows_of_card
+from ase_srdft.models.shipped_models import model_path
 from ase_srdft.runs.report.model_picture import (
     ModelAndRun,
     draw_errors,
@@ -125,6 +126,7 @@ class Model(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Purpose, pictures, card, and three lines that use it."""
         (name,) = self.arguments
+        self.env.note_dependency(str(model_path(name)))
         model = read_model_and_run(name)
         use = f"from ase_srdft import SRDFTCalculator\n\natoms.calc = SRDFTCalculator({name!r})"
         return [
@@ -149,6 +151,8 @@ class Models(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """A table."""
+        for name in list_models():
+            self.env.note_dependency(str(model_path(name)))
         return self.parse_text_to_nodes(models_table())
 
 
