@@ -33,7 +33,7 @@ def test_the_table_of_a_card_has_its_facts(model_pages):
     assert rows["level"].startswith("any; trained at PBE/6-31g (density fitting")
     assert rows["size"] == "0.62 MB, 153,408 parameters"
     assert rows["temperature"] == "500 K"
-    assert rows["training"] == "6,000 steps, 1,488 own samples, 1 min, seed 0"
+    assert rows["training"] == "6,000 steps, 1,488 own samples, 0 given frames, 1 min, seed 0"
     assert rows["error"].startswith("mean 0.085 µEh")
     assert rows["sha256"] == card.sha256
 
