@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 import weakref
 from typing import Any
 
@@ -21,6 +22,8 @@ class AskedAtoms(Calculator):
     """A calculator that says of the atoms last asked about what it knows, and of no others."""
 
     _asked: weakref.ref[Atoms] | None
+    #: One thread is answered after the other, from question to answer.
+    _turn: threading.RLock
     _state: ElectronicStructure | None
     _state_version: int
 
@@ -45,6 +48,10 @@ class AskedAtoms(Calculator):
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> Any:
         """A result under ASE's name; of the atoms last asked about where none are named."""
+        with self._turn:
+            return self._answer(name, atoms, allow_calculation)
+
+    def _answer(self, name: str, atoms: Atoms | None, allow_calculation: bool) -> Any:
         atoms = self._present_atoms(atoms)
         value = super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
         if atoms is not None and self._state is not None and value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -213,6 +214,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         self._state: ElectronicStructure | None = None
         self._asked: weakref.ref[Atoms] | None = None
         self._isomer: TrainedIsomer | None = None
+        self._turn = threading.RLock()
         super().__init__(  # type: ignore[no-untyped-call]
             model=model,
             charge=charge,
@@ -361,7 +363,8 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
     def __getstate__(self) -> dict[str, Any]:
         # atoms that are copied or sent together with their calculator stay the ones it tells of
         atoms = None if self._asked is None else self._asked()
-        return self.__dict__ | {
+        kept = {name: value for name, value in self.__dict__.items() if name != "_turn"}
+        return kept | {
             "_asked": atoms if getattr(atoms, "calc", None) is self else None,
             # trainers are not copied
             "_learning": self._learning.past,
@@ -370,6 +373,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._turn = threading.RLock()
         asked = state["_asked"]
         self._asked = None if asked is None else weakref.ref(asked)
 

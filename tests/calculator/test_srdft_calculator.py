@@ -5,6 +5,7 @@ import functools
 import json
 import multiprocessing
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import ase.db
@@ -642,3 +643,18 @@ def test_torch_and_pyscf_compute_in_one_thread_and_have_theirs_back(monkeypatch)
         lib.num_threads(before[1])
     inside = 2 if library.loaded() is None else 1
     assert seen == [(2, inside, inside)]
+
+
+def test_threads_that_share_a_calculator_get_answers_of_their_own():
+    shared = SRDFTCalculator("untrained", xc="LDA", basis="sto-3g", grid_level=0)
+    images = [molecule("H2O") for _ in range(16)]
+    for seed, image in enumerate(images):
+        image.rattle(0.05, seed=seed)
+    expected = [(results["energy"], results["forces"]) for results in shared.evaluate_batch(images)]
+    for image in images:
+        image.calc = shared
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda a: (a.get_potential_energy(), a.get_forces()), images))
+    for (energy, forces), (own, others) in zip(expected, found, strict=True):
+        assert own == pytest.approx(energy, abs=1e-8)
+        np.testing.assert_allclose(others, forces, atol=1e-6)
