@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ase_srdft.common.charges import CHARGE_OF_ANSWER
 from ase_srdft.common.units import EV_PER_ANGSTROM_PER_ATOMIC_FORCE, EV_PER_HARTREE
 from ase_srdft.models.electronic_structure import ElectronicStructure
 
@@ -95,9 +96,10 @@ class Certificate:
         }
         if not self.is_corrected:
             del values["force_error"]
+        named = {PREFIX + name: value for name, value in values.items()}
         if self.charge:  # who reads a file of it is not to take the molecule for neutral
-            values["charge"] = self.charge
-        return {PREFIX + name: value for name, value in values.items()}
+            named[CHARGE_OF_ANSWER] = self.charge
+        return named
 
     @property
     def is_corrected(self) -> bool:

@@ -427,14 +427,15 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
         ]
 
     def _evaluate(self, images: Sequence[Atoms], forces: bool, batch_size: int) -> list[Answer]:
-        nuclei: list[Nuclei] = []
-        for index, atoms in enumerate(images):
-            with naming(index, images):
-                nuclei.append(self.nuclei_for(atoms))
-                self._runner_for(nuclei[-1])
-        if self._runner is None:
-            return []
-        self._take_new_weights()
-        answers = self._runner.evaluate(images, nuclei, forces, batch_size)
-        self._learning.learn_from(nuclei, answers, self._runner)
-        return answers
+        with self._turn:
+            nuclei: list[Nuclei] = []
+            for index, atoms in enumerate(images):
+                with naming(index, images):
+                    nuclei.append(self.nuclei_for(atoms))
+                    self._runner_for(nuclei[-1])
+            if self._runner is None:
+                return []
+            self._take_new_weights()
+            answers = self._runner.evaluate(images, nuclei, forces, batch_size)
+            self._learning.learn_from(nuclei, answers, self._runner)
+            return answers

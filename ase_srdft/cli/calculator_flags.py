@@ -38,8 +38,6 @@ _DECIDED = dict.fromkeys(LEVEL_FLAGS, "that of the model") | {
     "level.charge": CHARGE_OF_STRUCTURES,
     "calculator.threads": "the cores; one is left to a trainer beside",
 }
-
-
 #: Molecules that an error names.
 _NAMED = 3
 

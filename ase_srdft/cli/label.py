@@ -178,7 +178,7 @@ def _at_one_charge(options: argparse.Namespace) -> tuple[list[Nuclei], LevelOfTh
             f"{options.frames} has frames of charges {', '.join(map(str, charges))}: labels are "
             "of one, so make a file of each"
         )
-    return nuclei, replace(_level(options), charge=charges[0] if charges else 0)
+    return nuclei, replace(_level(options), charge=charges[0])
 
 
 def _run(labelling: Labelling) -> int:

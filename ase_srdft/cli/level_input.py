@@ -33,8 +33,9 @@ def add_level(parser: Parser, default: str | None = None) -> None:
         default: in words, where it is not that of `LevelOfTheory`.
     """
     settings = list(settings_of(LevelOfTheory(), "level."))
-    decided = {} if default is None else dict.fromkeys(LEVEL_FLAGS, default)
-    decided["level.charge"] = CHARGE_OF_STRUCTURES
+    decided = {"level.charge": CHARGE_OF_STRUCTURES}
+    if default is not None:
+        decided = dict.fromkeys(LEVEL_FLAGS, default)
     add_flags(parser, settings, {"level of theory": LEVEL_FLAGS}, decided)
 
 

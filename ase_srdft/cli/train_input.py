@@ -57,7 +57,7 @@ _COMMON: dict[str, dict[str, tuple[str, ...]]] = {
 }
 #: Defaults that `configuration` finds where nothing is given.
 _DECIDED = {
-    "level.charge": CHARGE_OF_STRUCTURES,
+    "level.charge": f"{CHARGE_OF_STRUCTURES}; 0 for families tied to a level",
     "optimiser.learning_rate": "that of the model's family",
     "self_refine": "on; off with the loss hamiltonian",
     "threads": "the cores that samplers leave",

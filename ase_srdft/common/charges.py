@@ -36,7 +36,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_srdft.common.errors import BadInput
 
-__all__ = ["is_stated", "stated", "total_charge"]
+__all__ = ["CHARGE_OF_ANSWER", "is_stated", "stated", "total_charge"]
 
 #: How far a sum of partial charges or moments may be from a whole number.
 _WHOLE = 1.0e-3
@@ -44,7 +44,7 @@ _WHOLE = 1.0e-3
 #: rounded, one by one, and some schemes do not sum well; but no other whole number is as close.
 _COMPUTED = 0.5
 #: The charge that an answer of ours was computed with, in ``info``.
-_EARLIER = "srdft_charge"
+CHARGE_OF_ANSWER = "srdft_charge"
 #: Without underscores.
 _CHARGE_KEYS = (
     "charge",
@@ -91,11 +91,11 @@ def total_charge(atoms: Atoms, charge: int | None, multiplicity: int | None) -> 
     """
     _refuse_open_shell(atoms, multiplicity)
     statements = list(_charges(atoms, charge))
-    earlier = atoms.info.get(_EARLIER)
+    earlier = atoms.info.get(CHARGE_OF_ANSWER)
     if earlier and not statements:
         raise BadInput(
-            f"info[{_EARLIER!r}] is {earlier}, of an answer before this one, and no charge is "
-            f"given: give charge={earlier}, or charge=0 if that is what you want"
+            f"info[{CHARGE_OF_ANSWER!r}] is {earlier}, of an answer before this one, and no charge "
+            f"is given: give charge={earlier}, or charge=0 if that is what you want"
         )
     words, total = statements[0] if statements else ("no charge is given", 0)
     for other_words, other in statements[1:]:

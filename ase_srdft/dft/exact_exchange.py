@@ -66,7 +66,9 @@ class _FittedExchangeMatrix(torch.autograd.Function):
         with wide_loops(exchange.shape[-1]):
             if ctx.traced:
                 by_matrix = 2.0 * scale[:, None, None] * exchange
-                terms = [own.pulled_energy(by) for own, by in zip(found, scale, strict=False)]
+                terms = []
+                if ctx.by_integrals:
+                    terms = [own.pulled_energy(by) for own, by in zip(found, scale, strict=True)]
             else:
                 weights = 0.5 * (scale + scale.transpose(-1, -2))
                 turned = [own.turned(by) for own, by in zip(found, weights, strict=True)]

@@ -131,8 +131,8 @@ def _companion_guess(
     ``benchmarks/guess_for_hybrids.py`` measures how near a potential comes from there.  K is fitted
     with the auxiliary functions of the model's potential where it has any: half as many as those of
     the level, at a quarter of the work, and what they are off by is small beside the rest.  It is
-    not for sulfur and chlorine (brackets were four times as wide), whose inner shells have
-    products that functions up to d cannot fit.
+    not for sulfur and chlorine, whose inner shells have products that functions up to d cannot
+    fit: brackets become several times as wide.
     """
     core, functional = integrals.core_hamiltonian, quadrature.functional
     companion = replace(quadrature, functional=functional.companion)

@@ -69,6 +69,8 @@ class Run:
     def __post_init__(self) -> None:
         if self.nframes not in (0, *range(2, TRAINING_FRAMES + 1)):
             raise RunError(f"{self.nframes} frames to train on: give 2 to {TRAINING_FRAMES}")
+        if self.nframes and self.structure is not None:
+            raise RunError(f"{self.name} is of frames: it has no use for {self.structure}")
         if not (self.nframes or self.self_refine) or (self.supervised and self.self_refine):
             raise RunError(f"{self.name} cannot be: it needs frames, or samples without labels")
 

@@ -185,7 +185,7 @@ def test_figure4_counts_frames_and_labels_before_training(settings):
 
 def test_shipped_models_are_named_by_molecule_functional_and_basis():
     expected = ["water-pbe-6-31g", "ethanol-pbe-6-31g", "malonaldehyde-pbe-6-31g"]
-    assert [shipped_models.name_of(m) for m in shipped_models.SHIPPED][:3] == expected
+    assert [shipped_models.name_of(run.molecule) for run in shipped_models.SHIPPED][:3] == expected
 
 
 def test_shipped_models_sample_and_repeat_whatever_else_the_machine_does(settings):

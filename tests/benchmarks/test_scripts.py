@@ -61,3 +61,17 @@ def test_no_script_has_a_door_of_its_own(path):
         and "positions" in ast.unparse(node.left)
     ]
     assert divided == []
+
+
+def test_devices_are_timed_at_all_pieces_of_work(capsys):
+    words = ["--devices", "cpu", "--molecules", "water", "--levels", "PBE/sto-3g"]
+    assert importlib.import_module("devices").main([*words, "--batch", "2", "--repeats", "1"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[2] for row in rows] == [
+        "energy + forces, one geometry",
+        "energy + forces, batch of 2",
+        "corrected to 1 meV, with forces",
+        "training step, 2 new",
+        "training step, 2 known",
+    ]
+    assert all(float(row[3]) > 0 for row in rows)

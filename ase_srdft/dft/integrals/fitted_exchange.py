@@ -5,7 +5,8 @@ With P = sum_k s_k x_k x_k^T, s_k = 1 or -1, V = L L^T the metric and b_mk = L^-
     K[P]_mn = sum_kQ s_k b_mkQ b_nkQ.
 
 A density matrix has far fewer eigenvectors with an eigenvalue other than zero than there are
-orbitals, so that nothing is ever solved for all pairs of orbitals.
+orbitals, so that nothing is solved for all pairs of orbitals; but who asks for many matrices has
+these solved once (`exchange_of_geometry`).
 """
 
 from __future__ import annotations
