@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.model is not None:
         models = [load_model(model_path(options.model)).model]
     else:
-        models = [untrained(LevelOfTheory(), atoms, guess) for guess in GUESSES_TIMED]
+        models = [untrained(LevelOfTheory(basis="6-31g"), atoms, guess) for guess in GUESSES_TIMED]
     names = {f"ours, guess {model.guess}": model for model in models}
     molecules = {name: molecule_of(model, numbers_of(atoms)) for name, model in names.items()}
     reference = next(iter(molecules.values()))

@@ -40,7 +40,9 @@ def models(files: list[Path]) -> dict[str, ElectronicStateModel]:
     result: dict[str, ElectronicStateModel] = {}
     for name in FAMILIES:
         torch.manual_seed(0)
-        result[f"{name}, untrained"] = build_model(name, LevelOfTheory(), (1, 6, 8), {})
+        result[f"{name}, untrained"] = build_model(
+            name, LevelOfTheory(basis="6-31g"), (1, 6, 8), {}
+        )
     for file in files:
         model = load_model(file).model
         result[f"{model.family}, {file}"] = model

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_threads(options.threads)
     structures = ethanol(options.batch_size)
     frames = [bohr(atoms) for atoms in structures]
-    model = untrained(LevelOfTheory(), structures[0], options.guess)
+    model = untrained(LevelOfTheory(basis="6-31g"), structures[0], options.guess)
     molecule = molecule_of(model, numbers_of(structures[0]))
     workers = ThreadMap(options.threads)
     # A rate this small leaves the weights in place: every step is the same work.

@@ -2,10 +2,11 @@
 
     python examples/train_water.py -o water-run
 
-The same as ``ase-srdft-train water.xyz -o water-run``, in Python.  A network predicts the
-electronic state, its Kohn-Sham energy is the loss, and the geometries to train on come from
-Langevin dynamics on the model's own energy.  The run leaves ``model.srdft``, ``samples.traj``,
-``metrics.jsonl`` and ``report.html`` in its directory; calling it again goes on where it stopped.
+The same as ``ase-srdft-train water.xyz --basis 6-31g -o water-run``, in Python.  A network
+predicts the electronic state, its Kohn-Sham energy is the loss, and the geometries to train on
+come from Langevin dynamics on the model's own energy.  The run leaves ``model.srdft``,
+``samples.traj``, ``metrics.jsonl`` and ``report.html`` in its directory; calling it again goes on
+where it stopped.
 At the end one converged SCF calculation checks what the model has certified by itself.
 """
 

@@ -133,7 +133,7 @@ class SRDFTCalculator(WrittenParameters, AskedAtoms, ElectronicOutputs, Learning
             untrained one.  A model of the family ``potential``, as the general one, belongs to no
             level of theory and is asked at any; of another family it must be the one that the model
             was trained at.
-        basis: likewise (def2-SVP of the general model, 6-31G of an untrained one).
+        basis: likewise (def2-SVP).
         density_fitting: likewise (True); see `ase_srdft.dft.level_of_theory.LevelOfTheory`.
         grid_level: of PySCF's, any for every model; None for the one that the model was trained on,
             mostly 1, whose forces are off by several meV/Å: those of 2 by less than one.

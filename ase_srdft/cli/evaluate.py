@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.common import Parser, command_parser, positive, run_command
 from ase_srdft.cli.frames import add_frames, chosen_frames, frame_nuclei, with_progress
-from ase_srdft.cli.level_input import add_level, level_values
+from ase_srdft.cli.level_input import CHARGE_OF_STRUCTURES, LEVEL_FLAGS, add_level, level_values
 from ase_srdft.cli.words import words_apart_from
 from ase_srdft.common.atomic_files import writable_file, write_atomically
 from ase_srdft.common.errors import BadInput
@@ -54,6 +54,7 @@ examples:
 
 Exit codes: 0 done, 1 failed, 2 bad input, 130 Ctrl-C, 143 SIGTERM."""
 _PROGRAM = "ase-srdft-eval"
+_CHARGE = f"the model's; of one without a level, {CHARGE_OF_STRUCTURES}"
 _USAGE = f"""\
 {_PROGRAM} MODEL FRAMES [options]
        {_PROGRAM} MODEL --card
@@ -69,7 +70,7 @@ def _parser() -> Parser:
     about = parser.add_argument_group("about models, without frames")
     about.add_argument("--list", action="store_true", help="the shipped models, a line each")
     about.add_argument("--card", action="store_true", help="what MODEL was trained on, how well")
-    add_level(parser, "the model's")
+    add_level(parser, dict.fromkeys(LEVEL_FLAGS, "the model's") | {"level.charge": _CHARGE})
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")

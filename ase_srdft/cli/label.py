@@ -17,6 +17,7 @@ from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.words import words_apart_from
 from ase_srdft.common.atomic_files import what_went_wrong, writable_file
 from ase_srdft.common.errors import BadInput, WorkerFailed
+from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL
 
 if TYPE_CHECKING:
     from ase_srdft.common.nuclei import Nuclei
@@ -38,7 +39,7 @@ as frames for other potentials in FILE.extxyz: under the names that ASE reads
 as results, as NequIP does, and as REF_energy and REF_forces, as MACE does."""
 _EPILOG = """\
 examples:
-  ase-srdft-label frames.traj --xc PBE --basis 6-31g -o labels.h5
+  ase-srdft-label frames.traj --xc B3LYP --basis '6-31g*' -o labels.h5
       energy, forces and Fock matrix of every frame
   ase-srdft-label md17.npz --last 100 --no-forces -o labels.h5
       without forces, of the last 100 frames
@@ -64,7 +65,7 @@ def _parser() -> Parser:
         metavar=("ENERGY", "FORCES"),
         help="names in FILE.extxyz: these alone (default: energy forces, REF_energy REF_forces)",
     )
-    add_level(parser)
+    add_level(parser, {"level.grid_level": str(ANSWER_GRID_LEVEL)})
     parser.add_argument("--no-forces", action="store_true", help="leave out forces: half the time")
     parser.add_argument(
         "--workers", type=positive, metavar="N", help="processes (default: the cores)"
@@ -161,7 +162,8 @@ def _level(options: argparse.Namespace) -> LevelOfTheory:
     from ase_srdft.dft.level_of_theory import LevelOfTheory
 
     given = {name.removeprefix("level."): v for name, v in level_values(options).items()}
-    return LevelOfTheory(**{name: value for name, value in given.items() if value is not None})
+    level = {name: value for name, value in given.items() if value is not None}
+    return LevelOfTheory(**{"grid_level": ANSWER_GRID_LEVEL} | level)
 
 
 def _at_one_charge(options: argparse.Namespace) -> tuple[list[Nuclei], LevelOfTheory]:

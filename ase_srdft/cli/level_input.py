@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from ase_srdft.cli.common import Parser
@@ -25,17 +26,15 @@ LEVEL_FLAGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def add_level(parser: Parser, default: str | None = None) -> None:
+def add_level(parser: Parser, decided: Mapping[str, str]) -> None:
     """All options of the level of theory.
 
     Args:
         parser: of a command.
-        default: in words, where it is not that of `LevelOfTheory`.
+        decided: defaults in words by dotted names, where they are not those of `LevelOfTheory`.
     """
     settings = list(settings_of(LevelOfTheory(), "level."))
-    decided = {"level.charge": CHARGE_OF_STRUCTURES}
-    if default is not None:
-        decided = dict.fromkeys(LEVEL_FLAGS, default)
+    decided = {"level.charge": CHARGE_OF_STRUCTURES} | dict(decided)
     add_flags(parser, settings, {"level of theory": LEVEL_FLAGS}, decided)
 
 

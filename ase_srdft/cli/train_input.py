@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ase_srdft.cli.frames import frame_nuclei, read_structures
@@ -18,6 +19,7 @@ from ase_srdft.training.config import TrainingConfig
 if TYPE_CHECKING:
     from ase_srdft.cli.common import Parser
     from ase_srdft.common.nuclei import Nuclei
+    from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.training.data.dataset import Dataset
 
 __all__ = ["add_training_settings", "configuration", "dataset"]
@@ -55,8 +57,12 @@ _COMMON: dict[str, dict[str, tuple[str, ...]]] = {
         "engine.max_restarts": ("--max-restarts",),
     },
 }
+_OF_SOURCE = "{}, or what --start-from or --labels has"
 #: Defaults that `configuration` finds where nothing is given.
 _DECIDED = {
+    "level.xc": _OF_SOURCE.format("PBE"),
+    "level.basis": _OF_SOURCE.format("def2-svp"),
+    "level.density_fitting": _OF_SOURCE.format("on"),
     "level.charge": f"{CHARGE_OF_STRUCTURES}; 0 for families tied to a level",
     "optimiser.learning_rate": "that of the model's family",
     "self_refine": "on; off with the loss hamiltonian",
@@ -95,6 +101,9 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     if plain.get("loss") == "hamiltonian":
         plain.setdefault("self_refine", False)  # sampled geometries have no labels
     config = from_plain(TrainingConfig, plain)
+    level = _level(config, options.labels)
+    if level is not None:  # what is said of it wins
+        config = replace(config, level=replace(level, **plain.get("level", {})))
     torch_device(config.device)
     if "threads" in plain:
         return config
@@ -122,6 +131,26 @@ def _suit_family(plain: dict[str, Any], guess: str | None) -> None:
         )
     if isinstance(plain.get("model_config"), dict):
         plain["model_config"] = convert_all(cls.Config, plain["model_config"], "model_config")
+
+
+def _level(config: TrainingConfig, labels: Path | None) -> LevelOfTheory | None:
+    """The level of theory of the labels, or of the weights to start from; None without either.
+
+    Raises:
+        BadInput: a file that cannot be used.
+    """
+    from ase_srdft.models.model_file import load_model
+    from ase_srdft.models.shipped_models import model_path
+    from ase_srdft.reference.label_file import read_origin
+
+    if labels is not None:
+        return read_origin(labels).level
+    if config.start_from is None or config.levels:
+        return None
+    model = load_model(model_path(Path(config.start_from).expanduser())).model
+    own = config.level
+    charge = own.charge if model.level_free else model.level.charge
+    return replace(model.level, grid_level=own.grid_level, charge=charge)
 
 
 def _set(plain: dict[str, Any], path: str, value: Any) -> None:

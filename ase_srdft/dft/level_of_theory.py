@@ -118,7 +118,7 @@ class LevelOfTheory:
     """
 
     xc: str = "PBE"
-    basis: str = "6-31g"
+    basis: str = "def2-svp"
     density_fitting: bool | str = True
     grid_level: int = 1
     charge: int = 0

@@ -102,7 +102,8 @@ class TrainingConfig:
             alone, whose models belong to no level.
         model: family of models: ``potential``, ``fock``, ``coefficient`` or ``qpt``.
         start_from: file of a model, or name of one that ships, to go on from the weights of: for
-            other molecules, and for other elements and levels where the family allows it.
+            other molecules, and for other elements and levels where the family allows it.  What the
+            command is not told of ``level`` is as there; from Python ``level`` is to be given.
         scope: what the molecules are, in a sentence, for those who read the model's card
             (`ase_srdft.model_card`); where there are many, their names do not say it.
         model_config: settings of the model's family, such as ``features`` and ``layers``.

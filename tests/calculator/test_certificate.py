@@ -74,6 +74,9 @@ def test_warning_and_refusing(water):
     with pytest.warns(UncertainAnswer, match=r"H2O may be .* eV above the SCF.*on_uncertain="):
         energy = warned.get_potential_energy(water)
     assert energy == raw.get_potential_energy(water)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it was said of this geometry
+        warned.get_forces(water)
     refusing = SRDFTCalculator("untrained", **LEVEL, on_uncertain="raise")
     with pytest.raises(CalculationFailed, match=r"max_error=0\.001 eV"):
         refusing.get_potential_energy(water)

@@ -346,7 +346,7 @@ def test_an_untrained_model(atoms):
     atoms.calc.set(xc="LDA")
     assert abs(atoms.get_potential_energy() - energy) > 1.0
     default = SRDFTCalculator("untrained", max_error=None).model_for(atoms).level
-    assert (default.basis, default.grid_level) == ("6-31g", 2)
+    assert (default.basis, default.grid_level) == ("def2-svp", 2)
 
 
 def test_without_a_name_it_is_the_general_model(atoms):

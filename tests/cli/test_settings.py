@@ -53,7 +53,8 @@ WRONG = {
     dict: ["features", 1, [1]],
 }
 #: Defaults that the command finds by itself.
-DECIDED = {"level.charge", "threads", "optimiser.learning_rate"}
+DECIDED = {"threads", "optimiser.learning_rate"}
+DECIDED |= {f"level.{name}" for name in ("xc", "basis", "density_fitting", "charge")}
 
 
 def other(setting):

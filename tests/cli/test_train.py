@@ -25,7 +25,8 @@ from ase_srdft.cli.train import main
 from ase_srdft.common.connectivity import bond_matrix
 from ase_srdft.common.errors import SamplingFailed
 from ase_srdft.common.settings import from_plain
-from ase_srdft.models.model_file import load_model
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.models.model_file import build_model, load_model, save_model
 from ase_srdft.reference.label_file import write_labels
 from ase_srdft.runs.run_directory import RunDirectory
 from ase_srdft.training.config import TrainingConfig
@@ -61,6 +62,12 @@ def folder(tmp_path, monkeypatch):
 def write_settings(**changes):
     with open("small.yaml", "w", encoding="utf-8") as file:
         yaml.safe_dump(plain_with({"steps": 3, "threads": 1} | changes), file)
+
+
+def write_settings_without(*names):
+    settings = plain_with({"steps": 1, "threads": 1})
+    with open("small.yaml", "w", encoding="utf-8") as file:
+        yaml.safe_dump({n: value for n, value in settings.items() if n not in names}, file)
 
 
 def train(*more, structures=("water.xyz",)):
@@ -143,6 +150,30 @@ def test_from_labels(folder, capsys):
     assert (settings["loss"], settings["self_refine"]) == ("hamiltonian", False)
     assert train(*words, "--steps", "5", structures=()) == 0
     assert "going on in run" in capsys.readouterr().out
+
+
+def test_the_level_is_that_of_the_labels(folder):
+    write_labels(Path("labels.h5"), [small_labels(4)])
+    write_settings_without("level")
+    assert train("--loss", "hamiltonian", "--labels", "labels.h5", structures=()) == 0
+    assert load_model(Path("run/model.srdft")).model.level == small_labels(4).origin.level
+
+
+@pytest.mark.parametrize(
+    ("words", "level"),
+    [
+        ("", {"xc": "BLYP", "basis": "sto-3g", "density_fitting": False}),
+        ("--basis 6-31g", {"xc": "BLYP", "basis": "6-31g", "density_fitting": False}),
+        ("--level LDA/sto-3g", {"xc": "LDA", "basis": "sto-3g"}),
+    ],
+)
+def test_the_level_is_that_of_the_model_to_start_from(words, level, folder):
+    own = LevelOfTheory(xc="BLYP", basis="sto-3g", density_fitting=False, grid_level=3)
+    save_model("own.srdft", build_model("potential", own, (1, 8), PLAIN["model_config"]), {})
+    write_settings_without("level", "model_config")
+    assert train("--start-from", "own.srdft", *words.split()) == 0
+    settings = yaml.safe_load(Path("run/config.yaml").read_text(encoding="utf-8"))
+    assert from_plain(TrainingConfig, settings).all_levels == (LevelOfTheory(**level),)
 
 
 def test_frames_may_choose_among_labels(folder):
@@ -539,7 +570,7 @@ BAD = [
     ("water.xyz --loss nonsense", "loss is 'nonsense': use energy or hamiltonian"),
     ("water.xyz --labels labels.h5", "labels for the loss 'energy', which needs none"),
     ("water.xyz --data frames.traj --loss hamiltonian", "learns from --labels FILE: make it with"),
-    ("--loss hamiltonian --labels labels.h5", "the labels are of LDA/sto-3g"),
+    ("--loss hamiltonian --labels labels.h5 --xc PBE", "the labels are of LDA/sto-3g"),
     ("--loss hamiltonian --labels missing.h5", "there is no file missing.h5: make labels with"),
     ("--loss hamiltonian --labels frames.traj", "frames.traj is damaged or no file of labels"),
     (f"{LABELS} --config sampled.yaml", "self_refine is True: use False with the loss"),
@@ -552,7 +583,7 @@ BAD = [
     ("water.xyz --charge 1", "with charge 1 has 9 electrons, an open shell"),
     ("water.xyz --charge 12", "charge 12 leaves -2 electrons"),
     ("xenon.xyz", "element with atomic number 54: H to Kr are supported"),
-    ("xenon.xyz --model fock", "no basis '6-31g' for Xe"),
+    ("xenon.xyz --model fock --basis 6-31g", "no basis '6-31g' for Xe"),
     ("water.xyz --basis cc-pvqz", "functions with l = 4"),
     ("close.xyz", "0.087 Angstrom apart"),
     ("nan.xyz", "every coordinate must be a finite number"),

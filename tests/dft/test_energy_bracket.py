@@ -96,7 +96,7 @@ SMALL_GAPS = {
 @pytest.mark.parametrize("case", SMALL_GAPS.values(), ids=SMALL_GAPS)
 def test_where_the_gap_is_small_the_bracket_is_wider_and_holds(case):
     numbers, distance, xc, size, seed = case
-    molecule = Molecule(numbers=numbers, level=LevelOfTheory(xc=xc, grid_level=0))
+    molecule = Molecule(numbers=numbers, level=LevelOfTheory(xc=xc, basis="6-31g", grid_level=0))
     positions = torch.tensor([[[0.0, 0.0, 0.0], [0.0, 0.0, distance]]], dtype=torch.float64)
     geometry = prepare(molecule, positions)
     reference = reference_scf(molecule, positions[0].numpy())

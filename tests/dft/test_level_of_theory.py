@@ -116,5 +116,5 @@ def test_survives_json():
 
 
 def test_names_itself():
-    assert str(LevelOfTheory()) == "PBE/6-31g (def2-universal-jfit, grid level 1)"
+    assert str(LevelOfTheory()) == "PBE/def2-svp (def2-universal-jfit, grid level 1)"
     assert "exact integrals" in str(LevelOfTheory(density_fitting=False))

@@ -12,7 +12,7 @@ from ase_srdft.models.electronic_state import family
 
 def molecule_of(symbols, guess="minao", **level):
     numbers = tuple(atomic_numbers[symbol] for symbol in symbols.split())
-    return Molecule(numbers=numbers, level=LevelOfTheory(**level), guess=guess)
+    return Molecule(numbers=numbers, level=LevelOfTheory(**{"basis": "6-31g"} | level), guess=guess)
 
 
 def test_counts():

@@ -37,6 +37,7 @@ def test_the_program_takes_it(program, arguments):
     arguments = ["cpu" if word.startswith("cuda") else word for word in arguments]
     options = import_module(MODULES[program])._parser().parse_args(arguments)
     if program == "ase-srdft-train" and options.config is None:
+        options.labels = options.start_from = None  # files that are not here
         assert configuration(options).steps > 0
 
 

@@ -32,11 +32,11 @@ def atoms_named(name):
 
 
 def system(name, *, stretch=0.1, seed=0, guess="sap", potential_basis=None, **level):
-    """A molecule and its positions (1, natoms, 3) in Bohr, displaced at random by ``stretch``."""
+    """A molecule and its positions (1, natoms, 3) in Bohr, displaced at random by ``stretch``; in 6-31G."""
     atoms = atoms_named(name)
     molecule = Molecule(
         numbers=tuple(int(n) for n in atoms.numbers),
-        level=LevelOfTheory(**level),
+        level=LevelOfTheory(**{"basis": "6-31g"} | level),
         guess=guess,
         potential_basis=potential_basis,
     )
