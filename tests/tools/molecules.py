@@ -32,7 +32,7 @@ def atoms_named(name):
 
 
 def system(name, *, stretch=0.1, seed=0, guess="sap", potential_basis=None, **level):
-    """A molecule and its positions (1, natoms, 3) in Bohr, displaced at random by ``stretch``; in 6-31G."""
+    """A molecule (6-31G), and positions (1, natoms, 3) in Bohr, moved at random by ``stretch``."""
     atoms = atoms_named(name)
     molecule = Molecule(
         numbers=tuple(int(n) for n in atoms.numbers),
