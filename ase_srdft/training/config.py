@@ -43,6 +43,11 @@ class OptimiserConfig:
         warmup_steps: training steps of the linear warm-up.
         weight_decay: weight decay of AdamW.
         gradient_clip: largest norm of the gradient (Hartree).
+        gradient_spike: largest norm of the gradient in multiples of the usual one, a running mean.
+        second_moment_decay: decay, 0 to 1, of AdamW's running mean of squared gradients.  What is
+            rare in a batch, such as an element, has a small one when it comes, and its weights
+            change by up to 3.2 times the learning rate, step after step; by once that with 0.99,
+            which is noisier otherwise.
         average_decay: decay, 0 to 1, of the exponential average of the weights that is saved and
             sampled with.
     """
@@ -53,15 +58,19 @@ class OptimiserConfig:
     warmup_steps: int = 100
     weight_decay: float = 1.0e-6
     gradient_clip: float = 1.0
+    gradient_spike: float = 3.0
+    second_moment_decay: float = 0.999
     average_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        require_positive(self, "gradient_clip")
+        require_positive(self, "gradient_clip", "gradient_spike")
         if self.learning_rate is not None:
             require_positive(self, "learning_rate")
         require_at_least(1, self, "batch_size", "warmup_steps")
         require_at_least(0, self, "final_learning_rate", "weight_decay")
-        require(0 < self.average_decay < 1, "average_decay", self.average_decay, "0 to 1")
+        for name in ("average_decay", "second_moment_decay"):
+            value = getattr(self, name)
+            require(0 < value < 1, name, value, "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,8 @@ _UNFIT = 5.0e-3
 _USUAL_WEIGHT = 0.02
 #: Batches after which it is known what is usual: with several molecules they differ.
 _KNOWN_AFTER = 100
+#: Decay of AdamW's running mean of gradients.
+_FIRST_MOMENT_DECAY = 0.9
 #: Steps between the weights that are kept to be turned back to.
 _KEEP_EVERY = 50
 #: The learning rate is halved so often at most.
@@ -53,12 +55,16 @@ class DivergenceGuard:
         since: step of the last time, from which the warm-up counts.
         nbatches: taken in so far.
         usual_width: running mean of the batches' median error (Hartree).
+        nnorms: gradients taken in so far.
+        usual_norm: running mean of their norms (Hartree).
     """
 
     factor: float = 1.0
     since: int = 0
     nbatches: int = 0
     usual_width: float = 0.0
+    nnorms: int = 0
+    usual_norm: float = 0.0
 
     def has_diverged(self, width: float) -> bool:
         """Whether a batch's median error is far from usual, and unfit for dynamics."""
@@ -70,6 +76,22 @@ class DivergenceGuard:
         self.nbatches += 1
         weight = max(_USUAL_WEIGHT, 1.0 / self.nbatches)
         self.usual_width += weight * (width - self.usual_width)
+
+    def turn_back(self, step: int) -> None:
+        """The weights are those of before: go on with half the rate, and other gradients."""
+        self.factor *= 0.5
+        self.since = step
+        self.nnorms = 0
+
+    def largest_norm(self, spike: float) -> float:
+        """Of a gradient (Hartree): so many times the usual one, once it is known."""
+        return spike * self.usual_norm if self.nnorms >= _KNOWN_AFTER else math.inf
+
+    def note_norm(self, norm: float) -> None:
+        """Take in the norm of a batch's gradient (Hartree), as far as it was followed."""
+        self.nnorms += 1
+        weight = max(_USUAL_WEIGHT, 1.0 / self.nnorms)
+        self.usual_norm += weight * (norm - self.usual_norm)
 
 
 class WeightUpdater:
@@ -110,7 +132,10 @@ class WeightUpdater:
         self.highest_rate = model.learning_rate if rate is None else rate
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=self.highest_rate, weight_decay=config.weight_decay
+            self.model.parameters(),
+            lr=self.highest_rate,
+            betas=(_FIRST_MOMENT_DECAY, config.second_moment_decay),
+            weight_decay=config.weight_decay,
         )
         self.step = 0
         self.guard = DivergenceGuard()
@@ -206,9 +231,12 @@ class WeightUpdater:
 
     def _descend(self, rate: float) -> float:
         """Change the weights along their gradient; returns its norm."""
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        config = self.config
+        largest = min(config.gradient_clip, self.guard.largest_norm(config.gradient_spike))
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), largest)
         if not bool(torch.isfinite(norm)):
             raise FloatingPointError(self._divergence("gradient", rate))
+        self.guard.note_norm(min(float(norm), largest))
         self.optimiser.step()
         self.step += 1
         self._average()
@@ -227,8 +255,7 @@ class WeightUpdater:
         self.averaged.load_state_dict(self.rollback_weights)
         self.optimiser.state.clear()
         self.step += 1
-        self.guard.factor *= 0.5
-        self.guard.since = self.step
+        self.guard.turn_back(self.step)
         return 0.0
 
     def _divergence(self, what: str, rate: float) -> str:

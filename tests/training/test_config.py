@@ -106,7 +106,7 @@ def test_plain_values_refused(plain, message):
         (SamplingConfig, ["dynamics"], ["verlet", ""], "overdamped or metropolis or langevin"),
         (
             OptimiserConfig,
-            ["learning_rate", "gradient_clip"],
+            ["learning_rate", "gradient_clip", "gradient_spike"],
             [0.0, -1.0, math.nan, math.inf],
             "a positive number",
         ),
@@ -117,7 +117,12 @@ def test_plain_values_refused(plain, message):
             [-1e-9, math.nan, math.inf],
             "at least 0",
         ),
-        (OptimiserConfig, ["average_decay"], [0.0, 1.0, -0.1, math.nan], "0 to 1"),
+        (
+            OptimiserConfig,
+            ["average_decay", "second_moment_decay"],
+            [0.0, 1.0, -0.1, math.nan],
+            "0 to 1",
+        ),
         (SelectionConfig, ["exponent"], [-0.5, math.nan, math.inf], "at least 0"),
         (SelectionConfig, ["clip"], [0.0, 0.9, math.nan, math.inf], "at least 1"),
         (SelectionConfig, ["uniform_share"], [0.0, -0.1, 1.1, math.nan], "above 0, and 1 at most"),

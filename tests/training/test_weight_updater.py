@@ -123,6 +123,52 @@ def test_gradient_is_clipped():
     assert float(clipped) == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_what_comes_rarely_moves_the_weights_less_with_a_short_memory():
+    moved = {}
+    for decay in (0.9, 0.999):
+        config = OptimiserConfig(second_moment_decay=decay, warmup_steps=1)
+        updater, batches = updater_on_water(config=config)
+        parameters = list(updater.model.parameters())
+        for _ in range(300):
+            for parameter in parameters:
+                parameter.grad = torch.full_like(parameter, 1e-6)
+            updater.optimiser.step()
+        before = [parameter.detach().clone() for parameter in parameters]
+        updater.update(batches, 0.0)
+        steps = [
+            (parameter.detach() - was)[parameter.grad.abs() > 1e-3].abs()
+            for parameter, was in zip(parameters, before, strict=True)
+            if parameter.grad is not None
+        ]
+        moved[decay] = float(torch.cat(steps).max())
+    assert moved[0.9] < 0.4 * moved[0.999]
+
+
+def followed_norm(updater):
+    return float(torch.sqrt(sum((g**2).sum() for g in gradients_of(updater.model).values())))
+
+
+def test_a_gradient_far_from_usual_is_shortened_and_what_is_usual_follows_slowly():
+    updater, batches = updater_on_water(
+        config=OptimiserConfig(gradient_clip=100.0, gradient_spike=2.0)
+    )
+    for _ in range(99):
+        updater.guard.note_norm(1e-3)
+    record = updater.update(batches, 0.0)  # until then nothing is usual
+    assert record.gradient_norm > 0.1
+    assert followed_norm(updater) == pytest.approx(record.gradient_norm, rel=1e-5)
+    updater.guard.usual_norm = 1e-3
+    record = updater.update(batches, 0.0)
+    assert record.gradient_norm > 0.1
+    assert followed_norm(updater) == pytest.approx(2e-3, rel=1e-3)
+    assert updater.guard.usual_norm == pytest.approx(1.02e-3, rel=1e-6)
+
+
+def test_a_checkpoint_from_before_norms_were_kept():
+    pace = {"factor": 0.5, "since": 7, "nbatches": 900, "usual_width": 1e-4}
+    assert DivergenceGuard(**pace).largest_norm(3.0) == np.inf
+
+
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
