@@ -13,11 +13,10 @@ from ase import Atoms
 
 from ase_srdft.calculator.card_words import NOT_RECORDED, card_words, level_words
 from ase_srdft.common.elements import chemical_symbols
-from ase_srdft.common.structures import read_frames
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.models.electronic_state import ElectronicStateModel
 from ase_srdft.models.model_file import LoadedModel, load_model
-from ase_srdft.models.shipped_models import model_path, structure_path
+from ase_srdft.models.shipped_models import model_path
 
 __all__ = ["ModelCard", "model_card", "trained_structure"]
 
@@ -120,7 +119,7 @@ def model_card(model: str | Path) -> ModelCard:
         elements=tuple(chemical_symbols[number] for number in own.elements),
         molecules=_molecules(record, levels),
         scope=record.get(str, "config", "scope"),
-        structure=trained_structure(path, loaded),
+        structure=trained_structure(loaded),
         temperature_K=record.number("config", "sampling", "temperature_K") if sampled else None,
         bracket_width_uEh=record.number("bracket_width_uEh"),
         bracket_width_max_uEh=record.number("bracket_width_max_uEh"),
@@ -140,17 +139,13 @@ def model_card(model: str | Path) -> ModelCard:
     )
 
 
-def trained_structure(path: Path, loaded: LoadedModel) -> Atoms | None:
-    """The structure that tells which isomer a model of one molecule is for (Angstrom).
-
-    It is in the model's own record, or in a file beside it (`structure_path`).
-    """
+def trained_structure(loaded: LoadedModel) -> Atoms | None:
+    """The structure that tells which isomer a model of one molecule is for (Angstrom)."""
     record = _Record(loaded.training)
     numbers = record.get(list, "structure", "numbers")
     positions = record.get(list, "structure", "positions_angstrom")
     if numbers is None or positions is None:
-        beside = structure_path(path)
-        return None if beside is None else read_frames(beside)[0]
+        return None
     charge = record.get(int, "structure", "charge")
     return Atoms(numbers, positions, info={"charge": charge} if charge else {})
 

@@ -190,7 +190,7 @@ def _load_named_model(name: str) -> Choice:
         )
     path = model_path(Path(name).expanduser())
     loaded = load_model(path)
-    structure = trained_structure(path, loaded)
+    structure = trained_structure(loaded)
     isomer = None if structure is None else TrainedIsomer(model=name, structure=structure)
     return own_copy(loaded.model), isomer
 

@@ -13,7 +13,6 @@ __all__ = [
     "list_models",
     "model_path",
     "shipped_folder",
-    "structure_path",
 ]
 
 #: For any organic molecule at any level of theory: what is taken where no model is named.
@@ -49,14 +48,3 @@ def model_path(name: str | Path) -> Path:
         f"no model {str(name)!r}: give the path of a model file or a shipped model's "
         f"name ({shipped})"
     )
-
-
-def structure_path(model: Path) -> Path | None:
-    """The file of a structure with the bonds that a shipped model was trained on, if there is one.
-
-    It is beside those models whose own record lacks a structure, made by
-    ``benchmarks/paper/shipped_models.py``: the model's own minimum.
-    """
-    path = model.with_suffix(".xyz")
-    shipped = model.parent.resolve() == shipped_folder().resolve()
-    return path if shipped and path.is_file() else None

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from evaluate import KEPT_OUT, row, unseen_molecules
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from train_organics import MOLECULES, NCHNO, SETTINGS
 
 from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -122,10 +123,7 @@ def draw(points: Sequence[Point], path: Path, level: str) -> None:
         xlabel="molecules trained on",
         ylabel="mean bracket / mEh",
         title=f"never seen, {level}",
-        xticks=counts,
-        xticklabels=[str(count) for count in counts],
     )
-    by_number.minorticks_off()
     by_number.legend(frameon=False)
     for point, colour in zip(points, COLOURS, strict=False):
         by_time.loglog(
@@ -133,6 +131,12 @@ def draw(points: Sequence[Point], path: Path, level: str) -> None:
         )
     by_time.set(xlabel="minutes of one core", title="held-out copies of its own")
     by_time.legend(frameon=False)
+    for axis in (by_number.yaxis, by_time.yaxis, by_time.xaxis):
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:g}")
+    by_number.set_xticks(counts, [f"{count:,}" for count in counts])
+    for axes in (by_number, by_time):
+        axes.minorticks_off()
     figure.savefig(path, dpi=200)
 
 

@@ -56,7 +56,8 @@ class Run:
         nframes: given frames, evenly spread over those before the held-out ones; 0: one structure.
         self_refine: whether the model's own samples are trained on, too.
         steps: of training; by default more than any limit of time allows.
-        structure: file of the one structure; None for the first of the file of frames.
+        structure: file of the one structure; None for the first of the file of frames.  Beside
+            given frames it is what the model's record has as the structure.
     """
 
     molecule: str
@@ -69,8 +70,6 @@ class Run:
     def __post_init__(self) -> None:
         if self.nframes not in (0, *range(2, TRAINING_FRAMES + 1)):
             raise RunError(f"{self.nframes} frames to train on: give 2 to {TRAINING_FRAMES}")
-        if self.nframes and self.structure is not None:
-            raise RunError(f"{self.name} is of frames: it has no use for {self.structure}")
         if not (self.nframes or self.self_refine) or (self.supervised and self.self_refine):
             raise RunError(f"{self.name} cannot be: it needs frames, or samples without labels")
 
@@ -79,6 +78,11 @@ class Run:
         """Of its folder."""
         kind = "refining" if self.self_refine else "fixed"
         return f"{self.molecule}-{self.model}-{self.nframes}-{kind}"
+
+    @property
+    def has_structure(self) -> bool:
+        """Whether a structure is given, alone or beside frames."""
+        return self.structure is not None or self.nframes == 0
 
     @property
     def supervised(self) -> bool:
@@ -141,9 +145,9 @@ def train_command(settings: Settings, run: Run) -> list[str]:
     words = ["-m", "ase_srdft.cli.train", "-o", str(folder), "--xc", xc, "--basis", basis]
     words += ["--seed", str(settings.seed), "--threads", "1", "--engine", "sync"]
     words += ["--steps", str(run.steps)]
-    if run.nframes == 0:
+    if run.has_structure:
         words += [str(folder / "structure.xyz")]
-    else:
+    if run.nframes:
         words += ["--validation-frames", str(HELD_OUT)]
         words += ["--data-fraction", repr(run.nframes / TRAINING_FRAMES)]
     if run.supervised:
@@ -205,7 +209,7 @@ def _finish(settings: Settings, run: Run) -> int:
     record.write_text(command, encoding="utf-8")
     if settings.evaluation(run).is_file():
         return 0
-    if run.nframes == 0:
+    if run.has_structure:
         first = read_frames(run.structure or settings.frames(run.molecule), 1)[0]
         write(folder / "structure.xyz", first, "extxyz")
     return execute(train, folder / "train.log") or execute(

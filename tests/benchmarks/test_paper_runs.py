@@ -55,6 +55,7 @@ def executed(monkeypatch):
         {"nframes": 250, "model": "supervised"},
         {"self_refine": True},
         {"nframes": 0, "self_refine": True, "steps": 50},
+        {"structure": Path("own.xyz")},
     ],
 )
 def test_the_command_is_one_that_the_program_takes(tmp_path, changes):
@@ -65,7 +66,8 @@ def test_the_command_is_one_that_the_program_takes(tmp_path, changes):
     assert getattr(options, "optimiser.batch_size") == 4
     assert (options.minutes, options.threads, options.steps) == (10.0, 1, run.steps)
     assert (options.self_refine is not False) is run.self_refine
-    assert bool(options.structures) is (run.nframes == 0)
+    given = run.nframes == 0 or run.structure is not None
+    assert bool(options.structures) is run.has_structure is given
     assert bool(options.data) is (run.nframes > 0 and not run.supervised)
     assert (options.loss == "hamiltonian") is (options.labels is not None) is run.supervised
     assert (options.start_from == "organics") is (run.model == "fine-tuned")
