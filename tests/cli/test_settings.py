@@ -108,7 +108,7 @@ def leaves(cls):
 
 
 def test_all_are_there():
-    assert len(SETTINGS) == leaves(TrainingConfig) == 58
+    assert len(SETTINGS) == leaves(TrainingConfig) == 60
     assert all(setting.text for setting in SETTINGS.values())
     assert all(setting.default == at(TrainingConfig(), path) for path, setting in SETTINGS.items())
 
