@@ -43,7 +43,9 @@ class OptimiserConfig:
         warmup_steps: training steps of the linear warm-up.
         weight_decay: weight decay of AdamW.
         gradient_clip: largest norm of the gradient (Hartree).
-        gradient_spike: largest norm of the gradient in multiples of the usual one, a running mean.
+        gradient_spike: largest norm of the gradient in multiples of the usual one, a running mean;
+            none: gradients are followed as they are, and weights that they lead astray are noticed
+            and put back, which they may not be where they go there in short steps.
         second_moment_decay: decay, 0 to 1, of AdamW's running mean of squared gradients.  What is
             rare in a batch, such as an element, has a small one when it comes, and its weights
             change by up to 3.2 times the learning rate, step after step; by once that with 0.99,
@@ -58,14 +60,13 @@ class OptimiserConfig:
     warmup_steps: int = 100
     weight_decay: float = 1.0e-6
     gradient_clip: float = 1.0
-    gradient_spike: float = 3.0
+    gradient_spike: float | None = None
     second_moment_decay: float = 0.999
     average_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        require_positive(self, "gradient_clip", "gradient_spike")
-        if self.learning_rate is not None:
-            require_positive(self, "learning_rate")
+        given = (n for n in ("learning_rate", "gradient_spike") if getattr(self, n) is not None)
+        require_positive(self, "gradient_clip", *given)
         require_at_least(1, self, "batch_size", "warmup_steps")
         require_at_least(0, self, "final_learning_rate", "weight_decay")
         for name in ("average_decay", "second_moment_decay"):

@@ -231,8 +231,9 @@ class WeightUpdater:
 
     def _descend(self, rate: float) -> float:
         """Change the weights along their gradient; returns its norm."""
-        config = self.config
-        largest = min(config.gradient_clip, self.guard.largest_norm(config.gradient_spike))
+        largest, spike = self.config.gradient_clip, self.config.gradient_spike
+        if spike is not None:
+            largest = min(largest, self.guard.largest_norm(spike))
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), largest)
         if not bool(torch.isfinite(norm)):
             raise FloatingPointError(self._divergence("gradient", rate))

@@ -35,6 +35,7 @@ OTHER = {
     "target_worst_error_uEh": 80.0,
     "device": "cpu:0",
     "optimiser.learning_rate": 5.0e-3,
+    "optimiser.gradient_spike": 3.0,
     "sampling.dynamics": "langevin",
     "selection.exponent": 0.25,
     "engine.name": "sync",
