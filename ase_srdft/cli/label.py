@@ -17,11 +17,10 @@ from ase_srdft.cli.stop_request import INTERRUPTED, StopRequest
 from ase_srdft.cli.words import words_apart_from
 from ase_srdft.common.atomic_files import what_went_wrong, writable_file
 from ase_srdft.common.errors import BadInput, WorkerFailed
-from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL
+from ase_srdft.dft.level_of_theory import ANSWER_GRID_LEVEL, LevelOfTheory
 
 if TYPE_CHECKING:
     from ase_srdft.common.nuclei import Nuclei
-    from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.reference.label_frames import LabelKeys
     from ase_srdft.reference.label_run import Labelling
 
@@ -159,8 +158,6 @@ def _write_frames(path: Path, store: Path, keys: Sequence[LabelKeys]) -> None:
 
 
 def _level(options: argparse.Namespace) -> LevelOfTheory:
-    from ase_srdft.dft.level_of_theory import LevelOfTheory
-
     given = {name.removeprefix("level."): v for name, v in level_values(options).items()}
     level = {name: value for name, value in given.items() if value is not None}
     return LevelOfTheory(**{"grid_level": ANSWER_GRID_LEVEL} | level)

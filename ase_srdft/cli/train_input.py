@@ -14,12 +14,12 @@ from ase_srdft.cli.level_input import CHARGE_OF_STRUCTURES, LEVEL_FLAGS
 from ase_srdft.cli.setting_flags import add_flags, given_settings
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.settings import Setting, convert_all, from_plain, settings_of
+from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from ase_srdft.cli.common import Parser
     from ase_srdft.common.nuclei import Nuclei
-    from ase_srdft.dft.level_of_theory import LevelOfTheory
     from ase_srdft.training.data.dataset import Dataset
 
 __all__ = ["add_training_settings", "configuration", "dataset"]
@@ -60,8 +60,8 @@ _COMMON: dict[str, dict[str, tuple[str, ...]]] = {
 _OF_SOURCE = "{}, or what --start-from or --labels has"
 #: Defaults that `configuration` finds where nothing is given.
 _DECIDED = {
-    "level.xc": _OF_SOURCE.format("PBE"),
-    "level.basis": _OF_SOURCE.format("def2-svp"),
+    "level.xc": _OF_SOURCE.format(LevelOfTheory.xc),
+    "level.basis": _OF_SOURCE.format(LevelOfTheory.basis),
     "level.density_fitting": _OF_SOURCE.format("on"),
     "level.charge": f"{CHARGE_OF_STRUCTURES}; 0 for families tied to a level",
     "optimiser.learning_rate": "that of the model's family",
@@ -103,7 +103,8 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     config = from_plain(TrainingConfig, plain)
     level = _level(config, options.labels)
     if level is not None:  # what is said of it wins
-        config = replace(config, level=replace(level, **plain.get("level", {})))
+        said = {name: getattr(config.level, name) for name in plain.get("level", {})}
+        config = replace(config, level=replace(level, **said))
     torch_device(config.device)
     if "threads" in plain:
         return config

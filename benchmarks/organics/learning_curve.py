@@ -70,6 +70,8 @@ def train_command(folder: Path, nmolecules: int, options: argparse.Namespace) ->
     for flag, value in settings.items():
         words += [flag, value]
     words += ["--model-config", "features=96"]
+    if options.gradient_spike is not None:
+        words += ["--optimiser.gradient-spike", str(options.gradient_spike)]
     return [sys.executable, *words]
 
 
@@ -150,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=15.0, help="of training a run")
     parser.add_argument("--level", default="PBE/6-31g")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gradient-spike", type=float, help="shorten gradients")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)

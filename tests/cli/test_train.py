@@ -165,6 +165,7 @@ def test_the_level_is_that_of_the_labels(folder):
         ("", {"xc": "BLYP", "basis": "sto-3g", "density_fitting": False}),
         ("--basis 6-31g", {"xc": "BLYP", "basis": "6-31g", "density_fitting": False}),
         ("--level LDA/sto-3g", {"xc": "LDA", "basis": "sto-3g"}),
+        ("--density-fitting on", {"xc": "BLYP", "basis": "sto-3g"}),
     ],
 )
 def test_the_level_is_that_of_the_model_to_start_from(words, level, folder):
