@@ -35,13 +35,26 @@ __all__ = [
 _DIVERGED = 30.0
 #: ... and wider than this (Hartree) is the sign of weights that have diverged.
 _UNFIT = 5.0e-3
-_USUAL_WEIGHT = 0.02
-#: Batches after which it is known what is usual: with several molecules they differ.
+#: So are recent errors that are so many times the lowest usual ones, ...
+_ASTRAY = 5.0
+#: ... and where they are so many times those, the weights are not kept to be turned back to.
+_DOUBTFUL = 2.0
+#: Growth, with every batch, of what counts as the lowest: geometries may get more difficult.
+_FORGETTING = 1.002
+#: Batches in the running means of what is usual and of what is recent: molecules differ, and one
+#: batch of a difficult one says nothing.
+_USUAL_BATCHES = 32
+_RECENT_BATCHES = 8
+#: Batches after which it is known what is usual.
 _KNOWN_AFTER = 100
+#: Share of a gradient's norm in the usual one.
+_NORM_WEIGHT = 0.02
 #: Decay of AdamW's running mean of gradients.
 _FIRST_MOMENT_DECAY = 0.9
 #: Steps between the weights that are kept to be turned back to.
 _KEEP_EVERY = 50
+#: An error (Hartree) below which all are alike.
+_EXACT = 1e-12
 #: The learning rate is halved so often at most.
 _SMALLEST_FACTOR = 2.0**-8
 
@@ -50,11 +63,16 @@ _SMALLEST_FACTOR = 2.0**-8
 class DivergenceGuard:
     """Notices weights that have diverged; part of a checkpoint, which calls it ``pace``.
 
+    Means of errors are geometric, as those of different molecules have different sizes.
+
     Attributes:
         factor: of the learning rate; halved whenever the weights have diverged.
         since: step of the last time, from which the warm-up counts.
         nbatches: taken in so far.
         usual_width: running mean of the batches' median error (Hartree).
+        nsettled: batches taken in since the last time.
+        recent_width: running mean over few batches since the last time (Hartree).
+        lowest_width: the lowest that was usual lately, since the last time (Hartree).
         nnorms: gradients taken in so far.
         usual_norm: running mean of their norms (Hartree).
     """
@@ -63,24 +81,43 @@ class DivergenceGuard:
     since: int = 0
     nbatches: int = 0
     usual_width: float = 0.0
+    nsettled: int = 0
+    recent_width: float = 0.0
+    lowest_width: float = math.inf
     nnorms: int = 0
     usual_norm: float = 0.0
 
-    def has_diverged(self, width: float) -> bool:
-        """Whether a batch's median error is far from usual, and unfit for dynamics."""
-        known = self.nbatches >= _KNOWN_AFTER
-        return known and width > max(_DIVERGED * self.usual_width, _UNFIT)
+    def note_error(self, width: float) -> bool:
+        """Take in a batch's median error (Hartree); returns whether the weights have diverged.
 
-    def note(self, width: float) -> None:
-        """Take in a batch's median error (Hartree)."""
+        They have where it is far from usual and unfit for dynamics, and where recent errors are
+        several times what they have been already.
+        """
+        known = self.nbatches >= _KNOWN_AFTER
+        largest = max(_DIVERGED * self.usual_width, _UNFIT) if known else math.inf
+        if not math.isfinite(width) or width > largest:
+            return known
         self.nbatches += 1
-        weight = max(_USUAL_WEIGHT, 1.0 / self.nbatches)
-        self.usual_width += weight * (width - self.usual_width)
+        self.nsettled += 1
+        width = max(width, _EXACT)
+        self.usual_width = _mean(self.usual_width, width, self.nbatches, _USUAL_BATCHES)
+        self.recent_width = _mean(self.recent_width, width, self.nsettled, _RECENT_BATCHES)
+        if self.nsettled >= _USUAL_BATCHES:
+            self.lowest_width = min(_FORGETTING * self.lowest_width, self.usual_width)
+        # where the rate is as small as it gets, only what is unfit is an error
+        settled = self.nsettled >= _KNOWN_AFTER and self.factor > _SMALLEST_FACTOR
+        return settled and self.recent_width > _ASTRAY * self.lowest_width
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the weights may be on the way to diverge."""
+        return self.recent_width > _DOUBTFUL * self.lowest_width
 
     def turn_back(self, step: int) -> None:
         """The weights are those of before: go on with half the rate, and other gradients."""
         self.factor *= 0.5
         self.since = step
+        self.nsettled, self.lowest_width = 0, math.inf
         self.nnorms = 0
 
     def largest_norm(self, spike: float) -> float:
@@ -90,8 +127,13 @@ class DivergenceGuard:
     def note_norm(self, norm: float) -> None:
         """Take in the norm of a batch's gradient (Hartree), as far as it was followed."""
         self.nnorms += 1
-        weight = max(_USUAL_WEIGHT, 1.0 / self.nnorms)
+        weight = max(_NORM_WEIGHT, 1.0 / self.nnorms)
         self.usual_norm += weight * (norm - self.usual_norm)
+
+
+def _mean(mean: float, value: float, count: int, nbatches: int) -> float:
+    """Running geometric mean, after the value that makes it ``count`` values."""
+    return value if count == 1 else mean * (value / mean) ** max(1.0 / nbatches, 1.0 / count)
 
 
 class WeightUpdater:
@@ -183,18 +225,14 @@ class WeightUpdater:
             raise FloatingPointError(self._divergence("Fock matrix", rate)) from error
         losses, errors = whole
         median = float(errors.median())
-        diverged = self.guard.has_diverged(median)
+        diverged = self.guard.note_error(median)
         # gradients are averaged over ranks, whose shares may be of different size; the ranks wait
         # for each other's, wanted or not
         weight = self.ranks.size * len(own[0]) / len(losses)
         self.optimiser.zero_grad(set_to_none=True)
         with self.ranks.waiting(), kernel_threads(self.threads.nthreads):
             (weight * own[0].mean()).backward()
-        if diverged:
-            norm = self._roll_back(rate)
-        else:
-            self.guard.note(median)
-            norm = self._descend(rate)
+        norm = self._roll_back(rate) if diverged else self._descend(rate)
         return replace(
             self.loss.record(losses, errors),
             gradient_norm=norm,
@@ -241,7 +279,7 @@ class WeightUpdater:
         self.optimiser.step()
         self.step += 1
         self._average()
-        if self.step % _KEEP_EVERY == 0:
+        if self.step % _KEEP_EVERY == 0 and not self.guard.is_in_doubt:
             self.rollback_weights = copy.deepcopy(self.averaged.state_dict())
         return float(norm)
 

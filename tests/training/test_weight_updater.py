@@ -256,14 +256,77 @@ def test_weights_that_diverge_again_and_again_are_an_error(trained_on_water):
         updater.update(batches, 0.0)
 
 
-def test_what_is_usual_follows_slowly_and_what_is_fit_for_dynamics_is_not_divergence():
+def settled_guard(usual=1e-4, nbatches=200):
     guard = DivergenceGuard()
-    assert not guard.has_diverged(0.3)  # untrained
-    for width in (0.3, 1e-3, *[1e-4] * 700):
-        guard.note(width)
+    assert not any(guard.note_error(usual) for _ in range(nbatches))
+    return guard
+
+
+def first_divergence(guard, widths):
+    """Index of the batch that tells of it, or None."""
+    return next((index for index, width in enumerate(widths) if guard.note_error(width)), None)
+
+
+def test_one_batch_that_is_unfit_for_dynamics_is_divergence_once_it_is_known_what_is_usual():
+    guard = DivergenceGuard()
+    widths = (np.inf, 0.3, 1e-3, *[1e-4] * 700)
+    assert first_divergence(guard, widths) is None  # untrained at first
     assert guard.usual_width == pytest.approx(1e-4, rel=0.05)
-    assert not guard.has_diverged(4e-3)  # 40 times as wide, and still fit for dynamics
-    assert guard.has_diverged(6e-3)
+    assert not guard.note_error(4e-3)  # 40 times as wide, and still fit for dynamics
+    assert guard.note_error(6e-3)
+    assert guard.note_error(np.inf)
+    assert guard.usual_width < 1.2e-4
+
+
+def test_recent_errors_far_above_those_before_are_divergence_before_they_are_unfit():
+    # a spike of 13 times the usual that takes 80 steps to mend
+    spike = [1.3e-3 * 0.97**step for step in range(80)]
+    assert first_divergence(settled_guard(), spike) in range(5, 12)
+    # weights that go astray by some hundredths every step
+    slow = [1e-4 * 1.03**step for step in range(200)]
+    index = first_divergence(settled_guard(), slow)
+    assert index is not None
+    assert slow[index] < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_molecules_that_differ_are_no_divergence(seed):
+    # medians of small batches of molecules whose errors are up to a hundred times each other's
+    widths = 1e-4 * np.exp(np.random.default_rng(seed).normal(0.0, 0.9, 4000))
+    assert np.quantile(widths, 0.995) > 30 * np.quantile(widths, 0.005)
+    assert first_divergence(DivergenceGuard(), widths.tolist()) is None
+    # and geometries that get forty times as difficult, slowly
+    widths *= np.geomspace(1.0, 40.0, 4000)
+    assert first_divergence(DivergenceGuard(), np.minimum(widths, 5e-3).tolist()) is None
+
+
+def test_what_is_wide_with_weights_that_were_put_back_becomes_usual():
+    guard = settled_guard()
+    assert first_divergence(guard, [1e-3] * 20) in range(5, 12)
+    guard.turn_back(8)
+    assert first_divergence(guard, [1e-3] * 1000) is None
+    assert guard.usual_width == pytest.approx(1e-3, rel=0.05)
+    assert guard.factor == 0.5
+    assert first_divergence(guard, [6e-3] * 20) is not None
+
+
+def test_only_what_is_unfit_counts_once_the_rate_is_as_small_as_it_gets():
+    guard = settled_guard()
+    guard.factor = 2.0**-8
+    assert first_divergence(guard, [2e-3] * 20) is None
+    assert guard.note_error(1.0)
+
+
+def test_weights_are_not_kept_while_they_may_be_astray():
+    slow = OptimiserConfig(learning_rate=1e-6, final_learning_rate=1e-7)
+    updater, batches = updater_on_water(config=slow)
+    updater.step = 47
+    updater.guard = settled_guard(usual=1e-3)
+    kept = updater.rollback_weights
+    for _ in range(3):  # far wider than usual
+        assert not updater.update(batches, 0.0).rolled_back
+    assert updater.step == 50
+    assert updater.rollback_weights is kept
 
 
 def test_learning_rate_is_used():
