@@ -16,6 +16,7 @@ from ase_srdft.cli.supervisor import supervise
 from ase_srdft.cli.train_input import add_training_settings, configuration, dataset
 from ase_srdft.common.atomic_files import what_went_wrong
 from ase_srdft.common.errors import BadInput, RankLost, SamplingFailed, WorkerFailed
+from ase_srdft.common.units import MICROHARTREE
 from ase_srdft.parallel.allocator import keep_freed_memory
 from ase_srdft.sampling.config import EngineConfig
 from ase_srdft.training.presets import PRESETS
@@ -266,7 +267,7 @@ def _print_event(event: Event) -> None:
         error = event.training.hamiltonian_error
         what = "bracket" if error is None else "Hamiltonian error"
         width = event.training.bracket_width if error is None else error
-        size = f"{1e3 * width:.0f} millihartree" if math.isfinite(width) else "without bound"
+        size = f"{MICROHARTREE * width:.0f} microhartree" if math.isfinite(width) else "without bound"
         words = f"the weights diverged at step {event.step} ({what} {size}): back to those of "
         words += "before, with half the learning rate"
     else:

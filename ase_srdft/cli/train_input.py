@@ -64,7 +64,7 @@ _DECIDED = {
     "level.basis": _OF_SOURCE.format(LevelOfTheory.basis),
     "level.density_fitting": _OF_SOURCE.format("on"),
     "level.charge": f"{CHARGE_OF_STRUCTURES}; 0 for families tied to a level",
-    "optimiser.learning_rate": "that of the model's family",
+    "optimiser.learning_rate": "that of the model's family; of weights to start from an eighth",
     "self_refine": "on; off with the loss hamiltonian",
     "threads": "the cores that samplers leave",
 }

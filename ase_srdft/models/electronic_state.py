@@ -58,6 +58,10 @@ class ElectronicState:
         return cls.of(geometry, projector, vectors, energies)
 
 
+#: Of the family's learning rate, for weights that are good already: with the whole they diverge.
+_FINE_TUNING_SHARE = 0.125
+
+
 class ElectronicStateModel(nn.Module):
     """A family of maps from nuclei to orthonormal occupied orbitals.
 
@@ -68,8 +72,8 @@ class ElectronicStateModel(nn.Module):
         level: of theory, that it is asked at.
         default_level: that it is asked at where none is named; the one it was made for.
         guess: what :class:`ase_srdft.dft.molecule.Molecule` shall prepare for it.
-        learning_rate: the highest, that suits the family; training takes it where none is asked
-            for (`OptimiserConfig.learning_rate`).
+        learning_rate: the highest, that suits fresh weights of the family; training takes it where
+            none is asked for (`OptimiserConfig.learning_rate`).
         potential_basis: auxiliary basis that it expands a potential in; None if it predicts none.
         level_free: whether its weights belong to no level of theory: it is trained at some, and
             can be asked at any.
@@ -92,6 +96,11 @@ class ElectronicStateModel(nn.Module):
         self.level = self.default_level = level
         self.elements = tuple(sorted(set(elements)))
         self.config = config
+
+    @property
+    def fine_tuning_rate(self) -> float:
+        """The highest learning rate for weights that are good already."""
+        return _FINE_TUNING_SHARE * self.learning_rate
 
     def forward(self, geometries: Sequence[Geometry]) -> list[ElectronicState]:
         """States of several batches, each of its own molecule, in one evaluation."""

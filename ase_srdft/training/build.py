@@ -140,7 +140,9 @@ def build_parts(
     # the samplers' cores are ours until there is anything to sample with
     threads = ThreadMap(config.threads + config.sampler_cores)
     loss = loss_of(config, dataset)
-    updater = WeightUpdater(model.to(device), config.optimiser, threads, ranks, loss)
+    fine_tuning = config.start_from is not None
+    model = model.to(device)
+    updater = WeightUpdater(model, config.optimiser, threads, ranks, loss, fine_tuning)
 
     def new_cache(share: float, coarse: bool, nworking: int) -> GeometryCache:
         memory_bytes = int(share * config.memory_gb * 1e9)

@@ -38,7 +38,8 @@ class OptimiserConfig:
     Attributes:
         batch_size: geometries a training step.
         learning_rate: highest learning rate, after the warm-up.  Where none is given, it is that of
-            the model's family, or of the checkpoint that a run goes on from.
+            the checkpoint that a run goes on from, or of the model's family, an eighth of it for
+            weights to start from.
         final_learning_rate: lowest learning rate, at the end of the cosine.
         warmup_steps: training steps of the linear warm-up.
         weight_decay: weight decay of AdamW.

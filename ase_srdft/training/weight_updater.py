@@ -148,6 +148,7 @@ class WeightUpdater:
         threads: threads over the geometries of a batch.
         ranks: that each get a share of every batch; None for this process alone.
         loss: None for the Kohn-Sham energy of the predicted states.
+        fine_tuning: whether the weights are good already, and want a smaller learning rate.
 
     Attributes:
         highest_rate: the highest learning rate: that of the configuration, or of the model.
@@ -163,6 +164,7 @@ class WeightUpdater:
         threads: ThreadMap,
         ranks: Ranks | None = None,
         loss: Loss | None = None,
+        fine_tuning: bool = False,
     ) -> None:
         self.threads = threads
         self.loss: Loss = loss or EnergyLoss()
@@ -171,7 +173,8 @@ class WeightUpdater:
         self._module = self.loss.predictor(self.model)
         self.config = config
         rate = config.learning_rate
-        self.highest_rate = model.learning_rate if rate is None else rate
+        own = model.fine_tuning_rate if fine_tuning else model.learning_rate
+        self.highest_rate = own if rate is None else rate
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(),

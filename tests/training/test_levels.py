@@ -135,6 +135,16 @@ def test_it_goes_on_from_the_weights_of_another(tmp_path):
     assert len(events) == 3
 
 
+@pytest.mark.parametrize(("asked", "used"), [(None, 1e-2 / 8), (3e-3, 3e-3)])
+def test_weights_to_start_from_want_a_smaller_learning_rate_than_fresh_ones(tmp_path, asked, used):
+    path = tmp_path / "start.srdft"
+    save_model(path, potential_model((1, 8), features=8, layers=1), {})
+    config = without_model_config(start_from=str(path))
+    config = replace(config, optimiser=replace(config.optimiser, learning_rate=asked))
+    trainer = Trainer(config, Dataset.of([molecule("H2O")]))
+    assert trainer.config.optimiser.learning_rate == pytest.approx(used, rel=1e-12)
+
+
 def test_weights_go_on_from_another_guess_that_reads_as_much(tmp_path):
     path = tmp_path / "start.srdft"
     start = potential_model((1, 8), features=8, layers=1, guess="roothaan")
