@@ -266,8 +266,8 @@ def _print_event(event: Event) -> None:
     elif event.training is not None and event.training.rolled_back:
         error = event.training.hamiltonian_error
         what = "bracket" if error is None else "Hamiltonian error"
-        width = event.training.bracket_width if error is None else error
-        size = f"{MICROHARTREE * width:.0f} microhartree" if math.isfinite(width) else "without bound"
+        width = MICROHARTREE * (event.training.bracket_width if error is None else error)
+        size = f"{width:.0f} microhartree" if math.isfinite(width) else "without bound"
         words = f"the weights diverged at step {event.step} ({what} {size}): back to those of "
         words += "before, with half the learning rate"
     else:
