@@ -58,7 +58,7 @@ class ElectronicState:
         return cls.of(geometry, projector, vectors, energies)
 
 
-#: Of the family's learning rate, for weights that are good already: with the whole they diverge.
+#: Of the family's learning rate, for weights that are good already, which the whole may undo.
 _FINE_TUNING_SHARE = 0.125
 
 

@@ -660,7 +660,8 @@ def test_a_worst_molecule_is_known_of_the_best_weights():
     validation = trainer.validator.validate()
     assert [name for name, _ in validation.worst] == ["H2O", "H2"]
     assert [width for _, width in validation.worst] == list(validation.widths_of_molecules)
-    assert validation.worst[0][1] > 1.5 * validation.worst[1][1] >= 0.0
+    # that of H2 is rounding: in a minimal basis there is one state
+    assert validation.worst[0][1] > 1e-6 > validation.worst[1][1] >= 0.0
     assert validation.of_levels == ()
     assert trainer.worst_molecules == list(validation.worst)
     with torch.no_grad():
