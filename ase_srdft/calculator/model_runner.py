@@ -16,25 +16,19 @@ from ase.calculators.calculator import CalculationFailed, InputError, SCFError
 from torch import Tensor
 
 from ase_srdft.calculator.answer_memory import Answer, AnswerMemory, Key
+from ase_srdft.calculator.ase_results import ase_results
 from ase_srdft.calculator.parameters import as_ase_error, check_nuclei, own_copy
 from ase_srdft.common.devices import torch_device
 from ase_srdft.common.elements import hill_formula
 from ase_srdft.common.errors import (
     BadInput,
-    DegenerateState,
     ReferenceNotConverged,
     UncertainAnswer,
     UnknownElement,
 )
 from ase_srdft.common.nuclei import Nuclei
 from ase_srdft.common.torch_state import seeded, undisturbed
-from ase_srdft.common.units import (
-    ANGSTROM_PER_BOHR,
-    E_ANGSTROM_PER_ATOMIC_DIPOLE,
-    EV_PER_ANGSTROM_PER_ATOMIC_FORCE,
-    EV_PER_HARTREE,
-)
-from ase_srdft.dft.dipole_moment import dipole_moment
+from ase_srdft.common.units import EV_PER_HARTREE
 from ase_srdft.dft.kernels.library import computing_threads
 from ase_srdft.dft.level_of_theory import LevelOfTheory
 from ase_srdft.dft.molecule import Molecule
@@ -44,7 +38,7 @@ from ase_srdft.models.certified_single_point import (
     open_certified_single_point,
 )
 from ase_srdft.models.electronic_state import ElectronicStateModel
-from ase_srdft.models.electronic_structure import ElectronicStructure, electronic_structures
+from ase_srdft.models.electronic_structure import electronic_structures
 from ase_srdft.models.model_file import build_model, model_checksum
 from ase_srdft.models.open_single_point import OpenSinglePoint, open_single_point
 from ase_srdft.models.single_point import molecule_of, single_point
@@ -261,10 +255,10 @@ class ModelRunner:
 
         def work(piece: slice) -> SinglePointResult:
             with computing_threads(self.threads.share(len(pieces))):
-                if self._corrects is None:
+                if self._corrected_to is None:
                     return single_point(model, molecule, positions[piece], forces)
                 return certified_single_point(
-                    model, molecule, positions[piece], self._corrects, forces
+                    model, molecule, positions[piece], self._corrected_to, forces
                 )
 
         with self._failing():
@@ -280,21 +274,21 @@ class ModelRunner:
         """Results, electrons and version of each geometry of an evaluation."""
         states = electronic_structures(evaluation)
         return [
-            (_results(atoms, evaluation, index, state), state, self.version)
+            (ase_results(atoms, evaluation, index, state), state, self.version)
             for index, (atoms, state) in enumerate(zip(images, states, strict=True))
         ]
 
     @property
-    def _corrects(self) -> Promise | None:
+    def _corrected_to(self) -> Promise | None:
         """The promise that states are corrected to keep."""
         return self.promise if self.corrects else None
 
     def _opened(
         self, model: ElectronicStateModel, molecule: Molecule, positions: Tensor, graph: bool
     ) -> OpenSinglePoint:
-        if self._corrects is None:
+        if self._corrected_to is None:
             return open_single_point(model, molecule, positions, graph)
-        return open_certified_single_point(model, molecule, positions, self._corrects, graph)
+        return open_certified_single_point(model, molecule, positions, self._corrected_to, graph)
 
     def _check(self, evaluation: SinglePointResult) -> None:
         """Say, or refuse, that a state does not keep the promise."""
@@ -374,44 +368,3 @@ def _key(atoms: Atoms, nuclei: Nuclei) -> Key:
     """What an answer depends on, apart from the model; masses matter to the dipole of an ion."""
     masses = atoms.get_masses().tobytes() if nuclei.charge else b""
     return nuclei.numbers, nuclei.charge, atoms.positions.tobytes(), masses
-
-
-def _results(
-    atoms: Atoms, evaluation: SinglePointResult, index: int, state: ElectronicStructure
-) -> dict[str, Any]:
-    molecule = evaluation.geometry.molecule
-    # the origin matters for ions only
-    centre = atoms.get_center_of_mass() if molecule.level.charge else atoms.positions.mean(axis=0)
-    positions = (atoms.positions - centre) / ANGSTROM_PER_BOHR
-    moment = dipole_moment(molecule, positions, state.density_matrix)
-    energy = state.energy * EV_PER_HARTREE
-    results: dict[str, Any] = {
-        "energy": energy,
-        "free_energy": energy,
-        "dipole": moment * E_ANGSTROM_PER_ATOMIC_DIPOLE,
-        "charges": state.mulliken_charges,
-        "magmom": 0.0,
-        "magmoms": np.zeros(len(atoms)),
-    }
-    if evaluation.forces is not None:
-        atomic = evaluation.forces[index].cpu().numpy()
-        results["forces"] = atomic * EV_PER_ANGSTROM_PER_ATOMIC_FORCE
-    degeneracy = evaluation.degeneracy(index)
-    if degeneracy is not None and evaluation.forces is not None:
-        raise CalculationFailed(
-            f"no forces: {degeneracy}; distort the structure, or ask for the energy alone"
-        )
-    if degeneracy is not None:
-        warnings.warn(
-            f"an energy that hangs on rounding: {degeneracy}; it is an upper bound of the SCF "
-            "energy, but nothing to compare with its neighbours",
-            DegenerateState,
-            stacklevel=2,
-        )
-    broken = [name for name, value in results.items() if not np.isfinite(value).all()]
-    if broken:
-        raise CalculationFailed(
-            f"the {broken[0]} of {atoms.get_chemical_formula()} is not finite: check the geometry "
-            "and the model"
-        )
-    return results

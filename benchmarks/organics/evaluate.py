@@ -9,13 +9,14 @@ guess alone, and with --scf the true error of the first copy.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
 from ase.build import molecule
+from jaxtyping import Float
 
 from ase_srdft.common.nuclei import nuclei_of
 from ase_srdft.common.structures import read_frames
@@ -34,6 +35,8 @@ from ase_srdft.sampling.thermal_copies import thermal_copies
 #: Small molecules that no general model is trained on, by ASE's names.
 KEPT_OUT = ("CH3OH", "CH3CHO", "CH3CONH2", "H3CNH2", "CH3OCH3", "OCHCHO")
 UNSEEN = Path(__file__).with_name("unseen.smi")
+#: Of energies (mEh), and what an SCF converges to.
+ROUNDING = 1.0e-5
 
 
 def unseen_molecules(elements: tuple[int, ...], largest: int) -> dict[str, Atoms]:
@@ -57,10 +60,33 @@ def guess_width(system: Molecule, positions: torch.Tensor) -> float:
     return float(energy_bracket(geometry, terms.total, matrix, fock).width)
 
 
+@dataclass(frozen=True)
+class Row:
+    """One molecule at one level, in mEh; ``error``, if asked for, is that of the first copy."""
+
+    natoms: int
+    widths: Float[np.ndarray, "copies"]
+    guess: float
+    paths: str
+    error: float | None
+
+    @property
+    def covered(self) -> bool:
+        """Whether the SCF energy of the first copy is inside its bracket."""
+        if self.error is None:
+            return False
+        return -ROUNDING <= self.error <= float(self.widths[0]) + ROUNDING
+
+    def __str__(self) -> str:
+        text = f"{self.natoms:5d} {self.widths.mean():9.3f} {self.widths.max():9.3f}"
+        text += f" {self.guess:9.2f} {self.paths:12}"
+        return text if self.error is None else f"{text} {self.error:9.3f}"
+
+
 def row(
     model: ElectronicStateModel, atoms: Atoms, level: LevelOfTheory, options: argparse.Namespace
-) -> tuple[float, str]:
-    """One molecule at one level: its mean bracket (mEh), and its line."""
+) -> Row:
+    """Brackets of the model and of the guess, and the model's error where it is asked for."""
     nuclei = nuclei_of(atoms)
     level = replace(level, charge=nuclei.charge)
     system = molecule_of(model, nuclei.numbers, level)
@@ -69,25 +95,34 @@ def row(
     results = [
         single_point(model, system, torch.as_tensor(one)[None], forces=False) for one in copies
     ]
-    widths = 1e3 * np.array([float(result.bracket.width) for result in results])
-    guess = 1e3 * guess_width(system, torch.as_tensor(copies[0])[None])
-    paths = "/".join(sorted({path for result in results for path in result.paths}))
-    text = f"{system.natoms:5d} {widths.mean():9.3f} {widths.max():9.3f} {guess:9.2f} {paths:12}"
+    error = None
     if options.scf:
-        reference = reference_scf(system, copies[0])
-        text += f" {1e3 * (float(results[0].energy) - reference.energy):9.3f}"
-    return float(widths.mean()), text
+        error = 1e3 * (float(results[0].energy) - reference_scf(system, copies[0]).energy)
+    return Row(
+        natoms=system.natoms,
+        widths=1e3 * np.array([float(result.bracket.width) for result in results]),
+        guess=1e3 * guess_width(system, torch.as_tensor(copies[0])[None]),
+        paths="/".join(sorted({path for result in results for path in result.paths})),
+        error=error,
+    )
 
 
-def summary(molecules: dict[str, Atoms], means: dict[str, float]) -> str:
-    """Means of the small molecules kept out, and of the others by size."""
+def summary(rows: dict[str, Row]) -> str:
+    """Means of the small molecules kept out, and of the others by size; how many SCFs agree."""
     groups: dict[str, list[float]] = {}
-    for name, mean in means.items():
-        size = "20 atoms and more" if len(molecules[name]) >= 20 else "up to 19 atoms"
-        groups.setdefault("kept out" if name in KEPT_OUT else size, []).append(mean)
-    return ", ".join(
+    for name, each in rows.items():
+        size = "20 atoms and more" if each.natoms >= 20 else "up to 19 atoms"
+        group = "kept out" if name in KEPT_OUT else size
+        groups.setdefault(group, []).append(float(each.widths.mean()))
+    text = "mean: " + ", ".join(
         f"{group} ({len(members)}): {np.mean(members):.3f}" for group, members in groups.items()
     )
+    text += f"; widest: {max(each.widths.max() for each in rows.values()):.2f}"
+    checked = [each for each in rows.values() if each.error is not None]
+    if not checked:
+        return text
+    inside = sum(each.covered for each in checked)
+    return f"{text}\nSCF energy inside the bracket: {inside} of {len(checked)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,11 +144,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         xc, _, basis = name.partition("/")
         level = LevelOfTheory(xc=xc, basis=basis)
         print(f"\n{level}\n{'':24} atoms  mean/mEh   largest     guess path", flush=True)
-        means = {}
+        rows = {}
         for label, atoms in molecules.items():
-            means[label], line = row(model, atoms, level, options)
-            print(f"{label:24} {line}", flush=True)
-        print(f"mean: {summary(molecules, means)}", flush=True)
+            rows[label] = row(model, atoms, level, options)
+            print(f"{label:24} {rows[label]}", flush=True)
+        print(summary(rows), flush=True)
 
 
 if __name__ == "__main__":
