@@ -53,6 +53,10 @@ class OptimiserConfig:
             which is noisier otherwise.
         average_decay: decay, 0 to 1, of the exponential average of the weights that is saved and
             sampled with.
+        error_exponent: power of a geometry's error that its loss is divided by, 0 to 1.  With 0 the
+            mean error is made smaller, which a few large ones rule; with 0.5 the mean of the roots
+            of errors, since an energy's error is quadratic in that of the state; with 1 the mean
+            of their logarithms.
     """
 
     batch_size: int = 8
@@ -64,6 +68,7 @@ class OptimiserConfig:
     gradient_spike: float | None = None
     second_moment_decay: float = 0.999
     average_decay: float = 0.998
+    error_exponent: float = 0.0
 
     def __post_init__(self) -> None:
         given = (n for n in ("learning_rate", "gradient_spike") if getattr(self, n) is not None)
@@ -73,6 +78,7 @@ class OptimiserConfig:
         for name in ("average_decay", "second_moment_decay"):
             value = getattr(self, name)
             require(0 < value < 1, name, value, "0 to 1")
+        require(0 <= self.error_exponent <= 1, "error_exponent", self.error_exponent, "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

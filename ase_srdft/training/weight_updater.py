@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from ase_srdft.common.named_arrays import tensors_from_arrays, tensors_to_arrays
@@ -55,6 +56,8 @@ _FIRST_MOMENT_DECAY = 0.9
 _KEEP_EVERY = 50
 #: An error (Hartree) below which all are alike.
 _EXACT = 1e-12
+#: Unit (Hartree) of the errors that losses are divided by a power of, and the smallest of those.
+_MILLIHARTREE, _SMALLEST_SCALE = 1.0e-3, 1.0e-6
 #: The learning rate is halved so often at most.
 _SMALLEST_FACTOR = 2.0**-8
 
@@ -234,7 +237,7 @@ class WeightUpdater:
         weight = self.ranks.size * len(own[0]) / len(losses)
         self.optimiser.zero_grad(set_to_none=True)
         with self.ranks.waiting(), kernel_threads(self.threads.nthreads):
-            (weight * own[0].mean()).backward()
+            (weight * self._scaled(*own).mean()).backward()
         norm = self._roll_back(rate) if diverged else self._descend(rate)
         return replace(
             self.loss.record(losses, errors),
@@ -269,6 +272,15 @@ class WeightUpdater:
             full["state"].setdefault(int(index), {})[entry] = tensor
         self.optimiser.load_state_dict(full)
         self.step, self.guard = plain["step"], DivergenceGuard(**plain["pace"])
+
+    def _scaled(
+        self, losses: Float[Tensor, " ngeometries"], errors: Float[Tensor, " ngeometries"]
+    ) -> Float[Tensor, " ngeometries"]:
+        """Losses over a power of their errors in mEh; only the gradient is of use."""
+        if self.config.error_exponent == 0.0:
+            return losses
+        scale = (errors / _MILLIHARTREE).clamp_min(_SMALLEST_SCALE)
+        return losses / scale**self.config.error_exponent
 
     def _descend(self, rate: float) -> float:
         """Change the weights along their gradient; returns its norm."""

@@ -70,6 +70,7 @@ def train_command(folder: Path, nmolecules: int, options: argparse.Namespace) ->
     for flag, value in settings.items():
         words += [flag, value]
     words += ["--model-config", "features=96"]
+    words += ["--optimiser.error-exponent", str(options.error_exponent)]
     if options.gradient_spike is not None:
         words += ["--optimiser.gradient-spike", str(options.gradient_spike)]
     return [sys.executable, *words]
@@ -95,9 +96,9 @@ def measured(folder: Path, nmolecules: int, options: argparse.Namespace) -> Poin
     asked = argparse.Namespace(copies=int(COPIES), temperature=850.0, scf=False)
     widths: dict[bool, list[float]] = {True: [], False: []}
     for name, atoms in unseen_molecules(model.elements, LARGEST).items():
-        mean, line = row(model, atoms, LevelOfTheory(xc=xc, basis=basis), asked)
-        widths[name in KEPT_OUT].append(mean)
-        print(f"  {name:24} {line}", flush=True)
+        found = row(model, atoms, LevelOfTheory(xc=xc, basis=basis), asked)
+        widths[name in KEPT_OUT].append(float(found.widths.mean()))
+        print(f"  {name:24} {found}", flush=True)
     history = read_history(folder)
     assert history.end is not None
     return Point(
@@ -153,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--level", default="PBE/6-31g")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gradient-spike", type=float, help="shorten gradients")
+    parser.add_argument("--error-exponent", type=float, default=0.0, help="scale losses")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--second-moment-decay", type=float, default=0.999)
     parser.add_argument("--gradient-spike", type=float)
+    parser.add_argument("--error-exponent", type=float, default=0.0)
     parser.add_argument("--all-elements", action="store_true", help="with F, S and Cl")
     parser.add_argument(
         "--levels", nargs="+", default=["PBE/6-31g*", "PBE/def2-svp", "B3LYP/6-31g*"]
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
     words += ["--threads", str(options.threads), "--learning-rate", str(options.learning_rate)]
     words += ["--optimiser.second-moment-decay", str(options.second_moment_decay)]
+    words += ["--optimiser.error-exponent", str(options.error_exponent)]
     if options.gradient_spike is not None:
         words += ["--optimiser.gradient-spike", str(options.gradient_spike)]
     elements = "H, C, N, O, F, S and Cl" if options.all_elements else "H, C, N and O"

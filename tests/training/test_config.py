@@ -123,6 +123,7 @@ def test_plain_values_refused(plain, message):
             [0.0, 1.0, -0.1, math.nan],
             "0 to 1",
         ),
+        (OptimiserConfig, ["error_exponent"], [-0.1, 1.1, math.nan], "0 to 1"),
         (SelectionConfig, ["exponent"], [-0.5, math.nan, math.inf], "at least 0"),
         (SelectionConfig, ["clip"], [0.0, 0.9, math.nan, math.inf], "at least 1"),
         (SelectionConfig, ["uniform_share"], [0.0, -0.1, 1.1, math.nan], "above 0, and 1 at most"),

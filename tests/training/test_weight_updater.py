@@ -84,6 +84,26 @@ def test_gradient_is_that_of_the_mean_energy(nthreads):
         assert slope == pytest.approx((energies[0] - energies[1]) / 2e-4, rel=1e-4)
 
 
+def test_each_geometry_counts_by_a_power_of_its_error():
+    exponent, gradients, widths = 0.5, [], []
+    for index in range(3):
+        updater, batches = updater_on_water(config=OptimiserConfig(gradient_clip=100.0))
+        widths += updater.update([select(batches[0], slice(index, index + 1))], 0.0).widths
+        gradients.append(gradients_of(updater.model))
+    assert max(widths) > 1.02 * min(widths)
+    scaled = OptimiserConfig(gradient_clip=100.0, error_exponent=exponent)
+    updater, batches = updater_on_water(config=scaled)
+    record = updater.update(batches, 0.0)
+    assert record.widths == pytest.approx(widths, rel=1e-6)
+    assert record.energy == pytest.approx(mean_energy(model_for_water(), batches), abs=1e-9)
+    found = gradients_of(updater.model)
+    for name, gradient in found.items():
+        parts = [g[name] / (1e3 * w) ** exponent for g, w in zip(gradients, widths, strict=True)]
+        expected = torch.stack(parts).mean(0)
+        largest = float(expected.abs().max())
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4 * largest + 1e-9)
+
+
 def test_record_is_of_the_state_before_the_step():
     updater, batches = updater_on_water()
     energy, width = mean_bracket(updater.model, batches, updater.threads)
