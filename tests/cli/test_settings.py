@@ -36,6 +36,7 @@ OTHER = {
     "device": "cpu:0",
     "optimiser.learning_rate": 5.0e-3,
     "optimiser.gradient_spike": 3.0,
+    "optimiser.error_exponent": 0.5,
     "sampling.dynamics": "langevin",
     "selection.exponent": 0.25,
     "engine.name": "sync",
@@ -109,7 +110,7 @@ def leaves(cls):
 
 
 def test_all_are_there():
-    assert len(SETTINGS) == leaves(TrainingConfig) == 60
+    assert len(SETTINGS) == leaves(TrainingConfig) == 61
     assert all(setting.text for setting in SETTINGS.values())
     assert all(setting.default == at(TrainingConfig(), path) for path, setting in SETTINGS.items())
 
