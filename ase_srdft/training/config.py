@@ -43,7 +43,8 @@ class OptimiserConfig:
         final_learning_rate: lowest learning rate, at the end of the cosine.
         warmup_steps: training steps of the linear warm-up.
         weight_decay: weight decay of AdamW.
-        gradient_clip: largest norm of the gradient (Hartree).
+        gradient_clip: largest norm of the gradient of the scaled loss (Hartree, see
+            ``error_exponent``).
         gradient_spike: largest norm of the gradient in multiples of the usual one, a running mean;
             none: gradients are followed as they are, and weights that they lead astray are noticed
             and put back, which they may not be where they go there in short steps.
@@ -53,10 +54,10 @@ class OptimiserConfig:
             which is noisier otherwise.
         average_decay: decay, 0 to 1, of the exponential average of the weights that is saved and
             sampled with.
-        error_exponent: power of a geometry's error that its loss is divided by, 0 to 1.  With 0 the
-            mean error is made smaller, which a few large ones rule; with 0.5 the mean of the roots
-            of errors, since an energy's error is quadratic in that of the state; with 1 the mean
-            of their logarithms.
+        error_exponent: power of a geometry's error (mEh) that its loss is divided by, 0 to 1.
+            Energies whose bracket is their error: with 0 the mean error is made smaller, which a
+            few large ones rule; with 0.5 the mean of its roots, which are linear in the error of
+            the state; with 1 that of its logarithms.
     """
 
     batch_size: int = 8

@@ -56,8 +56,8 @@ _FIRST_MOMENT_DECAY = 0.9
 _KEEP_EVERY = 50
 #: An error (Hartree) below which all are alike.
 _EXACT = 1e-12
-#: Unit (Hartree) of the errors that losses are divided by a power of, and the smallest of those.
-_MILLIHARTREE, _SMALLEST_SCALE = 1.0e-3, 1.0e-6
+#: Unit (Hartree) of the errors that losses are divided by a power of, and the smallest that counts.
+_UNIT_ERROR, _SMALLEST_ERROR = 1.0e-3, 1.0e-9
 #: The learning rate is halved so often at most.
 _SMALLEST_FACTOR = 2.0**-8
 
@@ -277,9 +277,7 @@ class WeightUpdater:
         self, losses: Float[Tensor, " ngeometries"], errors: Float[Tensor, " ngeometries"]
     ) -> Float[Tensor, " ngeometries"]:
         """Losses over a power of their errors in mEh; only the gradient is of use."""
-        if self.config.error_exponent == 0.0:
-            return losses
-        scale = (errors / _MILLIHARTREE).clamp_min(_SMALLEST_SCALE)
+        scale = errors.clamp_min(_SMALLEST_ERROR) / _UNIT_ERROR
         return losses / scale**self.config.error_exponent
 
     def _descend(self, rate: float) -> float:

@@ -1,8 +1,15 @@
 """What the evaluation of a level-free model says of its molecules."""
 
+from argparse import Namespace
+
 import evaluate
 import numpy as np
 import pytest
+from ase.build import molecule
+
+from ase_srdft.dft.level_of_theory import LevelOfTheory
+from ase_srdft.models.model_file import load_model
+from ase_srdft.models.shipped_models import model_path
 
 
 def row(natoms=6, widths=(0.2, 0.4), error=None):
@@ -31,9 +38,9 @@ def test_scf_energies_outside_are_not_counted_as_inside():
 
 
 def test_a_molecule_by_itself():
-    options = type("Options", (), {"copies": 1, "temperature": 300.0, "scf": True})
-    model = evaluate.load_model(evaluate.model_path("organics")).model
-    level = evaluate.LevelOfTheory(xc="LDA", basis="sto-3g")
-    found = evaluate.row(model, evaluate.molecule("H2O"), level, options)
+    options = Namespace(copies=1, temperature=300.0, scf=True)
+    model = load_model(model_path("organics")).model
+    level = LevelOfTheory(xc="LDA", basis="sto-3g")
+    found = evaluate.row(model, molecule("H2O"), level, options)
     assert found.covered
     assert 0.0 < found.error <= found.widths[0] < found.guess
