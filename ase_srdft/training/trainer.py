@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -162,11 +162,20 @@ class Trainer:
         if progress >= self.parts.config.coarse_share:
             self.leave_coarse_grid()
         keys = self.buffer.draw(self.parts.config.optimiser.batch_size, self.batch_rng)
-        shares = self.ranks.shares(keys, self.cache.positions_of)
+        shares = self._shares(keys)
         record = self.updater.update(self.cache.batches(shares[self.ranks.rank]), progress)
         groups = [group for share in shares for group in self.cache.by_molecule(share)]
         self.buffer.note_widths([key for group in groups for key in group], record.widths)
         return record
+
+    def _shares(self, keys: Sequence[int]) -> list[list[int]]:
+        """Of a batch, each rank's; geometries of more molecules than a batch has come back late."""
+        if len(self.parts.molecules) <= len(keys):
+            return self.ranks.shares(keys, self.cache.positions_of)
+        nao = [molecule.nao for molecule in self.parts.molecules]
+        return self.ranks.shares(
+            keys, self.cache.positions_of, lambda key: float(nao[self.cache.molecule_of(key)] ** 2)
+        )
 
     def leave_coarse_grid(self) -> None:
         """Train on the level's own grid from here on; nothing where no grid is needed."""

@@ -3,18 +3,29 @@
 Stage 1: the molecules of H, C, N and O in molecules.smi, four thermal copies each at every level
 (asked for hotter than 500 K, since harmonic copies spread less than dynamics does), no dynamics.
 Every further stage goes on from the weights of the one before, with a seed of its own.  What the
-stages gave is in organics.md beside this file.
+stages gave is in organics.md beside this file.  What this file has no flag for goes to
+``ase-srdft-train`` as it is, and wins over what is set here.
 
     python benchmarks/organics/train_organics.py -o stage-1 --minutes 36 --seed 1
     python benchmarks/organics/train_organics.py -o stage-2 --minutes 50 --seed 2 --all-elements \\
         --start-from stage-1/model.srdft --levels 'PBE/6-31g*' PBE/def2-svp
+
+Where there is no RDKit, from structures that were made where there is:
+
+    python benchmarks/organics/train_organics.py --all-elements --write-structures molecules.xyz
+    torchrun --nproc-per-node 16 --no-python python benchmarks/organics/train_organics.py \\
+        --structures molecules.xyz --batch-size 64 -o stage-11 --minutes 9 --seed 11 --threads 1 ...
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ase.io import write
+
 from ase_srdft.cli.train import main as train
+from ase_srdft.common.structures import read_frames
+from ase_srdft.training.config import TrainingConfig
 
 MOLECULES = Path(__file__).with_name("molecules.smi")
 #: Those of H, C, N and O, which come first in the file.
@@ -58,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("stage"), help="folder of the run"
+    )
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start-from", help="weights of the stage before")
     parser.add_argument("--guess", help="another than that of these weights")
     parser.add_argument("--threads", type=int, default=2)
@@ -72,9 +85,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--levels", nargs="+", default=["PBE/6-31g*", "PBE/def2-svp", "B3LYP/6-31g*"]
     )
-    options = parser.parse_args(arguments)
-    words = [str(chosen_molecules(options.output, options.all_elements))]
-    words += ["-o", str(options.output), "--level", *options.levels]
+    parser.add_argument("--structures", type=Path, help="of the molecules, instead of SMILES")
+    parser.add_argument(
+        "--write-structures", type=Path, metavar="FILE", help="and end: what --structures takes"
+    )
+    options, further = parser.parse_known_args(arguments)
+    molecules = options.structures or chosen_molecules(options.output, options.all_elements)
+    if options.write_structures is not None:
+        conformers = read_frames(molecules, conformers=TrainingConfig.conformers)
+        write(options.write_structures, conformers, format="extxyz")
+        return 0
+    words = [str(molecules), "-o", str(options.output), "--level", *options.levels]
     words += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
     words += ["--threads", str(options.threads), "--learning-rate", str(options.learning_rate)]
     words += ["--optimiser.second-moment-decay", str(options.second_moment_decay)]
@@ -91,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words += ["--start-from", options.start_from]
     if options.guess is not None:
         words += ["--guess", options.guess]
-    return train(words)
+    return train([*words, *further])
 
 
 if __name__ == "__main__":

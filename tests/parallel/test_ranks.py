@@ -196,6 +196,16 @@ def test_a_geometry_mostly_goes_where_it_has_been():
     assert np.mean(at_home) > 0.8
 
 
+@pytest.mark.parametrize(("nitems", "size"), [(64, 16), (5, 4), (3, 3)])
+def test_shares_of_nearly_equal_cost(nitems, size):
+    costs = np.random.default_rng(2).uniform(1.0, 10.0, nitems)
+    shares = Ranks(0, size).shares(range(nitems), lambda _: pytest.fail("not needed"), costs.item)
+    assert sorted(item for share in shares for item in share) == list(range(nitems))
+    loads = [sum(costs[item] for item in share) for share in shares]
+    assert min(map(len, shares)) >= 1
+    assert max(loads) <= max(costs.max(), 1.2 * costs.sum() / size)
+
+
 def test_a_batch_smaller_than_the_ranks():
     with pytest.raises(BadInput, match="batch_size is 4: use at least as many as there are ranks"):
         small_trainer(ranks=Ranks(0, 5))
