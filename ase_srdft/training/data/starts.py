@@ -82,7 +82,7 @@ def rattled_copies(
     temperature = config.sampling.temperature_K
     few, most = config.validation_frames // len(molecules), config.validation_frames
     room_for_all = sum(map(len, structures.values())) <= most
-    room = max(1, config.buffer_size // len(molecules))
+    room = _copies_that_fit(len(molecules), config)
     held_out = set(range(len(molecules)))
     if len(molecules) > most:
         held_out = set(rng.permutation(len(molecules))[:most].tolist())
@@ -94,6 +94,11 @@ def rattled_copies(
         places = range(first, first + held), range(trained)
         copies[index] = _rattled(molecules[index], own, places, temperature, rng)
     return copies
+
+
+def _copies_that_fit(nmolecules: int, config: TrainingConfig) -> int:
+    """Copies of each molecule that the buffer has room for."""
+    return max(1, config.buffer_size // nmolecules)
 
 
 def _rattled(
@@ -213,6 +218,12 @@ def notes_on(dataset: Dataset, names: Sequence[str], config: TrainingConfig) -> 
     if together is None and sum(counts) > nwalkers:
         notes.append(
             f"{sum(counts)} structures are given: the {nwalkers} walkers go from one to the next"
+        )
+    room = _copies_that_fit(len(counts), config)
+    if not dataset.frames and room < config.pretraining_frames:
+        notes.append(
+            f"buffer_size {config.buffer_size} has room for {room} of {config.pretraining_frames} "
+            f"copies (pretraining_frames) of each of {len(counts)} molecules"
         )
     strays = Counter(dataset.frames[index][0] for index in dataset.strays)
     for molecule, count in sorted(strays.items()):
