@@ -39,6 +39,22 @@ _DROPPING_SECONDS = 0.1
 _VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
+class _WithUnused(nn.Module):
+    """A module with one more parameter, which nothing uses.
+
+    Whether a share leaves parameters unused differs from batch to batch; of one that leaves none,
+    torch would say on standard error that it need not have been told to look.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.module = module
+        self.unused = nn.Parameter(torch.zeros((), device=device))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
 class Ranks:
     """The ranks of a run as one of them sees them; by default it is the only one.
 
@@ -150,7 +166,10 @@ class Ranks:
             with catch_warnings():  # torch 2.13 would have another name, which 2.6 has not
                 filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
                 return DistributedDataParallel(
-                    model, process_group=group, broadcast_buffers=False, find_unused_parameters=True
+                    _WithUnused(model, device),
+                    process_group=group,
+                    broadcast_buffers=False,
+                    find_unused_parameters=True,
                 )
 
     def shares(
