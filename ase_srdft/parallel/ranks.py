@@ -173,32 +173,32 @@ class Ranks:
                 )
 
     def shares(
-        self,
-        items: Sequence[_Item],
-        content: Callable[[_Item], np.ndarray],
-        cost: Callable[[_Item], float] | None = None,
+        self, items: Sequence[_Item], content: Callable[[_Item], np.ndarray]
     ) -> list[list[_Item]]:
-        """The items of each rank: in numbers that differ by one at most, or of nearly equal cost.
+        """The items of each rank, in numbers that differ by one at most.
 
-        In the first case the same content goes to the same rank each time, as far as the numbers
-        allow: what a rank has prepared is there.  In the second, for items that will not come again
-        soon, the costliest go first, each to the rank that has least; every rank gets one, if there
-        are as many.
+        The same content goes to the same rank each time, as far as the numbers allow: what a rank
+        has prepared is there.
         """
         if self.size == 1:
             return [list(items)]
-        if cost is not None:
-            return self._shares_of_equal_cost(sorted(items, key=cost, reverse=True), cost)
         ordered = sorted(items, key=lambda item: zlib.crc32(content(item).tobytes()) % self.size)
         bounds = [len(ordered) * rank // self.size for rank in range(self.size + 1)]
         return [ordered[start:stop] for start, stop in pairwise(bounds)]
 
-    def _shares_of_equal_cost(
-        self, ordered: Sequence[_Item], cost: Callable[[_Item], float]
+    def shares_of_equal_cost(
+        self, items: Sequence[_Item], cost: Callable[[_Item], float]
     ) -> list[list[_Item]]:
+        """The items of each rank, of nearly equal cost (above 0), wherever they have been.
+
+        The costliest go first, each to the rank that has least; every rank gets one, if there are
+        as many.
+        """
+        if self.size == 1:
+            return [list(items)]
         shares: list[list[_Item]] = [[] for _ in range(self.size)]
         costs = [0.0] * self.size
-        for item in ordered:
+        for item in sorted(items, key=cost, reverse=True):
             rank = costs.index(min(costs))
             shares[rank].append(item)
             costs[rank] += cost(item)

@@ -170,11 +170,11 @@ class Trainer:
 
     def _shares(self, keys: Sequence[int]) -> list[list[int]]:
         """Of a batch, each rank's; geometries of more molecules than a batch has come back late."""
-        if len(self.parts.molecules) <= len(keys):
+        molecules = self.parts.molecules
+        if len(molecules) <= len(keys):
             return self.ranks.shares(keys, self.cache.positions_of)
-        nao = [molecule.nao for molecule in self.parts.molecules]
-        return self.ranks.shares(
-            keys, self.cache.positions_of, lambda key: float(nao[self.cache.molecule_of(key)] ** 2)
+        return self.ranks.shares_of_equal_cost(
+            keys, lambda key: float(molecules[self.cache.molecule_of(key)].nao ** 2)
         )
 
     def leave_coarse_grid(self) -> None:

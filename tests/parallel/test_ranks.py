@@ -125,6 +125,7 @@ def test_one_rank_is_handed_back_what_it_gives(monkeypatch):
     assert (ranks.rank, ranks.size, ranks.is_lead) == (0, 1, True)
     items, value, model = [3, 1, 2], object(), torch.nn.Linear(1, 1)
     assert ranks.shares(items, lambda item: pytest.fail("not needed")) == [items]
+    assert ranks.shares_of_equal_cost(items, lambda item: pytest.fail("not needed")) == [items]
     assert ranks.broadcast(value) is value
     assert ranks.gather(value) == [value]
     assert ranks.parallel(model) is model
@@ -199,7 +200,7 @@ def test_a_geometry_mostly_goes_where_it_has_been():
 @pytest.mark.parametrize(("nitems", "size"), [(64, 16), (5, 4), (3, 3)])
 def test_shares_of_nearly_equal_cost(nitems, size):
     costs = np.random.default_rng(2).uniform(1.0, 10.0, nitems)
-    shares = Ranks(0, size).shares(range(nitems), lambda _: pytest.fail("not needed"), costs.item)
+    shares = Ranks(0, size).shares_of_equal_cost(range(nitems), costs.item)
     assert sorted(item for share in shares for item in share) == list(range(nitems))
     loads = [sum(costs[item] for item in share) for share in shares]
     assert min(map(len, shares)) >= 1
