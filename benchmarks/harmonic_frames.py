@@ -34,7 +34,9 @@ def unit_displacements(atoms: Atoms) -> Float[np.ndarray, "modes natoms 3"]:
         vibrations.run()
         hessian = vibrations.get_vibrations().get_hessian_2d()
     values, vectors = np.linalg.eigh(hessian)
-    values, vectors = values[6:], vectors[:, 6:]  # moved or turned as a whole: curvature zero
+    # Moved or turned as a whole, a molecule costs nothing: the six curvatures nearest to zero.
+    inner = np.sort(np.argsort(np.abs(values))[6:])
+    values, vectors = values[inner], vectors[:, inner]
     if values[0] <= 0.0:
         raise SystemExit(f"not a minimum: a curvature of {values[0]:.2g} eV/Å²")
     print(f"softest: {values[0]:.2f} eV/Å², stiffest: {values[-1]:.0f} eV/Å²")

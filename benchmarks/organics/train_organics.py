@@ -20,6 +20,7 @@ Where there is no RDKit, from structures that were made where there is:
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ase.io import write
 
@@ -90,11 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--write-structures", type=Path, metavar="FILE", help="and end: what --structures takes"
     )
     options, further = parser.parse_known_args(arguments)
-    molecules = options.structures or chosen_molecules(options.output, options.all_elements)
     if options.write_structures is not None:
-        conformers = read_frames(molecules, conformers=TrainingConfig.conformers)
-        write(options.write_structures, conformers, format="extxyz")
+        with TemporaryDirectory() as folder:
+            listed = chosen_molecules(Path(folder) / "molecules", options.all_elements)
+            frames = read_frames(options.structures or listed, conformers=TrainingConfig.conformers)
+        write(options.write_structures, frames, format="extxyz")
         return 0
+    molecules = options.structures or chosen_molecules(options.output, options.all_elements)
     words = [str(molecules), "-o", str(options.output), "--level", *options.levels]
     words += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
     words += ["--threads", str(options.threads), "--learning-rate", str(options.learning_rate)]

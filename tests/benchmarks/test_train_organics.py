@@ -26,7 +26,9 @@ def test_structures_for_where_there_is_no_rdkit(tmp_path, monkeypatch):
     listed, structures = tmp_path / "two.smi", tmp_path / "two.xyz"
     listed.write_text("CCO ethanol\nCC(=O)[O-] acetate\n", encoding="utf-8")
     words = ["--structures", str(listed), "--write-structures", str(structures)]
+    monkeypatch.chdir(tmp_path)
     assert train_organics.main(words) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"two.smi", "two.xyz"}
     frames = read_frames(structures)
     assert [len(frame) for frame in frames[-2:]] == [9, 7]
     assert len(frames) == 3  # ethanol has two conformers
