@@ -124,7 +124,8 @@ def _errors(card: ModelCard) -> str:
     if card.bracket_width_uEh is None and card.bracket_width_max_uEh is None:
         return NOT_RECORDED
     held = "geometries" if card.nvalidation is None else f"{card.nvalidation} geometries"
-    return f"{words}: brackets of {held} held out"
+    many = card.molecules is not None and len(card.molecules) > 1
+    return f"{words}: brackets of {held} held out{', of the molecules trained on' if many else ''}"
 
 
 def _in_both_units(microhartree: float | None) -> str:
@@ -141,7 +142,7 @@ def _training(card: ModelCard) -> str:
         words.append(f"{card.seconds / 60.0:.0f} min")
     words.append(f"seed {NOT_RECORDED if card.seed is None else card.seed}")
     if card.start_from is not None:
-        words.append(f"from the weights of {card.start_from}")
+        words.append(f"on top of the weights of {card.start_from}, whose training is not counted")
     return ", ".join(words)
 
 

@@ -11,6 +11,7 @@ from ase_srdft.cli.common import Parser
 from ase_srdft.cli.frames import frame_nuclei, read_structures
 from ase_srdft.cli.level_input import CHARGE_OF_STRUCTURES, LEVEL_FLAGS, level_values
 from ase_srdft.cli.setting_flags import add_flags, given_settings
+from ase_srdft.common.checks import require_choice
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.promise_defaults import MAX_ERROR, MAX_FORCE_ERROR
 from ase_srdft.common.settings import from_plain, settings_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["add_calculator", "calculator_parameters", "chosen_structure"]
 
 _OFF = "off"
+_LEARN = (_OFF, "beside", "in_turn", "pause")
 _FLAGS: dict[str, tuple[str, ...]] = {
     "calculator.model": ("--model",),
     "calculator.max_error": ("--max-error",),
@@ -62,6 +64,9 @@ class _Settings:
     learn: str = _OFF
     threads: int | None = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        require_choice(self, "learn", _LEARN)
 
 
 def add_calculator(parser: Parser) -> None:
@@ -109,7 +114,7 @@ def chosen_structure(source: str, charge: int | None) -> Atoms:
         few = ", ".join(list(formulas)[:_NAMED])
         more = ", ..." if len(formulas) > _NAMED else ""
         raise BadInput(
-            f"{source} has structures of {len(formulas)} molecules ({few}{more}): give one"
+            f"{source} has structures of {len(formulas)} formulas ({few}{more}): give one molecule"
         )
     (nuclei,) = frame_nuclei(frames[-1:], source, charge)
     atoms = frames[-1]

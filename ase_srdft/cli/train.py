@@ -347,6 +347,11 @@ def _what_is_held_out(trainer: Trainer) -> str:
         (ncopies, "rattled copies of the given structures"),
     ]
     words = " and ".join(f"{count} {what}" for count, what in parts if count)
+    known, everyone = len(trainer.held_out.molecules), len(trainer.molecules)
+    if known < everyone:
+        several = len(trainer.config.all_levels) > 1
+        words += f", of {known} of {everyone} molecules{', each at a level,' if several else ''}"
+        words += " and of the others nothing (--validation-frames)"
     if not ncopies:
         return words
     moved = trainer.counters.copies_moved_fs

@@ -58,6 +58,8 @@ _COMMON: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 _OF_SOURCE = "{}, or what --start-from or --labels has"
+#: What ``--level`` says.
+_NAMED = ("xc", "basis")
 #: Defaults that `configuration` finds where nothing is given.
 _DECIDED = {
     "level.xc": _OF_SOURCE.format(LevelOfTheory.xc),
@@ -101,6 +103,7 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     if plain.get("loss") == "hamiltonian":
         plain.setdefault("self_refine", False)  # sampled geometries have no labels
     config = from_plain(TrainingConfig, plain)
+    _check_levels(config, plain, given)
     level = _level(config, options.labels)
     if level is not None:  # what is said of it wins
         said = {name: getattr(config.level, name) for name in plain.get("level", {})}
@@ -111,6 +114,26 @@ def configuration(options: argparse.Namespace) -> TrainingConfig:
     ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun
     cores = len(os.sched_getaffinity(0)) // ranks_here
     return replace(config, threads=max(1, cores - config.sampler_cores))
+
+
+def _check_levels(config: TrainingConfig, plain: dict[str, Any], given: dict[str, Any]) -> None:
+    """One level of theory or several, not both.
+
+    Raises:
+        BadInput: a functional or a basis beside ``levels``, other than the first of these.
+    """
+    if not config.levels:
+        return
+    said = {name: value for name, value in plain.get("level", {}).items() if name in _NAMED}
+    own, first, default = LevelOfTheory(**said), config.all_levels[0], LevelOfTheory()
+    for name in said:
+        value = getattr(own, name)
+        written = value not in (getattr(first, name), getattr(default, name))
+        if f"level.{name}" in given or (written and "levels" not in given):
+            raise BadInput(
+                f"{name} {value} beside the levels of theory {', '.join(config.levels)}: give "
+                "either --level, with all of them, or --xc and --basis"
+            )
 
 
 def _suit_family(plain: dict[str, Any], guess: str | None) -> None:

@@ -189,13 +189,12 @@ def _read_first(paths: list[Path]) -> tuple[_Arrays, dict[str, Any]]:
 
 
 def _check_identity(directory: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    if old["data"] != new["data"]:
-        raise BadInput(
-            f"{directory} holds a run on other structures or frames: choose another directory"
-        )
     # a run begun before there was a setting has had its default
     defaults = _flat(TrainingConfig().to_plain())
     was, now = (defaults | _flat(identity["settings"]) for identity in (old, new))
+    if now["levels"]:  # which say it; before 0.3 the one level could be another
+        for name in ("level.xc", "level.basis"):
+            was[name] = now[name]
     differing = [
         f"{name} was {was.get(name)!r} and is {now.get(name)!r}"
         for name in sorted({*was, *now})
@@ -205,6 +204,10 @@ def _check_identity(directory: Path, old: dict[str, Any], new: dict[str, Any]) -
         raise BadInput(
             f"{directory} holds a run with other settings ({'; '.join(differing)}): use the same "
             "or choose another directory"
+        )
+    if old["data"] != new["data"]:
+        raise BadInput(
+            f"{directory} holds a run on other structures or frames: choose another directory"
         )
 
 

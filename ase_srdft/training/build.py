@@ -128,6 +128,12 @@ def build_parts(
     device = torch_device(ranks.device_name(config.device))
     model = model if model is not None else initial_model(config, dataset)
     levels = config.all_levels
+    if len(levels) > 1 and not model.level_free:
+        raise BadInput(
+            f"models of the family {model.family!r} belong to one level of theory, and "
+            f"{len(levels)} are given: use the family 'potential' (--model potential), or one run "
+            "for each"
+        )
     dataset = dataset.at_levels(len(levels))
     molecules = dataset.molecules(levels, model.guess, model.potential_basis)
     names = names_of(molecules)

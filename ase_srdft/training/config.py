@@ -114,7 +114,7 @@ class TrainingConfig:
     """A training run.
 
     Attributes:
-        level: level of theory.
+        level: level of theory; where there are ``levels``, the first of them.
         levels: several levels of theory in one run, as functional/basis, such as PBE/def2-svp;
             what else there is to a level is that of ``level``.  For the family ``potential``
             alone, whose models belong to no level.
@@ -143,7 +143,8 @@ class TrainingConfig:
         target_error_uEh: stop when the certified error is smaller (microhartree).  It is the mean
             width of the bracket over the geometries held out.
         target_worst_error_uEh: stop when that of every molecule, at every level of theory, is
-            smaller (microhartree); with ``target_error_uEh`` when both are.
+            smaller (microhartree); with ``target_error_uEh`` when both are.  A geometry of each
+            is then held out, whatever ``validation_frames`` says.
         train_steps_per_round: training steps between new weights for the samplers.  With the
             engine ``sync`` also between rounds of sampling; with the others, samplers do one round
             after the other.
@@ -160,7 +161,8 @@ class TrainingConfig:
             ``ray`` have processes of their own, each with up to a quarter of it for messages, half
             a gigabyte of libraries, and the integrals of its walkers twice.
         validation_frames: geometries held out.  They are the last frames given, or copies of the
-            structures until samples take their places.
+            structures until samples take their places.  Of more molecules (each at a level of
+            theory) than that, some are drawn, and the certified error says nothing of the others.
         validate_every: training steps between validations.
         coarse_share: share of the run that trains, and samples, on the coarse grid, 0 to 1.  The
             rest trains on the level's own grid, as validation does all along, and goes on sampling
@@ -209,6 +211,7 @@ class TrainingConfig:
         for name in self.levels:
             xc, _, basis = name.partition("/")
             require(bool(xc and basis), "levels", name, "functional/basis, such as PBE/def2-svp")
+        object.__setattr__(self, "level", self.all_levels[0])
         distinct = len(set(self.all_levels)) == len(self.all_levels)
         require(distinct, "levels", list(self.levels), "each level once")
         require_choice(self, "loss", LOSSES)

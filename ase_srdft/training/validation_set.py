@@ -71,6 +71,11 @@ class ValidationSet:
         """How many places there are for samples: all but those of frames."""
         return len(self.keys) - self.nframes
 
+    @property
+    def molecules(self) -> set[int]:
+        """Indices of those that have a geometry here."""
+        return {self.cache.molecule_of(key) for key in self.keys}
+
     def __len__(self) -> int:
         return len(self.keys)
 

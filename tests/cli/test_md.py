@@ -158,7 +158,10 @@ def test_a_charge_is_written_and_the_last_structure_of_a_file_moves():
 def test_structures_of_several_molecules_are_too_many(capsys):
     ase.io.write("two.xyz", [molecule("H2"), molecule("H2O")])
     assert move(structure="two.xyz") == 2
-    assert "two.xyz has structures of 2 molecules (H2, H2O): give one" in capsys.readouterr().err
+    assert (
+        "two.xyz has structures of 2 formulas (H2, H2O): give one molecule"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_long_time_step_is_warned_of(capsys):
@@ -173,7 +176,7 @@ def test_a_long_time_step_is_warned_of(capsys):
         (["--time", "soon"], "g2:H2", "'soon' is no time"),
         (["--time", "-1"], "g2:H2", "time_ps"),
         (["--friction", "0.1", "--dynamics", "nve"], "g2:H2", "friction"),
-        (["--learn", "always"], "g2:H2", "learn"),
+        (["--learn", "always"], "g2:H2", "'always': use off or beside or in_turn or pause"),
         (["--model", "none"], "g2:H2", "none"),
         (["--xc", "nothing"], "g2:H2", "nothing"),
         (["--charge", "1"], "g2:H2", "electrons"),

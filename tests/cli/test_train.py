@@ -347,6 +347,37 @@ def test_the_worst_molecules_are_named(folder, capsys):
     assert [level["nvalidation"] for level in validation["levels"]] == [2, 2]
 
 
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (("--xc", "B3LYP", "--level", "PBE/sto-3g"), "xc B3LYP beside the levels of theory PBE/st"),
+        (("--basis", "6-31g", "--level", "LDA/sto-3g", "PBE/sto-3g"), "basis 6-31g beside"),
+    ],
+)
+def test_one_level_or_several(words, refused, folder, capsys):
+    assert train("--model", "potential", *words) == 2
+    assert refused in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_several_levels_of_a_file(folder, capsys):
+    small = {"model": "potential", "model_config": {"features": 8, "layers": 1}}
+    write_settings(**small, level={"xc": "PBE0", "basis": "sto-3g"}, levels=["PBE/sto-3g"])
+    assert train() == 2
+    assert "xc PBE0 beside the levels of theory PBE/sto-3g" in capsys.readouterr().err
+    assert train("--level", "LDA/sto-3g", "PBE/sto-3g", "--validation-frames", "1") == 0
+    settings = yaml.safe_load(Path("run/config.yaml").read_text(encoding="utf-8"))
+    assert settings["level"]["xc"] == "LDA"  # the first of them
+    assert (
+        "of 1 of 2 molecules, each at a level, and of the others nothing" in capsys.readouterr().out
+    )
+    # what such a run has written is what it goes on with
+    write_settings(**settings)
+    assert train("--steps", str(settings["steps"] + 1)) == 0
+    assert train("--level", "PBE/sto-3g") == 2
+    assert "run holds a run with other settings (level" in capsys.readouterr().err
+
+
 def test_a_target_below_which_only_rattled_copies_are(folder, capsys):
     assert train("--target-error", "1e9") == 0
     printed = capsys.readouterr().out

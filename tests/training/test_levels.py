@@ -71,8 +71,8 @@ def test_many_molecules_take_turns_and_share_out_over_samplers():
     )
     trainer = Trainer(config, Dataset.of([molecule(name) for name in names]))
     assert trainer.notes == [
-        "18 molecules are given: dynamics goes from one to the next, 3 of them at a time "
-        "(--walkers)"
+        "9 molecules at 2 levels of theory are given: dynamics goes from one to the next, 3 of "
+        "them at a time (--walkers)"
     ]
     trainer.begin()
     trainer.sampling.place_walkers()
@@ -91,7 +91,7 @@ def test_how_many_molecules_move_at_a_time(nmolecules, walkers, together):
 
 
 def test_what_belongs_to_a_level_is_refused_at_two():
-    with pytest.raises(BadInput, match="tied to functional"):
+    with pytest.raises(BadInput, match=r"family 'fock' belong to one level .* 2 are given"):
         Trainer(config_of(model="fock"), Dataset.of([molecule("H2O")]))
 
 
@@ -191,3 +191,21 @@ def test_of_many_frames_of_many_molecules_no_more_than_half_are_held_out():
     held = which_are_held_out([0, 0, 1, 1, 2, 2, 3, 3], 3)
     assert len(held) == 3
     assert set(held) < {1, 3, 5, 7}  # the last ones of their molecules
+
+
+def test_the_level_is_the_first_of_several():
+    config = config_of(level={"xc": "B3LYP", "basis": "def2-svp", "grid_level": 0})
+    assert (config.level.xc, config.level.basis, config.level.grid_level) == ("LDA", "sto-3g", 0)
+    assert config.level == config.all_levels[0]
+
+
+def test_the_worst_of_all_is_known_where_it_is_a_target():
+    """Not where some have nothing held out; then the target does not count as reached."""
+    data = Dataset.of([molecule("H2O"), molecule("H2")])
+    trainer = Trainer(config_of(validation_frames=2, target_worst_error_uEh=1e9), data)
+    trainer.begin()
+    assert trainer.held_out.molecules == {0, 1, 2, 3}
+
+    trainer = Trainer(config_of(validation_frames=2), data)
+    trainer.begin()
+    assert len(trainer.held_out.molecules) == 2

@@ -638,9 +638,6 @@ def test_target_error_waits_for_a_validation_set_of_samples():
     ],
 )
 def test_targets_of_the_mean_and_of_the_worst_molecule(factors, reached):
-    counted = ValidationCounters(
-        best_width=2e-5, worst_molecules=[1, 0], worst_widths=[3e-5, 1e-5], validated_nsampled=0
-    )
     mean, worst = (
         None if factor is None else factor * 1e6 * width
         for factor, width in zip(factors, (2e-5, 3e-5), strict=True)
@@ -648,7 +645,13 @@ def test_targets_of_the_mean_and_of_the_worst_molecule(factors, reached):
     trainer = small_trainer(
         small_dataset("H2O", "H2"), target_error_uEh=mean, target_worst_error_uEh=worst
     )
-    trainer.validator.counters = counted  # all that is held out has been validated: nothing
+    trainer.begin()
+    trainer.validator.counters = ValidationCounters(
+        best_width=2e-5,
+        worst_molecules=[1, 0],
+        worst_widths=[3e-5, 1e-5],
+        validated_nsampled=trainer.held_out.nreplaceable,
+    )
     assert trainer.target_is_reached is reached
 
 

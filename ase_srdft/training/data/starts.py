@@ -84,7 +84,7 @@ def rattled_copies(
     room_for_all = sum(map(len, structures.values())) <= most
     room = _copies_that_fit(len(molecules), config)
     held_out = set(range(len(molecules)))
-    if len(molecules) > most:
+    if len(molecules) > most and config.target_worst_error_uEh is None:
         held_out = set(rng.permutation(len(molecules))[:most].tolist())
     copies = {}
     for index, own in structures.items():
@@ -206,19 +206,20 @@ def notes_on(dataset: Dataset, names: Sequence[str], config: TrainingConfig) -> 
         return []
     notes = []
     counts, wanted = dataset.nstructures, config.sampling.walkers
+    nlevels = dataset.nlevels
+    at_levels = f" at {nlevels} levels of theory" if nlevels > 1 else ""
+    given = f"{sum(counts) // nlevels} structures{at_levels} are given"
     nwalkers = number_of_walkers(counts, wanted)
     together = molecules_at_a_time(len(counts), wanted)
     if together is not None:
         notes.append(
-            f"{len(counts)} molecules are given: dynamics goes from one to the next, {together} of "
-            "them at a time (--walkers)"
+            f"{len(counts) // nlevels} molecules{at_levels} are given: dynamics goes from one to "
+            f"the next, {together} of them at a time (--walkers)"
         )
     elif nwalkers > wanted:
-        notes.append(f"{sum(counts)} structures are given: {nwalkers} walkers instead of {wanted}")
+        notes.append(f"{given}: {nwalkers} walkers instead of {wanted}")
     if together is None and sum(counts) > nwalkers:
-        notes.append(
-            f"{sum(counts)} structures are given: the {nwalkers} walkers go from one to the next"
-        )
+        notes.append(f"{given}: the {nwalkers} walkers go from one to the next")
     room = _copies_that_fit(len(counts), config)
     if not dataset.frames and room < config.pretraining_frames:
         notes.append(
