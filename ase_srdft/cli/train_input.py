@@ -128,8 +128,10 @@ def _check_levels(config: TrainingConfig, plain: dict[str, Any], given: dict[str
     own, first, default = LevelOfTheory(**said), config.all_levels[0], LevelOfTheory()
     for name in said:
         value = getattr(own, name)
-        written = value not in (getattr(first, name), getattr(default, name))
-        if f"level.{name}" in given or (written and "levels" not in given):
+        by_flag = f"level.{name}" in given
+        # a flag wins over what a file says, and a file may have the default written out
+        of_no_account = "levels" in given or value == getattr(default, name)
+        if value != getattr(first, name) and (by_flag or not of_no_account):
             raise BadInput(
                 f"{name} {value} beside the levels of theory {', '.join(config.levels)}: give "
                 "either --level, with all of them, or --xc and --basis"
