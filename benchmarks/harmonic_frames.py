@@ -60,14 +60,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     atoms = read_frames(options.structure)[0]
     atoms.calc = SRDFTCalculator("organics", xc=options.xc, basis=options.basis, max_error=None)
     with BFGS(atoms) as relaxation:
-        relaxation.run(fmax=0.005, steps=200)
+        if not relaxation.run(fmax=0.005, steps=200):
+            raise SystemExit("not relaxed in 200 steps: give a structure nearer to the minimum")
     modes = unit_displacements(atoms)
 
     draws = np.random.default_rng(options.seed).standard_normal((options.count, len(modes)))
     moves = np.sqrt(units.kB * options.temperature) * np.tensordot(draws, modes, axes=1)
     positions = atoms.positions + moves
     kept = positions[same_connectivity(atoms.numbers, atoms.positions, positions)]
-    write(options.output, [Atoms(atoms.numbers, one) for one in kept], format="extxyz")
+    atoms.calc = None
+    frames = [atoms.copy() for _ in kept]
+    for frame, one in zip(frames, kept, strict=True):
+        frame.positions = one
+    write(options.output, frames, format="extxyz")
     print(f"{options.output}: {len(kept)} of {options.count} geometries, the others broke a bond")
 
 

@@ -320,6 +320,12 @@ def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> N
         print(f"no samples of {names}: its bonds changed, or its energy did, each time; relax it")
     if math.isfinite(width):
         print(f"held out: {_what_is_held_out(trainer)}")
+        if nunknown := nmolecules - len(trainer.held_out.molecules):
+            each = ", each at a level of theory" if len(trainer.config.all_levels) > 1 else ""
+            print(
+                f"of {nunknown} of the {nmolecules} molecules{each}, nothing is held out: the "
+                f"certified error does not speak of them (--validation-frames {nmolecules})"
+            )
         if worst := trainer.worst_molecules[:_SHOWN_WORST]:
             named = ", ".join(f"{name} {1e6 * its:.1f}" for name, its in worst)
             print(f"widest, mean of each molecule, microhartree: {named}")
@@ -347,11 +353,6 @@ def _what_is_held_out(trainer: Trainer) -> str:
         (ncopies, "rattled copies of the given structures"),
     ]
     words = " and ".join(f"{count} {what}" for count, what in parts if count)
-    known, everyone = len(trainer.held_out.molecules), len(trainer.molecules)
-    if known < everyone:
-        several = len(trainer.config.all_levels) > 1
-        words += f", of {known} of {everyone} molecules{', each at a level,' if several else ''}"
-        words += " and of the others nothing (--validation-frames)"
     if not ncopies:
         return words
     moved = trainer.counters.copies_moved_fs

@@ -192,7 +192,7 @@ def _check_identity(directory: Path, old: dict[str, Any], new: dict[str, Any]) -
     # a run begun before there was a setting has had its default
     defaults = _flat(TrainingConfig().to_plain())
     was, now = (defaults | _flat(identity["settings"]) for identity in (old, new))
-    if now["levels"]:  # which say it; before 0.3 the one level could be another
+    if now["levels"]:  # which say it; up to 0.2.0 the one level could be another
         for name in ("level.xc", "level.basis"):
             was[name] = now[name]
     differing = [

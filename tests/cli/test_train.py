@@ -368,9 +368,8 @@ def test_several_levels_of_a_file(folder, capsys):
     assert train("--level", "LDA/sto-3g", "PBE/sto-3g", "--validation-frames", "1") == 0
     settings = yaml.safe_load(Path("run/config.yaml").read_text(encoding="utf-8"))
     assert settings["level"]["xc"] == "LDA"  # the first of them
-    assert (
-        "of 1 of 2 molecules, each at a level, and of the others nothing" in capsys.readouterr().out
-    )
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("of 1 of the 2 molecules, each at a level of") for line in lines)
     # what such a run has written is what it goes on with
     write_settings(**settings)
     assert train("--steps", str(settings["steps"] + 1)) == 0

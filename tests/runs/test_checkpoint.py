@@ -257,6 +257,22 @@ def test_a_run_of_before_there_was_a_setting_goes_on(tmp_path, monkeypatch):
         load_checkpoint(tmp_path, small_trainer(coarse_share=0.5))
 
 
+def test_a_run_at_several_levels_of_0_2_goes_on(tmp_path, monkeypatch):
+    """Its settings had a level of their own beside them, which nothing was trained at."""
+    small = {"model": "potential", "model_config": {"features": 8, "layers": 1}}
+    levels = {"levels": ("LDA/sto-3g", "PBE/sto-3g")}
+    trainer = small_trainer(small_dataset("H2"), **small, **levels)
+    identity = run_identity(trainer)
+    identity["settings"]["level"] |= {"xc": "B3LYP", "basis": "def2-svp"}
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "run_identity", lambda _: identity)
+        save_checkpoint(tmp_path, trainer)
+    assert load_checkpoint(tmp_path, small_trainer(small_dataset("H2"), **small, **levels))
+    other = small_trainer(small_dataset("H2"), **small, levels=("LDA/sto-3g",))
+    with pytest.raises(BadInput, match=r"with other settings \(levels was"):
+        load_checkpoint(tmp_path, other)
+
+
 def test_other_data_are_refused(tmp_path):
     save_checkpoint(tmp_path, small_trainer(small_dataset(frames=rattled(4))))
     for data in (small_dataset(), small_dataset(frames=rattled(5)), small_dataset("H2O", "H2")):
