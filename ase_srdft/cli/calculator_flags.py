@@ -11,7 +11,7 @@ from ase_srdft.cli.common import Parser
 from ase_srdft.cli.frames import frame_nuclei, read_structures
 from ase_srdft.cli.level_input import CHARGE_OF_STRUCTURES, LEVEL_FLAGS, level_values
 from ase_srdft.cli.setting_flags import add_flags, given_settings
-from ase_srdft.common.checks import require_choice
+from ase_srdft.common.checks import require
 from ase_srdft.common.errors import BadInput
 from ase_srdft.common.promise_defaults import MAX_ERROR, MAX_FORCE_ERROR
 from ase_srdft.common.settings import from_plain, settings_of
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["add_calculator", "calculator_parameters", "chosen_structure"]
 
 _OFF = "off"
-_LEARN = (_OFF, "beside", "in_turn", "pause")
 _FLAGS: dict[str, tuple[str, ...]] = {
     "calculator.model": ("--model",),
     "calculator.max_error": ("--max-error",),
@@ -65,9 +64,6 @@ class _Settings:
     threads: int | None = None
     device: str = "cpu"
 
-    def __post_init__(self) -> None:
-        require_choice(self, "learn", _LEARN)
-
 
 def add_calculator(parser: Parser) -> None:
     """All options of a calculator, with those of its level of theory."""
@@ -80,8 +76,10 @@ def calculator_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The parameters of `SRDFTCalculator` that the options of `add_calculator` ask for.
 
     Raises:
-        BadInput: a value of another type.
+        BadInput: a value of another type, or another way to learn than there is.
     """
+    from ase_srdft.calculator.parameters import LEARN
+
     known = list(settings_of(_Settings(), "calculator."))
     given = {
         path.removeprefix("calculator."): value
@@ -91,6 +89,8 @@ def calculator_parameters(options: argparse.Namespace) -> dict[str, Any]:
     level = {path.removeprefix("level."): v for path, v in level_values(options).items()}
     if level["grid_level"] is None:
         level["grid_level"] = ANSWER_GRID_LEVEL
+    ways = [_OFF, *(way for way in LEARN if isinstance(way, str))]
+    require(settings["learn"] in ways, "learn", settings["learn"], " or ".join(ways))
     settings["learn"] = False if settings["learn"] == _OFF else settings["learn"]
     if settings["threads"] is None:
         cores = len(os.sched_getaffinity(0))

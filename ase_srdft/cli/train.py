@@ -312,16 +312,16 @@ def _print_summary(output: Path, trainer: Trainer, reason: str, idle: bool) -> N
         certified += f", at most {largest:.1f} microhartree"
     certified += " (mean bracket width, held out)"
     known, nmolecules = counters.sampled_molecules, len(trainer.names)
+    each = ", each at a level of theory" if len(trainer.config.all_levels) > 1 else ""
     barren = [name for index, name in enumerate(trainer.names) if known and index not in known]
     if barren and molecules_at_a_time(nmolecules, trainer.config.sampling.walkers):
-        print(f"there are samples of {len(known)} of the {nmolecules} molecules so far")
+        print(f"so far there are samples of {len(known)} of the {nmolecules} molecules{each}")
     elif barren:
         names = _shortened(barren)
         print(f"no samples of {names}: its bonds changed, or its energy did, each time; relax it")
     if math.isfinite(width):
         print(f"held out: {_what_is_held_out(trainer)}")
         if nunknown := nmolecules - len(trainer.held_out.molecules):
-            each = ", each at a level of theory" if len(trainer.config.all_levels) > 1 else ""
             print(
                 f"of {nunknown} of the {nmolecules} molecules{each}, nothing is held out: the "
                 f"certified error does not speak of them (--validation-frames {nmolecules})"
@@ -365,11 +365,7 @@ def _of_targets_that_were_missed(trainer: Trainer) -> str:
     config, counters = trainer.config, trainer.counters
     asked = (
         (config.target_error_uEh, "", counters.best_width),
-        (
-            config.target_worst_error_uEh,
-            " for the worst molecule",
-            [*counters.worst_widths, math.inf][0],
-        ),
+        (config.target_worst_error_uEh, " for the worst molecule", trainer.validator.worst_width),
     )
     targets = [(target, whose, width) for target, whose, width in asked if target is not None]
     if not targets:

@@ -56,20 +56,23 @@ class Validator:
         return final or self._targets == (counters.met_target_uEh, counters.met_worst_target_uEh)
 
     @property
+    def worst_width(self) -> float:
+        """Of the best weights, the widest mean bracket of a molecule (Hartree).
+
+        Infinite before it is known, and where a molecule has nothing held out.
+        """
+        everyone = len(self.parts.held_out.molecules) == len(self.parts.molecules)
+        return [*self.counters.worst_widths, math.inf][0] if everyone else math.inf
+
+    @property
     def _targets(self) -> tuple[float | None, float | None]:
         """Of the mean, and of the worst molecule (microhartree); None where none was asked for."""
         return self.parts.config.target_error_uEh, self.parts.config.target_worst_error_uEh
 
     @property
     def _targets_are_met(self) -> bool:
-        """Whether there is a target, and the best weights are below each, wherever that is.
-
-        Of molecules that have nothing held out, nobody knows whether they are.
-        """
-        everyone = len(self.parts.held_out.molecules) == len(self.parts.molecules)
-        worst = self.counters.worst_widths[:1] if everyone else ()
-        reached = (self.counters.best_width, *worst)
-        asked = [pair for pair in zip(self._targets, (*reached, math.inf), strict=False)]
+        """Whether there is a target, and the best weights are below each, wherever that is."""
+        asked = zip(self._targets, (self.counters.best_width, self.worst_width), strict=True)
         known = [(target, width) for target, width in asked if target is not None]
         return bool(known) and all(width < target * 1e-6 for target, width in known)
 

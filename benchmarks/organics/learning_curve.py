@@ -32,7 +32,7 @@ from evaluate import KEPT_OUT, row, unseen_molecules
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from train_organics import MOLECULES, NCHNO, SETTINGS
+from train_organics import NCHNO, SETTINGS, listed_molecules
 
 from ase_srdft.common.structures import read_frames
 from ase_srdft.dft.level_of_theory import LevelOfTheory
@@ -72,8 +72,7 @@ def _as_extxyz_keeps(smiles: str) -> str:
 
 def chosen_molecules(folder: Path, nmolecules: int, structures: Path | None) -> Path:
     """A file beside the folder with every n-th molecule: of SMILES, or of all its conformers."""
-    lines = MOLECULES.read_text(encoding="utf-8").splitlines()
-    lines = [line for line in lines if line and not line.startswith("#")][:NCHNO]
+    lines = listed_molecules()[:NCHNO]
     places = np.linspace(0, len(lines) - 1, nmolecules).round().astype(int)
     chosen = [lines[place] for place in places]
     if structures is None:

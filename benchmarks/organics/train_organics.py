@@ -53,13 +53,15 @@ SETTINGS = {
 }
 
 
+def listed_molecules() -> list[str]:
+    """A SMILES and a name each; those of H, C, N and O come first."""
+    lines = MOLECULES.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def chosen_molecules(folder: Path, every: bool) -> Path:
     """A file of SMILES beside the run: those of H, C, N and O, or all."""
-    lines = [
-        line
-        for line in MOLECULES.read_text(encoding="utf-8").splitlines()
-        if line and not line.startswith("#")
-    ]
+    lines = listed_molecules()
     path = folder.with_suffix(".smi")
     path.write_text("\n".join(lines if every else lines[:NCHNO]) + "\n", encoding="utf-8")
     return path

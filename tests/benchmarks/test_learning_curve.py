@@ -7,12 +7,9 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.io import read, write
+from train_organics import NCHNO, listed_molecules
 
-SMILES = [
-    line.split()[0]
-    for line in learning_curve.MOLECULES.read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
-][: learning_curve.NCHNO]
+SMILES = [line.split()[0] for line in listed_molecules()[:NCHNO]]
 
 
 @pytest.fixture

@@ -97,6 +97,9 @@ def test_a_general_model(tmp_path):
     words = str(card)
     assert "any; trained at LDA/sto-3g, PBE0/6-31g*" in words
     assert "none: trained on given frames alone" in words
+    unwrapped = " ".join(words.split())
+    assert "brackets of 4 geometries held out, of the molecules trained on" in unwrapped
+    assert "on top of the weights of stage-1, whose training is not counted" in unwrapped
 
 
 def test_many_molecules_are_counted(tmp_path):

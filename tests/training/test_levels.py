@@ -12,6 +12,7 @@ from ase_srdft.models.model_file import save_model
 from ase_srdft.training.build import initial_model
 from ase_srdft.training.data.dataset import Dataset
 from ase_srdft.training.data.starts import molecules_at_a_time
+from ase_srdft.training.events import ValidationCounters
 from ase_srdft.training.trainer import Trainer
 from ase_srdft.training.validation_set import which_are_held_out
 from tests.tools.small_models import potential_model, small_model
@@ -200,12 +201,25 @@ def test_the_level_is_the_first_of_several():
 
 
 def test_the_worst_of_all_is_known_where_it_is_a_target():
-    """Not where some have nothing held out; then the target does not count as reached."""
+    """Not where some have nothing held out; then no target of the worst is reached."""
     data = Dataset.of([molecule("H2O"), molecule("H2")])
     trainer = Trainer(config_of(validation_frames=2, target_worst_error_uEh=1e9), data)
     trainer.begin()
     assert trainer.held_out.molecules == {0, 1, 2, 3}
 
-    trainer = Trainer(config_of(validation_frames=2), data)
-    trainer.begin()
-    assert len(trainer.held_out.molecules) == 2
+    def has_validated(trainer):
+        trainer.validator.counters = ValidationCounters(
+            best_width=1e-5,
+            worst_molecules=[0],
+            worst_widths=[2e-5],
+            validated_nsampled=trainer.held_out.nreplaceable,
+        )
+        return trainer.validator.worst_width, trainer.target_is_reached
+
+    assert has_validated(trainer) == (2e-5, True)
+
+    few = Trainer(config_of(validation_frames=2), data)
+    few.begin()
+    assert len(few.held_out.molecules) == 2
+    trainer.held_out.keys = trainer.held_out.keys[:2]  # as a run begun without this target has
+    assert has_validated(trainer) == (np.inf, False)

@@ -224,7 +224,7 @@ def notes_on(dataset: Dataset, names: Sequence[str], config: TrainingConfig) -> 
     if not dataset.frames and room < config.pretraining_frames:
         notes.append(
             f"buffer_size {config.buffer_size} has room for {room} of {config.pretraining_frames} "
-            f"copies (pretraining_frames) of each of {len(counts)} molecules"
+            f"copies (pretraining_frames) of each of {len(counts) // nlevels} molecules{at_levels}"
         )
     strays = Counter(dataset.frames[index][0] for index in dataset.strays)
     for molecule, count in sorted(strays.items()):
